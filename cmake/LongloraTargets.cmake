@@ -1,0 +1,52 @@
+# One helper each for a room's library, a test and a benchmark.
+include_guard()
+
+add_library(longlora_flags INTERFACE)
+target_include_directories(longlora_flags INTERFACE "${CMAKE_SOURCE_DIR}")
+target_compile_options(longlora_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror)
+if(LONGLORA_SANITIZE)
+  target_compile_options(longlora_flags INTERFACE
+    -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(longlora_flags INTERFACE -fsanitize=address,undefined -fno-sanitize=vptr)
+endif()
+
+# longlora_room(NAME SOURCES ... [LINK ...] [TORCH])
+#   A static library longlora_NAME. LINK names rooms (longlora_x) and packages;
+#   TORCH adds libtorch and a precompiled header of ATen.
+function(longlora_room name)
+  cmake_parse_arguments(arg "TORCH" "" "SOURCES;LINK" ${ARGN})
+  add_library(longlora_${name} STATIC ${arg_SOURCES})
+  target_link_libraries(longlora_${name} PUBLIC longlora_flags ${arg_LINK})
+  if(arg_TORCH)
+    target_link_libraries(longlora_${name} PUBLIC libtorch::cpu)
+    target_precompile_headers(longlora_${name} PRIVATE <ATen/ATen.h>)
+  endif()
+endfunction()
+
+# longlora_test(NAME SOURCES ... [LINK ...] [LABELS ...] [TORCH])
+#   A GoogleTest program; every TEST becomes one ctest case. LABELS default to
+#   unit. Tests find fixtures under LONGLORA_SOURCE_DIR and the program under
+#   LONGLORA_BINARY.
+function(longlora_test name)
+  cmake_parse_arguments(arg "TORCH" "" "SOURCES;LINK;LABELS" ${ARGN})
+  if(NOT arg_LABELS)
+    set(arg_LABELS unit)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE longlora_flags ${arg_LINK} GTest::gtest GTest::gtest_main GTest::gmock)
+  target_compile_definitions(${name} PRIVATE
+    LONGLORA_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
+    LONGLORA_BINARY="$<TARGET_FILE_DIR:longlora>/longlora")
+  if(arg_TORCH)
+    target_precompile_headers(${name} PRIVATE <ATen/ATen.h> <gtest/gtest.h>)
+  endif()
+  include(GoogleTest)
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}")
+endfunction()
+
+# longlora_benchmark(NAME SOURCES ... [LINK ...])
+function(longlora_benchmark name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE longlora_flags ${arg_LINK} benchmark::benchmark)
+endfunction()

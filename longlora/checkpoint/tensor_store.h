@@ -1,0 +1,76 @@
+// Named tensors in files: opened lazily over mmap, copied once when loaded.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "longlora/core/file.h"
+
+namespace longlora::checkpoint {
+
+/// Where one tensor lies and what it is.
+struct TensorInfo {
+  at::ScalarType dtype;
+  std::vector<int64_t> shape;
+  size_t file_index;      // into TensorStore's files
+  uint64_t offset_bytes;  // from the start of the file
+  uint64_t num_bytes;
+};
+
+/// A read-only set of named tensors over one or more mapped files. Opening
+/// reads headers alone. Copies share the mapping. Thread-safe for reading.
+class TensorStore {
+ public:
+  /// Opens one .safetensors file. Throws InputError naming file, tensor and
+  /// reason when the header is truncated, oversized, overlapping, out of
+  /// bounds, duplicated or of an unknown dtype.
+  static TensorStore open_file(const std::filesystem::path& path);
+
+  /// Opens a Hugging Face directory: model.safetensors, or the shards named by
+  /// model.safetensors.index.json (every shard must exist and hold the tensors
+  /// the index promises).
+  static TensorStore open_model_directory(const std::filesystem::path& directory);
+
+  bool contains(const std::string& name) const { return tensors_.count(name) != 0; }
+  /// Sorted by name.
+  const std::map<std::string, TensorInfo>& tensors() const { return tensors_; }
+  /// Throws InputError when there is no such tensor, listing the nearest name.
+  const TensorInfo& info(const std::string& name) const;
+  /// The file that holds the tensor.
+  const std::filesystem::path& file_of(const std::string& name) const;
+
+  /// A fresh contiguous CPU tensor with the file's dtype and shape.
+  at::Tensor load(const std::string& name) const;
+  /// As load(), checked to have `shape` (InputError names file, tensor, both shapes) and converted to `dtype`.
+  at::Tensor load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
+
+  /// __metadata__ of the first file.
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+
+ private:
+  std::vector<std::shared_ptr<const MappedFile>> files_;
+  std::map<std::string, TensorInfo> tensors_;
+  std::map<std::string, std::string> metadata_;
+};
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// Writes one .safetensors file atomically, tensors in the order given, data
+/// aligned as the format's own library does, metadata {"format": "pt"} unless
+/// given. Throws ResourceError when the disk is full or not writable.
+void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+/// Writes model.safetensors, or numbered shards of at most `max_shard_bytes`
+/// and model.safetensors.index.json, into an existing folder.
+void write_model_tensors(const std::filesystem::path& directory, const NamedTensors& tensors,
+                         uint64_t max_shard_bytes = 5'000'000'000);
+
+}  // namespace longlora::checkpoint

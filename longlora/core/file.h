@@ -1,0 +1,90 @@
+// Files: memory-mapped reading, and writing that either happens whole or not at all.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longlora {
+
+/// A file mapped read-only for as long as the object lives. Move-only.
+/// Throws InputError when the file is missing, unreadable or not a regular file.
+class MappedFile {
+ public:
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// The whole file as bytes. Throws InputError.
+std::string read_file(const std::filesystem::path& path);
+
+/// Writes to a temporary sibling, syncs it and renames it over `path`: a reader
+/// sees the old file or the new one. On failure (disk full, no permission) the
+/// temporary is removed and ResourceError names path and cause.
+void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
+
+/// Sequential writer behind the same promise: nothing appears at `path` until
+/// commit(); destroyed without it, the temporary is removed.
+class AtomicFileWriter {
+ public:
+  explicit AtomicFileWriter(const std::filesystem::path& path);
+  ~AtomicFileWriter();
+  AtomicFileWriter(const AtomicFileWriter&) = delete;
+  AtomicFileWriter& operator=(const AtomicFileWriter&) = delete;
+  void write(const void* data, size_t num_bytes);
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  int descriptor_ = -1;
+};
+
+/// A folder built aside and published by one rename. Files are written under
+/// staging(); commit() syncs every file and the folder, then renames it to the
+/// final path (an existing folder there is replaced: renamed aside, removed
+/// last). Destroyed without commit(), the staging folder is removed. Staging
+/// folders left by a killed process (".NAME.staging*") are removed by the next
+/// DirectoryTransaction for the same path.
+class DirectoryTransaction {
+ public:
+  explicit DirectoryTransaction(const std::filesystem::path& final_path);
+  ~DirectoryTransaction();
+  DirectoryTransaction(const DirectoryTransaction&) = delete;
+  DirectoryTransaction& operator=(const DirectoryTransaction&) = delete;
+  const std::filesystem::path& staging() const { return staging_; }
+  void commit();
+
+ private:
+  std::filesystem::path final_path_;
+  std::filesystem::path staging_;
+  bool committed_ = false;
+};
+
+/// Names in a folder, sorted; not recursive. Throws InputError.
+std::vector<std::filesystem::path> list_directory(const std::filesystem::path& path);
+
+/// Creates the folder and its parents. Throws ResourceError with the cause.
+void make_directories(const std::filesystem::path& path);
+
+/// Lower-case hexadecimal SHA-256.
+std::string sha256_hex(std::string_view bytes);
+
+}  // namespace longlora

@@ -1,0 +1,40 @@
+// A progress line with rate and time left.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace longlora {
+
+/// "1h 02m 03s", "4m 05s" or "6.7s".
+std::string format_duration(double seconds);
+/// "1.50 GiB", "12.0 MiB", "640 B".
+std::string format_bytes(int64_t num_bytes);
+/// "1,234,567".
+std::string format_count(int64_t count);
+
+/// Reports work done out of a total. On a terminal it rewrites one line several
+/// times a second; otherwise it prints a plain line at most every ten seconds
+/// and one at the end. Not thread-safe.
+class Progress {
+ public:
+  /// `what` starts the line ("tokenizing"), `unit` names what is counted ("bytes").
+  Progress(std::string what, int64_t total, std::string unit);
+  ~Progress();
+  /// Sets the absolute amount done; `extra` is appended to the line.
+  void update(int64_t done, const std::string& extra = "");
+  void finish();
+
+ private:
+  std::string what_;
+  int64_t total_;
+  std::string unit_;
+  int64_t done_ = 0;
+  bool finished_ = false;
+  bool is_terminal_;
+  std::chrono::steady_clock::time_point start_;
+  std::chrono::steady_clock::time_point last_print_;
+};
+
+}  // namespace longlora

@@ -1,0 +1,64 @@
+// Token ids to train and evaluate on: flat files on disk, or text tokenized on the way in.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "longlora/core/file.h"
+#include "longlora/tokenizer/tokenizer.h"
+
+namespace longlora::data {
+
+/// One flat sequence of ids, documents joined by EOS. A .bin file stays mapped
+/// (uint16, or uint32 when the JSON beside it or the vocabulary says so); text is held in memory.
+/// Immutable and thread-safe.
+class TokenData {
+ public:
+  virtual ~TokenData() = default;
+  virtual int64_t size() const = 0;
+  /// Copies ids [start, start + out.size()) to `out`. Requires the range to lie inside.
+  virtual void read(int64_t start, std::span<int64_t> out) const = 0;
+  /// One line for the log: "3 files, 1,234,567 tokens, uint16".
+  virtual std::string describe() const = 0;
+};
+
+/// How to open token data.
+struct TokenDataOptions {
+  /// Number of rows of the model's embedding: every id must be smaller.
+  int64_t vocab_size = 0;
+  /// Needed for .txt and .jsonl; may be null for .bin.
+  const tokenizer::Tokenizer* tokenizer = nullptr;
+  /// The field of a .jsonl line that holds the text.
+  std::string text_field = "text";
+};
+
+/// Opens .bin, .txt or .jsonl files, or folders of them (sorted by name), and
+/// joins them. A .bin written with another tokenizer (fingerprint in the JSON
+/// beside it) is refused when a tokenizer is given. Throws InputError: missing,
+/// empty, odd-sized, ids beyond the vocabulary (all ids are checked), malformed lines.
+std::unique_ptr<TokenData> open_token_data(const std::vector<std::filesystem::path>& paths,
+                                           const TokenDataOptions& options);
+
+/// The order in which rows of `row_tokens` consecutive ids are visited: epoch
+/// after epoch, shuffled anew in each when `shuffle`, a pure function of
+/// (seed, position), so that a resumed run needs only the position.
+class RowOrder {
+ public:
+  RowOrder(int64_t num_rows, bool shuffle, uint64_t seed);
+  int64_t num_rows() const { return num_rows_; }
+  /// The row at `position` (0-based over all epochs).
+  int64_t row_at(int64_t position);
+
+ private:
+  int64_t num_rows_;
+  bool shuffle_;
+  uint64_t seed_;
+  int64_t cached_epoch_ = -1;
+  std::vector<int64_t> cached_order_;
+};
+
+}  // namespace longlora::data

@@ -1,0 +1,44 @@
+// One interface over every tokenizer the program reads.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longlora::tokenizer {
+
+using Ids = std::vector<int32_t>;
+
+/// Text to ids and back, equal to Hugging Face's tokenizer for the same files.
+/// Immutable; safe to use from several threads.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+  /// Ids of `text` (UTF-8); with `add_special_tokens` as tokenizer(text).input_ids
+  /// gives them (BOS in front where the model's configuration says so).
+  virtual Ids encode(std::string_view text, bool add_special_tokens) const = 0;
+  /// Text of `ids`; control tokens (BOS, EOS, padding) are skipped.
+  /// Throws InputError for an id outside the vocabulary.
+  virtual std::string decode(const Ids& ids) const = 0;
+  /// Number of ids: every id is in [0, vocab_size()).
+  virtual int64_t vocab_size() const = 0;
+  virtual std::optional<int32_t> bos_id() const = 0;
+  virtual std::optional<int32_t> eos_id() const = 0;
+  /// SHA-256 over the files that define the tokenizer, hexadecimal.
+  virtual const std::string& fingerprint() const = 0;
+};
+
+/// Opens the tokenizer of a Hugging Face directory or a single tokenizer.model file.
+/// Throws InputError naming what was looked for.
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
+
+/// Copies the tokenizer's files (tokenizer.model, tokenizer.json,
+/// tokenizer_config.json, special_tokens_map.json, added_tokens.json; those that
+/// exist) from one folder to another.
+void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
+
+}  // namespace longlora::tokenizer
