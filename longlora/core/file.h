@@ -41,7 +41,10 @@ std::string read_file(const std::filesystem::path& path);
 void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
 /// Sequential writer behind the same promise: nothing appears at `path` until
-/// commit(); destroyed without it, the temporary is removed.
+/// commit(); destroyed without it, the temporary is removed. A temporary left by
+/// a killed process is removed by the next writer of the same path. A link is
+/// followed, and a device or pipe (/dev/stdout) is written to, not replaced.
+/// Unbuffered: write in pieces of some kilobytes.
 class AtomicFileWriter {
  public:
   explicit AtomicFileWriter(const std::filesystem::path& path);
@@ -75,8 +78,14 @@ class DirectoryTransaction {
  private:
   std::filesystem::path final_path_;
   std::filesystem::path staging_;
+  int lock_ = -1;  // marks the staging folder as in use until this process ends
   bool committed_ = false;
 };
+
+/// Puts back the old folder when a process was killed after renaming it aside
+/// and before the new one took its place. DirectoryTransaction does this for its
+/// path; a reader that finds a folder missing may call it first.
+void repair_directory(const std::filesystem::path& final_path);
 
 /// Names in a folder, sorted; not recursive. Throws InputError.
 std::vector<std::filesystem::path> list_directory(const std::filesystem::path& path);

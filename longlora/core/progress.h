@@ -24,12 +24,16 @@ class Progress {
   ~Progress();
   /// Sets the absolute amount done; `extra` is appended to the line.
   void update(int64_t done, const std::string& extra = "");
+  /// Prints the total and the rate, once; the destructor does it too.
   void finish();
 
  private:
+  std::string line() const;
+
   std::string what_;
   int64_t total_;
   std::string unit_;
+  std::string extra_;
   int64_t done_ = 0;
   bool finished_ = false;
   bool is_terminal_;

@@ -1,0 +1,109 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/core/file_internal.h"
+
+namespace longlora {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kKind = "partial";
+
+// A killed process leaves its temporary unlocked.
+void remove_stale_temporaries(const fs::path& path) {
+  for (const fs::path& stale : internal::find_siblings(path, kKind)) {
+    const internal::Descriptor file(::open(stale.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW));
+    if (file.is_open() && internal::try_lock(file.get()) == internal::LockResult::kLocked) {
+      ::unlink(stale.c_str());
+    }
+  }
+}
+
+internal::Descriptor create_temporary(const fs::path& path, fs::path* temporary) {
+  while (true) {
+    *temporary = internal::sibling_name(path, kKind);
+    internal::Descriptor file(::open(temporary->c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (!file.is_open()) {
+      if (errno == EEXIST) continue;  // left by an earlier process of the same id
+      throw internal::write_error(path, "create the file", errno);
+    }
+    const internal::LockResult lock = internal::try_lock(file.get());
+    struct stat info;
+    if (lock == internal::LockResult::kUnsupported) return file;
+    // Another process may have taken it for stale before it was locked.
+    if (lock == internal::LockResult::kLocked && ::fstat(file.get(), &info) == 0 && info.st_nlink == 1) {
+      return file;
+    }
+  }
+}
+
+}  // namespace
+
+AtomicFileWriter::AtomicFileWriter(const fs::path& path) : path_(internal::resolve_target(path)) {
+  struct stat info;
+  const bool exists = ::stat(path_.c_str(), &info) == 0;
+  if (exists && S_ISDIR(info.st_mode)) throw internal::write_error(path_, "write a file", EISDIR);
+  if (exists && !S_ISREG(info.st_mode)) {  // a device or pipe is written to, never replaced
+    descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
+    if (descriptor_ < 0) throw internal::write_error(path_, "open it for writing", errno);
+    return;
+  }
+  remove_stale_temporaries(path_);
+  descriptor_ = create_temporary(path_, &temporary_).release();
+}
+
+AtomicFileWriter::~AtomicFileWriter() {
+  if (descriptor_ < 0) return;
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  ::close(descriptor_);
+}
+
+void AtomicFileWriter::write(const void* data, size_t num_bytes) {
+  if (descriptor_ < 0) throw Error("[AtomicFileWriter] expected an open file, got write() after commit()");
+  const char* bytes = static_cast<const char*>(data);
+  while (num_bytes > 0) {
+    // Linux moves at most 2 GiB in one call.
+    const ssize_t result = ::write(descriptor_, bytes, std::min<size_t>(num_bytes, size_t{1} << 30));
+    if (result < 0 && errno == EINTR) continue;
+    if (result < 0) throw internal::write_error(path_, "write the file", errno);
+    bytes += result;
+    num_bytes -= static_cast<size_t>(result);
+  }
+}
+
+void AtomicFileWriter::commit() {
+  if (descriptor_ < 0) throw Error("[AtomicFileWriter] expected an open file, got a second commit()");
+  if (!temporary_.empty()) {
+    if (::fsync(descriptor_) != 0) throw internal::write_error(path_, "sync the file to disk", errno);
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+      throw internal::write_error(path_, "move the finished file into place", errno);
+    }
+    temporary_.clear();
+  }
+  const int descriptor = descriptor_;
+  descriptor_ = -1;
+  if (::close(descriptor) != 0 && errno != EINTR) {
+    throw internal::write_error(path_, "close the file", errno);
+  }
+  struct stat info;
+  if (::stat(path_.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
+    internal::sync_directory(internal::parent_folder(path_));
+  }
+}
+
+void write_file_atomic(const fs::path& path, std::string_view bytes) {
+  AtomicFileWriter writer(path);
+  writer.write(bytes.data(), bytes.size());
+  writer.commit();
+}
+
+}  // namespace longlora

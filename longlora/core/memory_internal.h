@@ -1,0 +1,13 @@
+// The memory room's view of /proc and /sys, apart so that tests can give it
+// other roots.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+namespace longlora::internal {
+
+/// available_memory_bytes() of a machine whose files lie under `root` ("/" for this one).
+int64_t available_memory_bytes(const std::filesystem::path& root);
+
+}  // namespace longlora::internal

@@ -1,0 +1,144 @@
+#include "longlora/core/progress.h"
+
+#include <fmt/core.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+#include "longlora/core/terminal.h"
+
+namespace longlora {
+
+namespace {
+
+constexpr auto kTerminalInterval = std::chrono::milliseconds(200);
+constexpr auto kPlainInterval = std::chrono::seconds(10);
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::string format_rate(double rate, const std::string& unit) {
+  if (unit == "bytes") return format_bytes(static_cast<int64_t>(rate)) + "/s";
+  if (rate >= 100) return fmt::format("{} {}/s", format_count(static_cast<int64_t>(rate)), unit);
+  return fmt::format("{:.3g} {}/s", rate, unit);
+}
+
+std::string format_amount(int64_t amount, const std::string& unit) {
+  return unit == "bytes" ? format_bytes(amount) : format_count(amount);
+}
+
+// Longer lines would wrap and could not be rewritten. Cut between characters.
+std::string cut_to_terminal(std::string line) {
+  winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return line;
+  const size_t width = size.ws_col - 1u;
+  if (line.size() <= width) return line;
+  size_t cut = width;
+  while (cut > 0 && (static_cast<unsigned char>(line[cut]) & 0xC0) == 0x80) --cut;
+  line.resize(cut);
+  return line;
+}
+
+}  // namespace
+
+std::string format_duration(double seconds) {
+  if (!std::isfinite(seconds) || seconds < 0) return "?";
+  if (seconds < 59.95) return fmt::format("{:.1f}s", seconds);
+  const int64_t whole = std::llround(std::min(seconds, 1e15));
+  const int64_t hours = whole / 3600, minutes = whole / 60 % 60;
+  if (hours > 0) return fmt::format("{}h {:02}m {:02}s", hours, minutes, whole % 60);
+  return fmt::format("{}m {:02}s", minutes, whole % 60);
+}
+
+std::string format_bytes(int64_t num_bytes) {
+  if (num_bytes < 0) return fmt::format("-{}", format_bytes(num_bytes == INT64_MIN ? INT64_MAX : -num_bytes));
+  if (num_bytes < 1024) return fmt::format("{} B", num_bytes);
+  constexpr std::array<const char*, 6> kUnits = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  double value = static_cast<double>(num_bytes) / 1024;
+  size_t unit = 0;
+  // 1023.95 would already be shown as 1024.0.
+  while (value >= 1023.95 && unit + 1 < kUnits.size()) {
+    value /= 1024;
+    ++unit;
+  }
+  return fmt::format("{:.{}f} {}", value, value < 9.995 ? 2 : 1, kUnits[unit]);
+}
+
+std::string format_count(int64_t count) {
+  std::string digits = fmt::format("{}", count);
+  const size_t first = count < 0 ? 1 : 0;
+  for (size_t place = digits.size(); place > first + 3;) {
+    place -= 3;
+    digits.insert(place, 1, ',');
+  }
+  return digits;
+}
+
+Progress::Progress(std::string what, int64_t total, std::string unit)
+    : what_(std::move(what)),
+      total_(total),
+      unit_(std::move(unit)),
+      is_terminal_(internal::is_terminal()),
+      start_(std::chrono::steady_clock::now()),
+      last_print_(start_) {}
+
+Progress::~Progress() {
+  finish();
+}
+
+void Progress::update(int64_t done, const std::string& extra) {
+  done_ = done;
+  extra_ = extra;
+  if (finished_) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_print_ < (is_terminal_ ? std::chrono::nanoseconds(kTerminalInterval)
+                                        : std::chrono::nanoseconds(kPlainInterval))) {
+    return;
+  }
+  last_print_ = now;
+  if (is_terminal_) {
+    internal::rewrite_progress_line(cut_to_terminal(line()));
+  } else {
+    internal::write_line(line());
+  }
+}
+
+void Progress::finish() {
+  if (finished_) return;
+  finished_ = true;
+  const double elapsed = seconds_since(start_);
+  std::string text = fmt::format("{}: {} {} in {}", what_, format_amount(done_, unit_),
+                                 unit_ == "bytes" ? "" : unit_, format_duration(elapsed));
+  if (unit_ == "bytes")
+    text = fmt::format("{}: {} in {}", what_, format_bytes(done_), format_duration(elapsed));
+  if (elapsed > 0) text += fmt::format(", {}", format_rate(static_cast<double>(done_) / elapsed, unit_));
+  if (!extra_.empty()) text += ", " + extra_;
+  internal::write_line(text);
+}
+
+std::string Progress::line() const {
+  const double elapsed = seconds_since(start_);
+  const double rate = elapsed > 0 ? static_cast<double>(done_) / elapsed : 0;
+  std::string text = what_ + ": ";
+  if (total_ > 0) {
+    text += fmt::format("{}/{}", format_amount(done_, unit_), format_amount(total_, unit_));
+    if (unit_ != "bytes") text += " " + unit_;
+    text += fmt::format(" ({:.0f}%)", 100.0 * static_cast<double>(done_) / static_cast<double>(total_));
+  } else {
+    text += format_amount(done_, unit_);
+    if (unit_ != "bytes") text += " " + unit_;
+  }
+  text += ", " + format_rate(rate, unit_);
+  if (total_ > done_ && rate > 0) {
+    text += fmt::format(", {} left", format_duration(static_cast<double>(total_ - done_) / rate));
+  }
+  if (!extra_.empty()) text += ", " + extra_;
+  return text;
+}
+
+}  // namespace longlora

@@ -1,0 +1,40 @@
+#include "longlora/core/json.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "longlora/core/error.h"
+#include "tests/core/temporary_folder.h"
+
+namespace longlora {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(Json, KeepsTheOrderOfKeysOnTheWayThroughAFile) {
+  const TemporaryFolder folder;
+  Json value;
+  value["zebra"] = 1;
+  value["ant"] = {1.5, "é", nullptr};
+  write_json(folder / "x.json", value);
+  EXPECT_EQ(read_file(folder / "x.json"),
+            "{\n  \"zebra\": 1,\n  \"ant\": [\n    1.5,\n    \"é\",\n    null\n  ]\n}\n");
+  EXPECT_EQ(read_json(folder / "x.json"), value);
+}
+
+TEST(Json, NamesFileAndByteOfASyntaxError) {
+  const TemporaryFolder folder;
+  write_file_atomic(folder / "x.json", "{\"a\": 1,}");
+  const std::string message = message_of<InputError>([&] { read_json(folder / "x.json"); });
+  EXPECT_THAT(message, HasSubstr((folder / "x.json").string()));
+  EXPECT_THAT(message, HasSubstr("at byte 9 of 9"));
+}
+
+TEST(Json, WritesStrayBytesAsReplacementCharacters) {
+  const TemporaryFolder folder;
+  write_json(folder / "x.json", Json{{"path", "a\xff"}});
+  EXPECT_EQ(read_json(folder / "x.json")["path"], "a\uFFFD");
+}
+
+}  // namespace
+}  // namespace longlora
