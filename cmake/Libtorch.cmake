@@ -2,7 +2,7 @@
 # libraries under LONGLORA_LIBTORCH/torch), without find_package(Torch), which
 # would demand a CUDA toolkit.
 #
-#   libtorch::cpu   c10 and the CPU operators
+#   libtorch::cpu   c10, the CPU operators and the OpenMP runtime they use
 
 set(LONGLORA_LIBTORCH "${CMAKE_SOURCE_DIR}/.deps/libtorch" CACHE PATH
     "Folder that holds the unpacked torch wheel (torch/include, torch/lib)")
@@ -13,21 +13,24 @@ if(NOT EXISTS "${_torch}/lib/libtorch_cpu.so")
     "Run ./quickstart.sh --build-only, which fetches it, or set LONGLORA_LIBTORCH.")
 endif()
 
-foreach(name c10 torch_cpu)
-  add_library(libtorch::${name} SHARED IMPORTED)
-  set_target_properties(libtorch::${name} PROPERTIES
-    IMPORTED_LOCATION "${_torch}/lib/lib${name}.so"
-    INTERFACE_SYSTEM_INCLUDE_DIRECTORIES
-      "${_torch}/include;${_torch}/include/torch/csrc/api/include")
+# gomp is the wheel's own copy: a program that linked the compiler's as well
+# would have two of the same name to choose from.
+foreach(name IN ITEMS c10:libc10.so torch_cpu:libtorch_cpu.so gomp:libgomp.so.1)
+  string(REGEX MATCH "^([^:]+):(.+)$" _ "${name}")
+  add_library(libtorch::${CMAKE_MATCH_1} SHARED IMPORTED)
+  set_target_properties(libtorch::${CMAKE_MATCH_1} PROPERTIES
+    IMPORTED_LOCATION "${_torch}/lib/${CMAKE_MATCH_2}")
 endforeach()
 
+add_library(libtorch::cpu INTERFACE IMPORTED)
+target_include_directories(libtorch::cpu SYSTEM INTERFACE
+  "${_torch}/include" "${_torch}/include/torch/csrc/api/include")
 # at::parallel_for is a template: it runs in parallel only where the including
 # file is compiled with OpenMP.
-find_package(OpenMP REQUIRED)
-add_library(libtorch::cpu INTERFACE IMPORTED)
-# The loader must find libtorch's own needs (libgomp, the CUDA runtime that the
-# wheel was linked against) wherever the program is started from.
-target_link_libraries(libtorch::cpu INTERFACE libtorch::c10 libtorch::torch_cpu OpenMP::OpenMP_CXX)
+target_compile_options(libtorch::cpu INTERFACE -fopenmp)
+target_link_libraries(libtorch::cpu INTERFACE libtorch::c10 libtorch::torch_cpu libtorch::gomp)
+# The loader must find libtorch's own needs (the CUDA runtime that the wheel was
+# linked against) wherever the program is started from.
 target_link_options(libtorch::cpu INTERFACE
   "LINKER:-rpath,${_torch}/lib"
   "LINKER:-rpath,${LONGLORA_LIBTORCH}/nvidia/cu13/lib"

@@ -1,0 +1,146 @@
+#include "longlora/model/adapter.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "longlora/core/error.h"
+#include "longlora/model/load.h"
+
+namespace longlora::model {
+namespace {
+
+bool is_lora(const std::string& name) { return name.find(".lora_") != std::string::npos; }
+
+/// The last parts of all module names: "q_proj", "k_proj", …
+std::string module_kinds(const Decoder& decoder) {
+  std::set<std::string> kinds;
+  visit_linears(decoder, [&](const std::string& name, const Linear&) {
+    kinds.insert(name.substr(name.rfind('.') + 1));
+  });
+  return fmt::format("{}", fmt::join(kinds, ", "));
+}
+
+void check_pair_shapes(const std::string& module, const Linear& linear, const at::Tensor& a, const at::Tensor& b) {
+  const auto& weight = linear.weight.value;
+  if (a.size(1) != weight.size(1) || b.size(0) != weight.size(0))
+    throw InputError(fmt::format(
+        "[adapter] expected {} to fit a weight of {} × {}, got A with {} columns and B with {} rows; "
+        "is this the base model the adapter was made for?",
+        module, weight.size(0), weight.size(1), a.size(1), b.size(0)));
+}
+
+}  // namespace
+
+void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed) {
+  at::Generator generator = at::detail::createCPUGenerator(seed);
+  std::set<std::string> unmatched(config.target_modules.begin(), config.target_modules.end());
+  visit_linears(decoder, [&](const std::string& name, Linear& linear) {
+    if (!config.targets(name)) return;
+    for (auto it = unmatched.begin(); it != unmatched.end();)
+      it = name == *it || name.ends_with("." + *it) ? unmatched.erase(it) : std::next(it);
+    const int64_t in = linear.weight.value.size(1), out = linear.weight.value.size(0);
+    const double bound = 1.0 / std::sqrt(static_cast<double>(in));
+    LoraPair pair;
+    pair.a.value = at::empty({config.rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(decoder.dtype());
+    pair.b.value = at::zeros({out, config.rank}, decoder.dtype());
+    pair.scale = config.scaling();
+    linear.lora = std::move(pair);
+  });
+  if (!unmatched.empty())
+    throw UsageError(fmt::format("[lora_target_modules] expected names among {}, got {}", module_kinds(decoder),
+                                 fmt::join(unmatched, ", ")));
+}
+
+void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
+  std::map<std::string, Linear*> linears;
+  visit_linears(decoder, [&](const std::string& name, Linear& linear) { linears[name] = &linear; });
+  for (const std::string& module : adapter.modules()) {
+    const auto found = linears.find(module);
+    if (found == linears.end())
+      throw InputError(fmt::format("[{}] expected modules of the base model, got {} which it does not have",
+                                   adapter.directory().string(), module));
+    const at::Tensor a = adapter.load_a(module), b = adapter.load_b(module);
+    check_pair_shapes(module, *found->second, a, b);
+    LoraPair pair;
+    pair.a.value = a.to(decoder.dtype());
+    pair.b.value = b.to(decoder.dtype());
+    pair.scale = adapter.config().scaling();
+    found->second->lora = std::move(pair);
+  }
+  for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"})
+    if (adapter.has_parameter(name)) grow_vocabulary(decoder, adapter.parameter_info(name).shape.at(0));
+  std::map<std::string, Parameter*> parameters;
+  visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) { parameters[name] = &parameter; });
+  for (const std::string& name : adapter.parameters()) {
+    const auto found = parameters.find(name);
+    if (found == parameters.end())
+      throw InputError(fmt::format("[{}] expected parameters of the base model, got {} which it does not have",
+                                   adapter.directory().string(), name));
+    const at::Tensor value = adapter.load_parameter(name);
+    if (value.sizes() != found->second->value.sizes())
+      throw InputError(fmt::format("[{}] expected {} of shape [{}], got [{}]", adapter.directory().string(), name,
+                                   fmt::join(found->second->value.sizes(), ", "), fmt::join(value.sizes(), ", ")));
+    found->second->value = value.to(decoder.dtype());
+  }
+}
+
+Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
+                          at::ScalarType dtype) {
+  Decoder decoder = load_decoder(base, dtype);
+  if (adapter.empty()) return decoder;
+  load_adapter(decoder, checkpoint::PeftAdapter::open(adapter));
+  if (std::filesystem::exists(adapter / "config.json"))
+    decoder.config.rope_scaling = read_model_config(adapter).rope_scaling;
+  return decoder;
+}
+
+void merge_lora(Decoder& decoder) {
+  const c10::NoGradGuard no_grad;
+  visit_linears(decoder, [&](const std::string&, Linear& linear) {
+    if (!linear.lora) return;
+    const LoraPair& pair = *linear.lora;
+    const at::Tensor update = at::mm(pair.b.value.to(at::kFloat), pair.a.value.to(at::kFloat)).mul_(pair.scale);
+    linear.weight.value = linear.weight.value.to(at::kFloat).add(update).to(linear.weight.value.scalar_type());
+    linear.lora.reset();
+  });
+}
+
+void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns) {
+  std::set<std::string> unmatched(patterns.begin(), patterns.end());
+  visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
+    bool trains = is_lora(name);
+    for (const std::string& pattern : patterns) {
+      if (is_lora(name) || name.find(pattern) == std::string::npos) continue;
+      trains = true;
+      unmatched.erase(pattern);
+    }
+    if (trains && !parameter.trainable()) parameter.make_trainable();
+  });
+  if (!unmatched.empty())
+    throw UsageError(fmt::format("[trainable_params] expected parts of parameter names such as embed or norm, got {} "
+                                 "which matches nothing",
+                                 fmt::join(unmatched, ", ")));
+}
+
+void train_everything(Decoder& decoder) {
+  visit_parameters(decoder, [](const std::string&, Parameter& parameter) { parameter.make_trainable(); });
+}
+
+AdapterTensors adapter_tensors(const Decoder& decoder) {
+  AdapterTensors tensors;
+  visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
+    const at::Tensor& source = parameter.trainable() ? parameter.master : parameter.value;
+    if (is_lora(name))
+      tensors.lora.emplace_back(name, source.detach());
+    else if (parameter.trainable())
+      tensors.parameters.emplace_back(name, source.detach());
+  });
+  return tensors;
+}
+
+}  // namespace longlora::model

@@ -1,0 +1,48 @@
+// Low-rank adapters on a decoder, and which parameters train.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "longlora/checkpoint/peft_adapter.h"
+#include "longlora/model/decoder.h"
+
+namespace longlora::model {
+
+/// Adds a fresh pair to every linear layer that `config` targets: A uniform in
+/// ±1/sqrt(in) as PEFT initialises it, B zero; a pure function of the seed.
+/// Both are float32-mastered once made trainable. Throws UsageError when a
+/// target matches no layer, listing the layers there are.
+void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed);
+
+/// Puts the adapter's pairs and trained parameters into the decoder, growing the
+/// vocabulary where the adapter's embedding has more rows. Throws InputError
+/// when a module or shape does not fit the decoder.
+void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter);
+
+/// The base model's vocabulary, shapes and adapter in one: load_decoder, then
+/// load_adapter when `adapter` is not empty. With an adapter directory that
+/// holds a config.json, its rope_scaling replaces the base's.
+Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
+                          at::ScalarType dtype);
+
+/// Adds scale · B A to every weight that has a pair and removes the pairs. Computed in float32.
+void merge_lora(Decoder& decoder);
+
+/// Makes low-rank pairs trainable, and every other parameter whose name contains
+/// one of `patterns` ("embed", "norm": the released code's rule). Throws
+/// UsageError when a pattern matches nothing.
+void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns);
+
+/// Makes every parameter trainable.
+void train_everything(Decoder& decoder);
+
+/// Masters of the low-rank pairs and of the other trainable parameters, as write_peft_adapter takes them.
+struct AdapterTensors {
+  checkpoint::NamedTensors lora;
+  checkpoint::NamedTensors parameters;
+};
+AdapterTensors adapter_tensors(const Decoder& decoder);
+
+}  // namespace longlora::model

@@ -1,0 +1,37 @@
+// Decoders from and to Hugging Face directories.
+#pragma once
+
+#include <filesystem>
+
+#include "longlora/checkpoint/tensor_store.h"
+#include "longlora/model/decoder.h"
+
+namespace longlora::model {
+
+/// Reads config.json and the weights of a directory; every parameter frozen, in
+/// `dtype` (float32 or bfloat16). Throws InputError: missing files or tensors,
+/// shapes that contradict config.json, unsupported architectures.
+Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype);
+
+/// A decoder of the shape of `config` with random weights: normal(0,
+/// initializer_range), norms 1; a pure function of config and seed.
+Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed);
+
+/// The weights under their Hugging Face names, without low-rank pairs, in
+/// `dtype`; trained weights come from their float32 masters.
+checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dtype);
+
+/// Writes config.json and the weights into an existing folder.
+void save_decoder(const Decoder& decoder, const std::filesystem::path& directory, at::ScalarType dtype);
+
+/// Copies the tokenizer's and generation files from `from` where they exist.
+void copy_companion_files(const std::filesystem::path& from, const std::filesystem::path& to);
+
+/// "float32" or "bfloat16". Throws Error for another dtype.
+std::string dtype_name(at::ScalarType dtype);
+
+/// Grows embedding and head to `vocab_size` rows, new rows the mean of the
+/// others. Throws InputError when the model has more rows already.
+void grow_vocabulary(Decoder& decoder, int64_t vocab_size);
+
+}  // namespace longlora::model

@@ -1,0 +1,56 @@
+// CPU kernels that work row by row, compiled once per instruction set and
+// picked at run time. Raw pointers only: these translation units are built with
+// wider instruction sets than the rest, so they must not share inline functions
+// with it.
+#pragma once
+
+#include <cstdint>
+
+namespace longlora::ops::cpu {
+
+/// Bits of a bfloat16; the layout of at::BFloat16.
+struct Bf16 {
+  uint16_t bits;
+};
+
+/// All functions work on the rows given and leave threading to the caller.
+/// T is float or Bf16; arithmetic is float32 throughout.
+template <typename T>
+struct RowKernels {
+  /// y[r] = x[r] · rsqrt(mean(x[r]²) + eps) · weight; inverse_rms[r] is kept for backward.
+  void (*rms_norm_forward)(const T* x, const T* weight, T* y, float* inverse_rms, int64_t rows, int64_t width,
+                           float eps);
+  /// grad_x from grad_y; adds to grad_weight[width] (float32).
+  void (*rms_norm_backward)(const T* grad_y, const T* x, const T* weight, const float* inverse_rms, T* grad_x,
+                            float* grad_weight, int64_t rows, int64_t width);
+  /// Rotates the first 2·half of each head: (x1, x2) -> (x1 c − x2 s, x2 c + x1 s), with
+  /// sine_sign −1 for the inverse. x rows are row_stride apart; y is contiguous
+  /// [rows, heads, head_size]; cos/sin rows are indexed by positions[r].
+  void (*rotate)(const T* x, int64_t row_stride, T* y, const int64_t* positions, const float* cos,
+                 const float* sin, int64_t rows, int64_t heads, int64_t head_size, int64_t half, float sine_sign);
+  /// y = silu(gate) · up over n elements.
+  void (*silu_mul_forward)(const T* gate, const T* up, T* y, int64_t n);
+  void (*silu_mul_backward)(const T* grad_y, const T* gate, const T* up, T* grad_gate, T* grad_up, int64_t n);
+  /// Row-wise cross entropy. loss[r] = logsumexp(logits[r]) − logits[r][label]; correct[r] = argmax == label
+  /// (first maximum). With grad_scale != 0 the logits become grad_scale · (softmax − onehot).
+  void (*cross_entropy)(T* logits, const int64_t* labels, float* loss, uint8_t* correct, int64_t rows,
+                        int64_t width, float grad_scale);
+};
+
+/// One AdamW step over n float32 elements (Loshchilov & Hutter, as torch.optim.AdamW).
+struct AdamWStep {
+  float learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale;
+  float bias_correction1, sqrt_bias_correction2;
+};
+using AdamWKernel = void (*)(float* parameter, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t n,
+                             const AdamWStep& step);
+
+/// The kernels for this machine's widest supported instruction set.
+template <typename T>
+const RowKernels<T>& row_kernels();
+AdamWKernel adamw_kernel();
+
+/// "avx512", "avx2" or "baseline": what row_kernels() picked.
+const char* instruction_set_name();
+
+}  // namespace longlora::ops::cpu

@@ -1,0 +1,56 @@
+// Scalar building blocks that the compiler vectorises; for kernel translation
+// units only (everything has internal linkage).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "longlora/ops/cpu/row_kernels.h"
+
+namespace longlora::ops::cpu {
+namespace {
+
+inline float bits_to_float(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline uint32_t float_to_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+inline float load(const float* p) { return *p; }
+inline float load(const Bf16* p) { return bits_to_float(static_cast<uint32_t>(p->bits) << 16); }
+inline void store(float* p, float value) { *p = value; }
+// Round to nearest even; a NaN keeps its sign and stays a NaN.
+inline void store(Bf16* p, float value) {
+  const uint32_t bits = float_to_bits(value);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  p->bits = static_cast<uint16_t>(is_nan ? (bits >> 16) | 0x40u : rounded);
+}
+
+// e^x to about 1 ulp·2 for x in [-87, 88], clamped outside: x = n ln 2 + r, with
+// a degree-6 polynomial for e^r on |r| <= ln 2 / 2.
+inline float fast_exp(float x) {
+  x = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+  const float shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low bits
+  const int32_t n = static_cast<int32_t>(float_to_bits(shifted)) - 0x4b400000;
+  const float nf = static_cast<float>(n);
+  float r = x - nf * 0.693359375f;
+  r = r + nf * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  return p * bits_to_float(static_cast<uint32_t>(n + 127) << 23);
+}
+
+}  // namespace
+}  // namespace longlora::ops::cpu

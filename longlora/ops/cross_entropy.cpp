@@ -1,0 +1,91 @@
+#include "longlora/ops/cross_entropy.h"
+
+#include <ATen/Parallel.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include "longlora/core/error.h"
+#include "longlora/ops/cpu/tensor_access.h"
+
+namespace longlora::ops {
+namespace {
+
+constexpr int64_t kLogitsChunkBytes = int64_t{16} << 20;
+
+/// Loss and correctness per row; turns logits into their gradient when grad_scale != 0.
+struct RowLosses {
+  at::Tensor loss;     // [rows] float32
+  at::Tensor correct;  // [rows] uint8
+};
+
+RowLosses cross_entropy_rows(at::Tensor& logits, const at::Tensor& labels, double grad_scale) {
+  const int64_t rows = logits.size(0), width = logits.size(1);
+  if (!cpu::has_kernels(logits)) {
+    const at::Tensor wide = logits.to(at::kFloat);
+    const at::Tensor log_probability = at::log_softmax(wide, -1);
+    const at::Tensor loss = -log_probability.gather(1, labels.unsqueeze(1)).squeeze(1);
+    const at::Tensor correct = wide.argmax(-1).eq(labels).to(at::kByte);
+    if (grad_scale != 0.0) {
+      at::Tensor grad = log_probability.exp();
+      grad.scatter_add_(1, labels.unsqueeze(1), at::full({rows, 1}, -1.0, grad.options()));
+      logits.copy_(grad.mul_(grad_scale));
+    }
+    return {loss, correct};
+  }
+  RowLosses result = {at::empty({rows}, at::kFloat), at::empty({rows}, at::kByte)};
+  cpu::dispatch_element(logits, [&]<typename T>(T) {
+    at::parallel_for(0, rows, 8, [&](int64_t begin, int64_t end) {
+      cpu::row_kernels<T>().cross_entropy(
+          cpu::element_data<T>(logits) + begin * width, labels.const_data_ptr<int64_t>() + begin,
+          result.loss.mutable_data_ptr<float>() + begin, result.correct.mutable_data_ptr<uint8_t>() + begin,
+          end - begin, width, static_cast<float>(grad_scale));
+    });
+  });
+  return result;
+}
+
+}  // namespace
+
+LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
+                                              const at::Tensor& labels,
+                                              const LinearCrossEntropyOptions& options) {
+  if (hidden.dim() != 2 || weight.dim() != 2 || hidden.size(1) != weight.size(1) ||
+      labels.numel() != hidden.size(0))
+    throw Error("[linear_cross_entropy] expected hidden [N, C], weight [V, C], labels [N]");
+  const c10::NoGradGuard no_grad;
+  const int64_t vocab_size = weight.size(0);
+  const bool want_grad = options.grad_scale != 0.0;
+
+  const at::Tensor rows = labels.ne(kIgnoreLabel).nonzero().squeeze(1);
+  LinearCrossEntropyResult result;
+  result.num_labels = rows.numel();
+  if (want_grad) result.grad_hidden = at::zeros_like(hidden);
+  if (options.want_losses) result.losses = at::zeros({hidden.size(0)}, hidden.options().dtype(at::kFloat));
+  if (result.num_labels == 0) return result;
+
+  const at::Tensor kept_labels = labels.index_select(0, rows);
+  const int64_t low = kept_labels.min().item<int64_t>(), high = kept_labels.max().item<int64_t>();
+  if (low < 0 || high >= vocab_size)
+    throw Error(fmt::format("[linear_cross_entropy] expected labels in [0, {}), got {}", vocab_size,
+                            low < 0 ? low : high));
+
+  const int64_t row_bytes = vocab_size * hidden.element_size();
+  const int64_t chunk =
+      options.chunk_rows > 0 ? options.chunk_rows : std::max<int64_t>(64, kLogitsChunkBytes / row_bytes);
+  for (int64_t begin = 0; begin < result.num_labels; begin += chunk) {
+    const int64_t end = std::min(result.num_labels, begin + chunk);
+    const at::Tensor index = rows.slice(0, begin, end);
+    const at::Tensor chunk_hidden = hidden.index_select(0, index);
+    at::Tensor logits = at::linear(chunk_hidden, weight);
+    const RowLosses losses = cross_entropy_rows(logits, kept_labels.slice(0, begin, end), options.grad_scale);
+    result.loss_sum += losses.loss.sum(at::kDouble).item<double>();
+    result.num_correct += losses.correct.sum(at::kLong).item<int64_t>();
+    if (options.want_losses) result.losses.index_copy_(0, index, losses.loss);
+    if (!want_grad) continue;
+    result.grad_hidden.index_copy_(0, index, at::mm(logits, weight));
+    if (options.grad_weight.defined()) options.grad_weight.add_(at::mm(logits.t(), chunk_hidden));
+  }
+  return result;
+}
+
+}  // namespace longlora::ops

@@ -1,0 +1,212 @@
+#include "longlora/ops/functional.h"
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "longlora/core/error.h"
+#include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/cpu/tensor_access.h"
+#include "longlora/ops/reference.h"
+
+namespace longlora::ops {
+namespace {
+
+using cpu::dispatch_element;
+using cpu::element_data;
+using cpu::has_kernels;
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+// Rows that one task takes; fixed, so that sums over tasks do not depend on the
+// number of threads.
+constexpr int64_t kRowsPerTask = 128;
+constexpr int64_t kElementsPerTask = 1 << 15;
+
+int64_t num_tasks(int64_t n, int64_t per_task) { return (n + per_task - 1) / per_task; }
+
+/// Calls body(begin, end) over [0, n) in chunks of `per_task`, in parallel.
+template <typename Body>
+void parallel_chunks(int64_t n, int64_t per_task, const Body& body) {
+  at::parallel_for(0, num_tasks(n, per_task), 1, [&](int64_t first, int64_t last) {
+    for (int64_t task = first; task < last; ++task)
+      body(task, task * per_task, std::min(n, (task + 1) * per_task));
+  });
+}
+
+class RmsNorm : public Function<RmsNorm> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            double epsilon) {
+    const int64_t rows = x.size(0), width = x.size(1);
+    at::Tensor y = at::empty_like(x);
+    at::Tensor inverse_rms = at::empty({rows}, x.options().dtype(at::kFloat));
+    dispatch_element(x, [&]<typename T>(T) {
+      parallel_chunks(rows, kRowsPerTask, [&](int64_t, int64_t begin, int64_t end) {
+        cpu::row_kernels<T>().rms_norm_forward(element_data<T>(x) + begin * width, element_data<T>(weight),
+                                               element_data<T>(y) + begin * width,
+                                               inverse_rms.mutable_data_ptr<float>() + begin, end - begin,
+                                               width, static_cast<float>(epsilon));
+      });
+    });
+    context->save_for_backward({x, weight, inverse_rms});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1], &inverse_rms = saved[2];
+    const at::Tensor grad_y = grads[0].contiguous();
+    const int64_t rows = x.size(0), width = x.size(1);
+    at::Tensor grad_x = at::empty_like(x);
+    at::Tensor partial = at::zeros({num_tasks(rows, kRowsPerTask), width}, x.options().dtype(at::kFloat));
+    dispatch_element(x, [&]<typename T>(T) {
+      parallel_chunks(rows, kRowsPerTask, [&](int64_t task, int64_t begin, int64_t end) {
+        cpu::row_kernels<T>().rms_norm_backward(
+            element_data<T>(grad_y) + begin * width, element_data<T>(x) + begin * width,
+            element_data<T>(weight), inverse_rms.const_data_ptr<float>() + begin,
+            element_data<T>(grad_x) + begin * width, partial.mutable_data_ptr<float>() + task * width,
+            end - begin, width);
+      });
+    });
+    return {grad_x, partial.sum({0}).to(weight.scalar_type()), at::Tensor()};
+  }
+};
+
+at::Tensor rotate_cpu(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
+                      const at::Tensor& sin, float sine_sign) {
+  const int64_t rows = x.size(0), heads = x.size(1), head_size = x.size(2);
+  at::Tensor y = at::empty({rows, heads, head_size}, x.options());
+  dispatch_element(x, [&]<typename T>(T) {
+    parallel_chunks(rows, kRowsPerTask, [&](int64_t, int64_t begin, int64_t end) {
+      cpu::row_kernels<T>().rotate(element_data<T>(x) + begin * x.stride(0), x.stride(0),
+                                   element_data<T>(y) + begin * heads * head_size,
+                                   positions.const_data_ptr<int64_t>() + begin, cos.const_data_ptr<float>(),
+                                   sin.const_data_ptr<float>(), end - begin, heads, head_size, cos.size(1),
+                                   sine_sign);
+    });
+  });
+  return y;
+}
+
+at::Tensor with_contiguous_heads(const at::Tensor& x) {
+  return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous();
+}
+
+class Rotate : public Function<Rotate> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& positions,
+                            const at::Tensor& cos, const at::Tensor& sin) {
+    context->save_for_backward({positions, cos, sin});
+    return rotate_cpu(with_contiguous_heads(x), positions, cos, sin, 1.0f);
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    return {rotate_cpu(with_contiguous_heads(grads[0]), saved[0], saved[1], saved[2], -1.0f), at::Tensor(),
+            at::Tensor(), at::Tensor()};
+  }
+};
+
+class SiluMul : public Function<SiluMul> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
+    at::Tensor y = at::empty_like(gate);
+    dispatch_element(gate, [&]<typename T>(T) {
+      parallel_chunks(gate.numel(), kElementsPerTask, [&](int64_t, int64_t begin, int64_t end) {
+        cpu::row_kernels<T>().silu_mul_forward(element_data<T>(gate) + begin, element_data<T>(up) + begin,
+                                               element_data<T>(y) + begin, end - begin);
+      });
+    });
+    context->save_for_backward({gate, up});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &gate = saved[0], &up = saved[1];
+    const at::Tensor grad_y = grads[0].contiguous();
+    at::Tensor grad_gate = at::empty_like(gate), grad_up = at::empty_like(up);
+    dispatch_element(gate, [&]<typename T>(T) {
+      parallel_chunks(gate.numel(), kElementsPerTask, [&](int64_t, int64_t begin, int64_t end) {
+        cpu::row_kernels<T>().silu_mul_backward(element_data<T>(grad_y) + begin, element_data<T>(gate) + begin,
+                                                element_data<T>(up) + begin, element_data<T>(grad_gate) + begin,
+                                                element_data<T>(grad_up) + begin, end - begin);
+      });
+    });
+    return {grad_gate, grad_up};
+  }
+};
+
+class LinearFunction : public Function<LinearFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const at::Tensor& bias, const at::Tensor& lora_a, const at::Tensor& lora_b,
+                            double scale) {
+    at::Tensor y = at::linear(x, weight, bias);
+    at::Tensor low_rank;
+    if (lora_a.defined()) {
+      low_rank = at::linear(x, lora_a);
+      y.addmm_(low_rank, lora_b.t(), 1.0, scale);
+    }
+    const bool needs_x = weight.requires_grad() || (lora_a.defined() && lora_a.requires_grad());
+    context->save_for_backward({needs_x ? x : at::Tensor(), weight, lora_a, lora_b, low_rank});
+    context->saved_data["scale"] = scale;
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1], &lora_a = saved[2], &lora_b = saved[3],
+                     &low_rank = saved[4];
+    const double scale = context->saved_data["scale"].toDouble();
+    const at::Tensor grad_y = grads[0].contiguous();
+    at::Tensor grad_x, grad_weight, grad_bias, grad_a, grad_b;
+    // Inputs in the order of forward: x, weight, bias, A, B.
+    if (context->needs_input_grad(0)) grad_x = at::mm(grad_y, weight);
+    if (context->needs_input_grad(1)) grad_weight = at::mm(grad_y.t(), x);
+    if (context->needs_input_grad(2)) grad_bias = grad_y.sum({0}, false, at::kFloat).to(grad_y.scalar_type());
+    if (lora_a.defined()) {
+      const at::Tensor grad_low_rank = at::mm(grad_y, lora_b).mul_(scale);
+      if (context->needs_input_grad(3)) grad_a = at::mm(grad_low_rank.t(), x);
+      if (context->needs_input_grad(4)) grad_b = at::mm(grad_y.t(), low_rank).mul_(scale);
+      if (grad_x.defined()) grad_x.addmm_(grad_low_rank, lora_a);
+    }
+    return {grad_x, grad_weight, grad_bias, grad_a, grad_b, at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  if (x.dim() != 2 || weight.dim() != 1 || weight.size(0) != x.size(1))
+    throw Error(fmt::format("[rms_norm] expected x [N, C] and weight [C], got {} and {} dimensions", x.dim(),
+                            weight.dim()));
+  if (!has_kernels(x) || weight.scalar_type() != x.scalar_type()) return reference::rms_norm(x, weight, epsilon);
+  return RmsNorm::apply(x.contiguous(), weight, epsilon);
+}
+
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
+                  const at::Tensor& sin) {
+  if (x.dim() != 3 || positions.numel() != x.size(0) || cos.sizes() != sin.sizes() || 2 * cos.size(1) > x.size(2))
+    throw Error("[rotate] expected x [N, H, D], positions [N] and cos, sin [P, <= D/2]");
+  if (!has_kernels(x)) return reference::rotate(x, positions, cos, sin);
+  return Rotate::apply(x, positions, cos, sin);
+}
+
+at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
+  if (gate.sizes() != up.sizes()) throw Error("[silu_mul] expected gate and up of one shape");
+  if (!has_kernels(gate)) return reference::silu_mul(gate, up);
+  return SiluMul::apply(gate.contiguous(), up.contiguous());
+}
+
+at::Tensor linear(const at::Tensor& x, const LinearOperands& operands) {
+  if (x.dim() != 2 || operands.weight.dim() != 2 || x.size(1) != operands.weight.size(1))
+    throw Error(fmt::format("[linear] expected x [N, {}], got {} dimensions, last of size {}",
+                            operands.weight.size(1), x.dim(), x.size(-1)));
+  return LinearFunction::apply(x, operands.weight, operands.bias, operands.lora_a, operands.lora_b,
+                               operands.lora_scale);
+}
+
+}  // namespace longlora::ops

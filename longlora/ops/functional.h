@@ -1,0 +1,41 @@
+// The differentiable tensor functions that a decoder block is made of. All are
+// pure: inputs are not changed, results are fresh tensors, gradients come from
+// autograd. On CPU float32 and bfloat16 run fused kernels; anything else runs
+// the plain version (ops/reference.h).
+//
+// Shapes: N tokens (rows × tokens, laid end to end), C model width, F
+// feed-forward width, H query heads, K key/value heads, D head size, R LoRA rank.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace longlora::ops {
+
+/// y = x / sqrt(mean(x²) + epsilon) · weight over the last dimension.
+/// x [N, C] contiguous, weight [C] of the same dtype. (Zhang & Sennrich 2019)
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
+
+/// Rotary embedding in the half-split layout of Hugging Face.
+/// x [N, H, D] with contiguous heads; positions [N] int64 index the rows of cos
+/// and sin [P, D_rotary / 2] float32; dimensions from D_rotary on pass through.
+/// (Su et al. 2021)
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos, const at::Tensor& sin);
+
+/// silu(gate) · up, element by element; same shape and dtype.
+at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
+
+/// The operands of a linear layer with an optional low-rank update.
+struct LinearOperands {
+  at::Tensor weight;       // [out, in]
+  at::Tensor bias;         // [out] or undefined
+  at::Tensor lora_a;       // [R, in] or undefined
+  at::Tensor lora_b;       // [out, R]; defined with lora_a
+  double lora_scale = 0.0; // alpha / R
+};
+
+/// y = x Wᵀ + b + scale · (x Aᵀ) Bᵀ for x [N, in]; y [N, out].
+/// Gradients are made only for operands that require them: a frozen weight
+/// never gets one. (Hu et al. 2021)
+at::Tensor linear(const at::Tensor& x, const LinearOperands& operands);
+
+}  // namespace longlora::ops

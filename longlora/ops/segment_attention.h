@@ -1,0 +1,21 @@
+// Causal attention inside segments: full, shifted sparse, packed and batched
+// attention alike.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "longlora/ops/segment_plan.h"
+
+namespace longlora::ops {
+
+/// softmax(q kᵀ / sqrt(D)) v, where query n of head h sees the keys of its
+/// segment (plan.bounds[h < H/2 ? 0 : 1]) up to itself.
+/// q [N, H, D], k and v [N, K, D], one dtype and device; the last dimension
+/// contiguous. K divides H; query head h reads key/value head h / (H / K).
+/// Returns [N, H, D], contiguous. Differentiable; the result and the gradients
+/// do not depend on the number of threads.
+/// Throws Error on shapes that do not fit each other or the plan.
+at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             const SegmentPlan& plan);
+
+}  // namespace longlora::ops

@@ -1,0 +1,22 @@
+// The implementations behind segment_attention(); tests compare each with
+// reference::segment_attention. Arguments are as there and already checked.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include "longlora/ops/segment_plan.h"
+
+namespace longlora::ops {
+
+/// Segments of one length side by side through libtorch's own attention:
+/// any device and dtype, the fallback where no kernel of ours applies.
+at::Tensor segment_attention_composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                      const SegmentPlan& plan);
+
+/// The blocked CPU kernel on packed operands (oneDNN block products).
+at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                 const SegmentPlan& plan);
+/// Whether that kernel takes this dtype and head size on this machine.
+bool segment_attention_cpu_supports(const at::Tensor& q);
+
+}  // namespace longlora::ops

@@ -1,0 +1,66 @@
+#include "longlora/ops/segment_plan.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "longlora/core/error.h"
+
+namespace longlora::ops {
+namespace {
+
+/// Appends the ends of the segments of one document [start, end).
+void append_segments(std::vector<int64_t>& bounds, int64_t start, int64_t end, int64_t first, int64_t group) {
+  for (int64_t cut = start + first; cut < end; cut += group) bounds.push_back(cut);
+  bounds.push_back(end);
+}
+
+}  // namespace
+
+SegmentPlan make_segment_plan(const SegmentPlanOptions& options) {
+  if (options.num_rows <= 0 || options.row_tokens <= 0 || options.group_tokens < 0)
+    throw Error(fmt::format("[segment plan] expected positive sizes, got {} rows of {} tokens, group {}",
+                            options.num_rows, options.row_tokens, options.group_tokens));
+  SegmentPlan plan;
+  plan.num_tokens = options.num_rows * options.row_tokens;
+
+  std::vector<int64_t> starts;
+  auto next_document = options.document_starts.begin();
+  const auto documents_end = options.document_starts.end();
+  for (int64_t row = 0; row < options.num_rows; ++row) {
+    const int64_t row_start = row * options.row_tokens;
+    const int64_t row_end = row_start + options.row_tokens;
+    starts.push_back(row_start);
+    for (; next_document != documents_end && *next_document < row_end; ++next_document) {
+      if (*next_document < starts.back())
+        throw Error(fmt::format("[segment plan] expected ascending document starts, got {} after {}",
+                                *next_document, starts.back()));
+      if (*next_document > starts.back()) starts.push_back(*next_document);
+    }
+  }
+  if (next_document != documents_end)
+    throw Error(fmt::format("[segment plan] expected document starts below {}, got {}", plan.num_tokens,
+                            *next_document));
+
+  const bool full = options.group_tokens == 0;
+  // G = 1 would shift by nothing; half a group is at least one token.
+  const int64_t shift = std::max<int64_t>(1, options.group_tokens / 2);
+  plan.bounds = {std::vector<int64_t>{0}, std::vector<int64_t>{0}};
+  for (size_t i = 0; i < starts.size(); ++i) {
+    const int64_t start = starts[i];
+    const int64_t end = i + 1 < starts.size() ? starts[i + 1] : plan.num_tokens;
+    const int64_t group = full ? end - start : options.group_tokens;
+    append_segments(plan.bounds[0], start, end, group, group);
+    append_segments(plan.bounds[1], start, end, full ? group : shift, group);
+  }
+  return plan;
+}
+
+int64_t group_tokens_for_ratio(int64_t row_tokens, double ratio) {
+  if (row_tokens <= 0 || !(ratio > 0.0) || ratio > 1.0)
+    throw Error(fmt::format("[group size] expected a ratio in (0, 1] of a positive length, got {} of {}", ratio,
+                            row_tokens));
+  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(static_cast<double>(row_tokens) * ratio)));
+}
+
+}  // namespace longlora::ops
