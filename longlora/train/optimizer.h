@@ -1,0 +1,51 @@
+// AdamW over float32 masters, and the gradient norm.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "longlora/model/decoder.h"
+
+namespace longlora::train {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+  double weight_decay = 0.0;  // not applied to vectors (norms, biases)
+};
+
+/// torch.optim.AdamW's update (arXiv 1711.05101) on the trainable parameters of
+/// a decoder. Moments are float32. The decoder must outlive it.
+class AdamW {
+ public:
+  AdamW(model::Decoder& decoder, const AdamWOptions& options);
+
+  void zero_grad();
+  /// L2 norm over all gradients, in double.
+  double grad_norm() const;
+  /// One update with gradients scaled by grad_scale; then values are refreshed from masters.
+  void step(double learning_rate, double grad_scale);
+
+  int64_t num_steps() const { return num_steps_; }
+
+  /// A trainable parameter and its moments.
+  struct Slot {
+    std::string name;
+    model::Parameter* parameter;
+    at::Tensor exp_avg;
+    at::Tensor exp_avg_sq;
+  };
+  std::vector<Slot>& slots() { return slots_; }
+  void set_num_steps(int64_t steps) { num_steps_ = steps; }
+
+ private:
+  AdamWOptions options_;
+  std::vector<Slot> slots_;
+  int64_t num_steps_ = 0;
+};
+
+}  // namespace longlora::train
