@@ -1,0 +1,107 @@
+// LoRA adapters as PEFT stores them, and beside them the other parameters that were trained.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longlora/checkpoint/tensor_store.h"
+
+namespace longlora::checkpoint {
+
+/// The part of PEFT's LoraConfig that this program can compute:
+/// W' = W + (alpha / rank) · B · A on every linear layer whose name ends in one of target_modules.
+struct LoraConfig {
+  int64_t rank = 8;
+  double alpha = 16.0;
+  double dropout = 0.0;  // on the input of A, in training only
+  std::vector<std::string> target_modules = {"q_proj", "k_proj", "v_proj", "o_proj"};
+  std::string base_model;  // directory or name the adapter was trained on; may be empty
+
+  double scaling() const { return alpha / static_cast<double>(rank); }
+  /// Whether the module "model.layers.0.self_attn.q_proj" is to have an adapter (PEFT's rule: equal to a
+  /// target or ending in "." + target).
+  bool targets(std::string_view module) const;
+};
+
+/// Reads adapter_config.json of an adapter directory. Throws InputError that
+/// names the file and the setting when it is not plain LoRA: another peft_type,
+/// DoRA, rank-stabilised LoRA, rank or alpha patterns, trained biases,
+/// modules_to_save, initialisations that change the base weights, …
+LoraConfig read_lora_config(const std::filesystem::path& directory);
+
+/// Writes adapter_config.json with the fields and order PEFT writes.
+void write_lora_config(const std::filesystem::path& directory, const LoraConfig& config);
+
+/// The name under which this program knows a tensor of an adapter file: without
+/// "base_model.model." in front and ".default" before ".weight", so
+/// "model.layers.0.self_attn.q_proj.lora_A.weight". Other names are unchanged.
+std::string normalise_adapter_name(std::string_view name);
+
+/// A read-only adapter directory: adapter_config.json, adapter_model.safetensors
+/// and, where further parameters were trained, trainable_params.safetensors.
+class PeftAdapter {
+ public:
+  /// Checks all parts against each other: both halves of every pair, their
+  /// shapes and rank, target_modules, and that trainable_params.safetensors
+  /// holds what the adapter file says was trained. Throws InputError.
+  static PeftAdapter open(const std::filesystem::path& directory);
+
+  const LoraConfig& config() const { return config_; }
+  const std::filesystem::path& directory() const { return directory_; }
+
+  /// Layers with a pair, sorted: "model.layers.0.self_attn.q_proj".
+  const std::vector<std::string>& modules() const { return modules_; }
+  /// A [R, in] or B [out, R] of a module, in the file's dtype.
+  at::Tensor load_a(const std::string& module) const;
+  at::Tensor load_b(const std::string& module) const;
+  /// Shapes without loading.
+  const TensorInfo& info_a(const std::string& module) const;
+  const TensorInfo& info_b(const std::string& module) const;
+
+  /// Fully trained parameters by model name ("model.embed_tokens.weight"), sorted; empty for a plain adapter.
+  std::vector<std::string> parameters() const;
+  bool has_parameter(const std::string& name) const { return parameters_.count(name) != 0; }
+  const TensorInfo& parameter_info(const std::string& name) const;
+  at::Tensor load_parameter(const std::string& name) const;
+
+  /// Throws InputError that names the missing file unless the directory has
+  /// trained parameters: for callers that know that LoRA+ was used.
+  void require_parameters() const;
+
+ private:
+  struct Place {
+    bool is_in_adapter_file;
+    std::string stored_name;
+  };
+  void index_adapter_file();
+  void index_trainable_params();
+  void check_pairs() const;
+  const TensorStore& store_of(const Place& place) const {
+    return place.is_in_adapter_file ? adapter_ : *trainable_;
+  }
+  const Place& parameter_place(const std::string& name) const;
+  const std::string& stored_name(const std::string& module, const char* half) const;
+
+  std::filesystem::path directory_;
+  LoraConfig config_;
+  TensorStore adapter_;
+  std::optional<TensorStore> trainable_;
+  std::map<std::string, std::string> lora_names_;  // normalised -> stored
+  std::map<std::string, Place> parameters_;
+  std::vector<std::string> modules_;
+};
+
+/// Writes an adapter directory that PEFT loads, into an existing folder.
+/// `lora` is named as in normalise_adapter_name; `parameters` as in the model
+/// (none: no trainable_params.safetensors). Throws ResourceError.
+void write_peft_adapter(const std::filesystem::path& directory, const LoraConfig& config,
+                        const NamedTensors& lora, const NamedTensors& parameters);
+
+}  // namespace longlora::checkpoint

@@ -1,0 +1,176 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "longlora/checkpoint/peft_adapter.h"
+#include "longlora/core/error.h"
+#include "longlora/core/json.h"
+#include "longlora/core/log.h"
+
+namespace longlora::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kConfigFile = "adapter_config.json";
+constexpr int64_t kMaxRank = 65536;
+
+// Fields whose value never changes what the trained adapter computes, or which
+// this file reads itself.
+const std::set<std::string>& harmless_fields() {
+  static const std::set<std::string> fields = {"auto_mapping",      "base_model_name_or_path",
+                                               "corda_config",      "ensure_weight_tying",
+                                               "eva_config",        "inference_mode",
+                                               "init_lora_weights", "loftq_config",
+                                               "lora_alpha",        "lora_dropout",
+                                               "lora_ga_config",    "megatron_core",
+                                               "peft_type",         "peft_version",
+                                               "qalora_group_size", "r",
+                                               "revision",          "runtime_config",
+                                               "target_modules",    "task_type",
+                                               "arrow_config",      "bias"};
+  return fields;
+}
+
+// null, false, "", [] and {} all mean "not used".
+bool is_unused(const Json& value) {
+  if (value.is_null()) return true;
+  if (value.is_boolean()) return !value.get<bool>();
+  if (value.is_string()) return value.get<std::string>().empty();
+  return (value.is_array() || value.is_object()) && value.empty();
+}
+
+[[noreturn]] void refuse(const std::string& source, const std::string& field, const std::string& expected,
+                         const std::string& got) {
+  throw InputError(fmt::format("[{}] {}: expected {}, got {}", source, field, expected, got));
+}
+
+const Json& require(const Json& config, const char* field, const std::string& source) {
+  const auto found = config.find(field);
+  if (found == config.end()) refuse(source, field, "a value", "no such field");
+  return *found;
+}
+
+void check_initialisation(const Json& config, const std::string& source) {
+  const auto found = config.find("init_lora_weights");
+  if (found == config.end() || found->is_null() || found->is_boolean()) return;
+  static const std::set<std::string> keeps_base = {"gaussian", "eva", "orthogonal"};
+  if (found->is_string() && keeps_base.count(found->get<std::string>()) != 0) return;
+  refuse(source, "init_lora_weights", "an initialisation that leaves the base weights as they are",
+         found->dump() + " (it changes them; convert the adapter to plain LoRA with PEFT first)");
+}
+
+// Everything that is set and is not known to be harmless is refused by name:
+// computing something else than PEFT in silence would be worse.
+void check_supported(const Json& config, const std::string& source) {
+  if (const Json& type = require(config, "peft_type", source); type != "LORA")
+    refuse(source, "peft_type", "\"LORA\"", type.dump());
+  if (const auto task = config.find("task_type");
+      task != config.end() && !task->is_null() && *task != "CAUSAL_LM")
+    refuse(source, "task_type", "\"CAUSAL_LM\"", task->dump());
+  if (const auto bias = config.find("bias"); bias != config.end() && !bias->is_null() && *bias != "none")
+    refuse(source, "bias", "\"none\"", bias->dump() + " (trained biases are not supported)");
+  check_initialisation(config, source);
+  for (const auto& [field, value] : config.items()) {
+    if (harmless_fields().count(field) != 0 || is_unused(value)) continue;
+    if (value.is_number() || value.is_string()) {
+      log_warning(
+          fmt::format("{}: the setting {} = {} is unknown and not used", source, field, value.dump()));
+      continue;
+    }
+    refuse(source, field, "it unused (null, false or empty)", value.dump() + ", which is not supported");
+  }
+}
+
+int64_t read_rank(const Json& config, const std::string& source) {
+  const Json& value = require(config, "r", source);
+  if (!value.is_number_integer() || value < 1 || value > kMaxRank)
+    refuse(source, "r", fmt::format("an integer from 1 to {}", kMaxRank), value.dump());
+  return value.get<int64_t>();
+}
+
+double read_number(const Json& value, const char* field, const std::string& source) {
+  const double number = value.is_number() ? value.get<double>() : std::nan("");
+  if (!std::isfinite(number)) refuse(source, field, "a number", value.dump());
+  return number;
+}
+
+std::vector<std::string> read_targets(const Json& config, const std::string& source) {
+  const Json& value = require(config, "target_modules", source);
+  if (value.is_string())
+    refuse(source, "target_modules", "a list of module names", value.dump() + "; list the modules by name");
+  if (!value.is_array() || value.empty())
+    refuse(source, "target_modules", "a list of module names", value.dump());
+  std::set<std::string> names;
+  for (const Json& name : value) {
+    if (!name.is_string() || name.get<std::string>().empty())
+      refuse(source, "target_modules", "module names", name.dump());
+    names.insert(name.get<std::string>());
+  }
+  return {names.begin(), names.end()};
+}
+
+// 16, not 16.0, where it is whole: PEFT's own field is an integer.
+Json number_json(double value) {
+  const bool is_whole = value == std::floor(value) && std::abs(value) < 1e15;
+  return is_whole ? Json(static_cast<int64_t>(value)) : Json(value);
+}
+
+// Fields that PEFT writes and that stay as they are for plain LoRA.
+const char* const kDefaults = R"({
+  "alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
+  "base_model_name_or_path": null, "bias": "none", "corda_config": null, "ensure_weight_tying": false,
+  "eva_config": null, "exclude_modules": null, "fan_in_fan_out": false, "inference_mode": true,
+  "init_lora_weights": true, "layer_replication": null, "layers_pattern": null, "layers_to_transform": null,
+  "loftq_config": {}, "lora_alpha": 0, "lora_bias": false, "lora_dropout": 0.0, "megatron_config": null,
+  "megatron_core": "megatron.core", "modules_to_save": null, "peft_type": "LORA", "qalora_group_size": 16,
+  "r": 0, "rank_pattern": {}, "revision": null, "target_modules": [], "target_parameters": null,
+  "task_type": "CAUSAL_LM", "trainable_token_indices": null, "use_dora": false, "use_qalora": false,
+  "use_rslora": false})";
+
+}  // namespace
+
+bool LoraConfig::targets(std::string_view module) const {
+  return std::any_of(target_modules.begin(), target_modules.end(), [&](const std::string& target) {
+    if (module == target) return true;
+    return module.size() > target.size() && module.ends_with(target) &&
+           module[module.size() - target.size() - 1] == '.';
+  });
+}
+
+LoraConfig read_lora_config(const fs::path& directory) {
+  const fs::path path = directory / kConfigFile;
+  const std::string source = path.string();
+  std::error_code ignored;
+  if (!fs::exists(path, ignored))
+    throw InputError(fmt::format("[{}] expected a PEFT adapter directory with {}, got none",
+                                 directory.string(), kConfigFile));
+  const Json json = read_json(path);
+  if (!json.is_object()) refuse(source, "content", "an object", json.type_name());
+  check_supported(json, source);
+
+  LoraConfig config;
+  config.rank = read_rank(json, source);
+  config.alpha = read_number(require(json, "lora_alpha", source), "lora_alpha", source);
+  config.dropout = read_number(json.value("lora_dropout", Json(0.0)), "lora_dropout", source);
+  if (config.dropout < 0 || config.dropout >= 1)
+    refuse(source, "lora_dropout", "a share from 0 to below 1", fmt::format("{}", config.dropout));
+  config.target_modules = read_targets(json, source);
+  const Json base = json.value("base_model_name_or_path", Json());
+  if (base.is_string()) config.base_model = base.get<std::string>();
+  return config;
+}
+
+void write_lora_config(const fs::path& directory, const LoraConfig& config) {
+  Json json = parse_json(kDefaults, kConfigFile);
+  json["base_model_name_or_path"] = config.base_model.empty() ? Json() : Json(config.base_model);
+  json["lora_alpha"] = number_json(config.alpha);
+  json["lora_dropout"] = config.dropout;
+  json["r"] = config.rank;
+  json["target_modules"] = config.target_modules;
+  write_json(directory / kConfigFile, json);
+}
+
+}  // namespace longlora::checkpoint

@@ -1,0 +1,233 @@
+// PEFT adapters: what is written is read back, and what cannot be computed is refused by name.
+#include "longlora/checkpoint/peft_adapter.h"
+
+#include <ATen/ATen.h>
+
+#include "longlora/core/json.h"
+#include "test_support.h"
+
+namespace longlora::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const std::string kQ = "model.layers.0.self_attn.q_proj";
+const std::string kV = "model.layers.0.self_attn.v_proj";
+
+LoraConfig small_config() {
+  LoraConfig config;
+  config.rank = 2;
+  config.alpha = 5.0;
+  config.dropout = 0.05;
+  config.target_modules = {"q_proj", "v_proj"};
+  config.base_model = "some/base";
+  return config;
+}
+
+NamedTensors small_lora() {
+  return {{kQ + ".lora_A.weight", at::arange(12, at::kFloat).view({2, 6})},
+          {kQ + ".lora_B.weight", at::arange(8, at::kFloat).view({4, 2})},
+          {kV + ".lora_A.weight", at::ones({2, 6})},
+          {kV + ".lora_B.weight", at::zeros({3, 2})}};
+}
+
+NamedTensors small_parameters() {
+  return {{"model.embed_tokens.weight", at::arange(10, at::kFloat).view({5, 2})},
+          {"model.norm.weight", at::full({2}, 0.5)}};
+}
+
+class AdapterDirectory : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    write_peft_adapter(folder_.path(), small_config(), small_lora(), small_parameters());
+  }
+  std::string open_error() {
+    return input_error_of([&] { PeftAdapter::open(folder_.path()); });
+  }
+  void set_field(const std::string& field, const Json& value) {
+    Json config = read_json(folder_ / "adapter_config.json");
+    config[field] = value;
+    write_json(folder_ / "adapter_config.json", config);
+  }
+  void write_adapter_file(const NamedTensors& tensors) {
+    write_safetensors(folder_ / "adapter_model.safetensors", tensors);
+  }
+  TemporaryDirectory folder_;
+};
+
+TEST_F(AdapterDirectory, ComesBackAsItWasWritten) {
+  const PeftAdapter adapter = PeftAdapter::open(folder_.path());
+  EXPECT_EQ(adapter.config().rank, 2);
+  EXPECT_EQ(adapter.config().alpha, 5.0);
+  EXPECT_EQ(adapter.config().scaling(), 2.5);
+  EXPECT_EQ(adapter.config().dropout, 0.05);
+  EXPECT_EQ(adapter.config().base_model, "some/base");
+  EXPECT_THAT(adapter.config().target_modules, ElementsAre("q_proj", "v_proj"));
+  EXPECT_THAT(adapter.modules(), ElementsAre(kQ, kV));
+  EXPECT_TRUE(adapter.load_a(kQ).equal(small_lora()[0].second));
+  EXPECT_TRUE(adapter.load_b(kQ).equal(small_lora()[1].second));
+  EXPECT_THAT(adapter.parameters(), ElementsAre("model.embed_tokens.weight", "model.norm.weight"));
+  EXPECT_TRUE(adapter.load_parameter("model.norm.weight").equal(small_parameters()[1].second));
+}
+
+TEST_F(AdapterDirectory, TheFileHasPeftsKeys) {
+  const TensorStore store = TensorStore::open_file(folder_ / "adapter_model.safetensors");
+  EXPECT_TRUE(store.contains("base_model.model." + kQ + ".lora_A.weight"));
+  EXPECT_EQ(store.tensors().size(), 4u);
+}
+
+TEST_F(AdapterDirectory, TheConfigHasPeftsFields) {
+  const Json config = read_json(folder_ / "adapter_config.json");
+  EXPECT_EQ(config["peft_type"], "LORA");
+  EXPECT_EQ(config["task_type"], "CAUSAL_LM");
+  EXPECT_EQ(config["lora_alpha"].dump(), "5");
+  EXPECT_EQ(config["bias"], "none");
+  EXPECT_TRUE(config["modules_to_save"].is_null());
+  EXPECT_EQ(config["inference_mode"], true);
+}
+
+TEST_F(AdapterDirectory, AnAdapterWithoutTrainedParametersHasNone) {
+  write_peft_adapter(folder_.path(), small_config(), small_lora(), {});
+  const PeftAdapter adapter = PeftAdapter::open(folder_.path());
+  EXPECT_TRUE(adapter.parameters().empty());
+  EXPECT_THAT(input_error_of([&] { adapter.require_parameters(); }),
+              HasSubstr("trainable_params.safetensors"));
+}
+
+TEST_F(AdapterDirectory, NoticesThatTheTrainedParametersWereLost) {
+  fs::remove(folder_ / "trainable_params.safetensors");
+  EXPECT_THAT(open_error(), HasSubstr("expected 2 trained parameters in trainable_params.safetensors"));
+}
+
+TEST_F(AdapterDirectory, NoticesTrainedParametersOfAnotherRun) {
+  write_safetensors(folder_ / "trainable_params.safetensors", {{"model.norm.weight", at::ones({2})}});
+  EXPECT_THAT(open_error(), HasSubstr("different runs"));
+}
+
+TEST_F(AdapterDirectory, NamesTheMissingFile) {
+  fs::remove(folder_ / "adapter_model.safetensors");
+  EXPECT_THAT(open_error(), HasSubstr("expected adapter_model.safetensors, got no such file"));
+  write_bytes(folder_ / "adapter_model.bin", "x");
+  EXPECT_THAT(open_error(), HasSubstr("adapter_model.bin"));
+  fs::remove(folder_ / "adapter_config.json");
+  EXPECT_THAT(open_error(), HasSubstr("adapter_config.json"));
+}
+
+TEST_F(AdapterDirectory, ReadsOtherSpellingsOfTheKeys) {
+  const at::Tensor a = at::ones({2, 6});
+  const at::Tensor b = at::ones({4, 2});
+  for (const std::string prefix : {"", "base_model.model."})
+    for (const std::string infix : {"", ".default"}) {
+      write_adapter_file({{prefix + kQ + ".lora_A" + infix + ".weight", a},
+                          {prefix + kQ + ".lora_B" + infix + ".weight", b}});
+      EXPECT_TRUE(PeftAdapter::open(folder_.path()).load_b(kQ).equal(b)) << prefix << infix;
+    }
+}
+
+TEST_F(AdapterDirectory, RefusesOneTensorUnderTwoNames) {
+  NamedTensors tensors = small_lora();
+  tensors.emplace_back("base_model.model." + kQ + ".lora_A.weight", at::ones({2, 6}));
+  write_adapter_file(tensors);
+  EXPECT_THAT(open_error(), HasSubstr("under two names"));
+}
+
+TEST_F(AdapterDirectory, TakesTheEmbeddingThatPeftStoresAfterResizing) {
+  fs::remove(folder_ / "trainable_params.safetensors");
+  NamedTensors tensors = small_lora();
+  tensors.emplace_back("base_model.model.model.embed_tokens.weight", at::ones({5, 2}));
+  write_adapter_file(tensors);
+  EXPECT_THAT(PeftAdapter::open(folder_.path()).parameters(), ElementsAre("model.embed_tokens.weight"));
+}
+
+TEST_F(AdapterDirectory, RefusesHalfAPair) {
+  NamedTensors tensors = small_lora();
+  tensors.pop_back();
+  write_adapter_file(tensors);
+  EXPECT_THAT(open_error(), HasSubstr(kV + ".lora_B.weight"));
+}
+
+TEST_F(AdapterDirectory, RefusesShapesThatDoNotFitTheRank) {
+  set_field("r", 3);
+  EXPECT_THAT(open_error(), HasSubstr("expected A [3, in] and B [out, 3] for r = 3, got [2, 6] and [4, 2]"));
+}
+
+TEST_F(AdapterDirectory, RefusesLayersThatAreNotTargets) {
+  set_field("target_modules", {"q_proj"});
+  EXPECT_THAT(open_error(), HasSubstr(kV));
+}
+
+TEST_F(AdapterDirectory, RefusesTensorsOfOtherKinds) {
+  NamedTensors tensors = small_lora();
+  tensors.emplace_back("base_model.model." + kQ + ".lora_magnitude_vector.weight", at::ones({4}));
+  write_adapter_file(tensors);
+  EXPECT_THAT(open_error(), HasSubstr("lora_magnitude_vector"));
+  write_adapter_file({});
+  EXPECT_THAT(open_error(), HasSubstr("expected lora_A and lora_B weights, got none"));
+}
+
+TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
+  const std::vector<std::pair<std::string, Json>> cases = {
+      {"peft_type", "IA3"},
+      {"task_type", "SEQ_CLS"},
+      {"bias", "all"},
+      {"use_dora", true},
+      {"use_rslora", true},
+      {"use_qalora", true},
+      {"lora_bias", true},
+      {"fan_in_fan_out", true},
+      {"rank_pattern", {{"q_proj", 4}}},
+      {"alpha_pattern", {{"q_proj", 4}}},
+      {"modules_to_save", Json::array({"lm_head"})},
+      {"layers_to_transform", Json::array({0})},
+      {"layer_replication", Json::array({Json::array({0, 1})})},
+      {"trainable_token_indices", Json::array({1})},
+      {"target_parameters", Json::array({"w"})},
+      {"init_lora_weights", "pissa"},
+      {"some_future_method", true},
+      {"target_modules", ".*_proj"},
+      {"target_modules", Json::array()},
+      {"r", 0},
+      {"r", 2.5},
+      {"r", "8"},
+      {"lora_alpha", "16"},
+      {"lora_dropout", 1.0},
+  };
+  for (const auto& [field, value] : cases) {
+    write_lora_config(folder_.path(), small_config());
+    set_field(field, value);
+    EXPECT_THAT(open_error(), HasSubstr(field + ": expected")) << field << " = " << value.dump();
+  }
+}
+
+TEST_F(AdapterDirectory, AcceptsWhatDoesNot) {
+  set_field("revision", "main");
+  set_field("init_lora_weights", "gaussian");
+  set_field("peft_version", "0.30.0");
+  set_field("some_future_method", false);
+  set_field("some_future_list", Json::array());
+  set_field("lora_alpha", 16.5);
+  EXPECT_EQ(PeftAdapter::open(folder_.path()).config().alpha, 16.5);
+}
+
+TEST(LoraConfig, TargetsMatchWholeNamesAtTheEnd) {
+  LoraConfig config;
+  config.target_modules = {"q_proj", "self_attn.o_proj"};
+  EXPECT_TRUE(config.targets("model.layers.3.self_attn.q_proj"));
+  EXPECT_TRUE(config.targets("q_proj"));
+  EXPECT_TRUE(config.targets("model.layers.3.self_attn.o_proj"));
+  EXPECT_FALSE(config.targets("model.layers.3.self_attn.qq_proj"));
+  EXPECT_FALSE(config.targets("model.layers.3.other.o_proj"));
+  EXPECT_FALSE(config.targets("model.q_proj.weight"));
+}
+
+TEST(NormaliseAdapterName, RemovesPeftsAdditionsOnly) {
+  EXPECT_EQ(normalise_adapter_name("base_model.model." + kQ + ".lora_A.default.weight"),
+            kQ + ".lora_A.weight");
+  EXPECT_EQ(normalise_adapter_name(kQ + ".lora_A.weight"), kQ + ".lora_A.weight");
+  EXPECT_EQ(normalise_adapter_name("model.norm.weight"), "model.norm.weight");
+}
+
+}  // namespace
+}  // namespace longlora::checkpoint
