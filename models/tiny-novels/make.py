@@ -9,9 +9,10 @@
         train       runs `longlora fine-tune` for both stages; goes on where it was stopped
         install     copies weights, tokenizer and quickstart data to models/tiny-novels
 
-DIR holds the Project Gutenberg files named in README.md. Needs Python 3.9 and the Python package
-sentencepiece (Debian: python3-sentencepiece). Everything is a function of the seed; another
-version of sentencepiece may cut another tokenizer, `--tokenizer committed` keeps the one here.
+DIR holds the Project Gutenberg files named in README.md. Needs Python 3.9 with the package
+sentencepiece, and spm_train (Debian: python3-sentencepiece, sentencepiece). Everything is a
+function of the seed and of spm_train, of which another version than Debian 12's (0.1.97) cuts
+another tokenizer: `--tokenizer committed` takes the one beside this script instead.
 """
 
 import argparse
@@ -78,22 +79,23 @@ def sha256(path):
 
 def make_tokenizer(options, training):
     """tokenizer.model and its configuration, as Llama's, in the work folder."""
-    import sentencepiece
     folder = options.work / "tokenizer"
     folder.mkdir(parents=True, exist_ok=True)
     if options.tokenizer == "committed":
         for name in TOKENIZER_FILES:
             shutil.copyfile(HERE / name, folder / name)
         return
-    text = options.work / "novels.txt"
+    text = folder / "novels.txt"
     text.write_text("".join(body for _, body in training.values()), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(text), model_prefix=str(folder / "tokenizer"), model_type="bpe",
-        vocab_size=4096, byte_fallback=True, split_digits=True, character_coverage=0.99995, required_chars="0123456789",
-        normalization_rule_name="identity", add_dummy_prefix=True,
-        remove_extra_whitespaces=False, allow_whitespace_only_pieces=True,
-        max_sentence_length=100000, unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1,
-        minloglevel=1)
+    # Plain names and not paths: the file keeps a record of its options.
+    subprocess.run(
+        ["spm_train", "--input=novels.txt", "--model_prefix=tokenizer", "--model_type=bpe",
+         "--vocab_size=4096", "--byte_fallback=true", "--split_digits=true",
+         "--character_coverage=0.99995", "--required_chars=0123456789",
+         "--normalization_rule_name=identity", "--add_dummy_prefix=true",
+         "--remove_extra_whitespaces=false", "--allow_whitespace_only_pieces=true",
+         "--max_sentence_length=100000", "--unk_id=0", "--bos_id=1", "--eos_id=2", "--pad_id=-1",
+         "--num_threads=1", "--minloglevel=1"], cwd=folder, check=True)
     (folder / "tokenizer.vocab").unlink()
     text.unlink()
     special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
