@@ -112,7 +112,28 @@ def open_codec(options):
     path = options.work / "tokenizer" / "tokenizer.model"
     if not path.is_file():
         raise SystemExit(f"{path}: not there; run the step 'tokenizer' first")
-    return Codec(sentencepiece.SentencePieceProcessor(model_file=str(path))), sha256(path)
+    return Codec(sentencepiece.SentencePieceProcessor(model_file=str(path))), fingerprint(options)
+
+
+def fingerprint(options):
+    """The program's own hash of the tokenizer, as `tokenize` writes it; None before the program
+    is built. Data that carries it is refused with any other tokenizer."""
+    if not options.longlora.is_file():
+        print(f"{options.longlora} is not there: the data will not name its tokenizer")
+        return None
+    sample = options.work / "sample.txt"
+    sample.write_text("A sample.\n")
+    output = options.work / "sample.bin"
+    done = subprocess.run([str(options.longlora), "tokenize", "--tokenizer",
+                           str(options.work / "tokenizer"), "--input", str(sample),
+                           "--output", str(output)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        print(f"`longlora tokenize` failed, so the data will not name its tokenizer:\n{done.stderr}")
+        return None
+    about = json.loads(output.with_name("sample.bin.json").read_text())
+    for path in (sample, output, output.with_name("sample.bin.json")):
+        path.unlink()
+    return about.get("tokenizer_sha256")
 
 
 def make_data(options, training, codec, tokenizer_hash):

@@ -119,8 +119,9 @@ def write(path, rows, num_tokens, num_documents, sources, tokenizer_sha256, note
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     about = {"vocab_size": 4096, "dtype": "uint16", "documents": num_documents,
-             "tokens": len(flat), "sources": sources, "tokenizer_sha256": tokenizer_sha256,
-             "row_tokens": num_tokens, "note": note}
+             "tokens": len(flat), "sources": sources, "row_tokens": num_tokens, "note": note}
+    if tokenizer_sha256:
+        about["tokenizer_sha256"] = tokenizer_sha256
     path.with_name(path.name + ".json").write_text(json.dumps(about, indent=2) + "\n")
     digest = hashlib.sha256(data).hexdigest()
     print(f"{path.name}: {len(rows)} rows of {num_tokens}, {len(flat)} ids, sha256 {digest[:16]}")
