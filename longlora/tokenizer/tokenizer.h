@@ -23,16 +23,24 @@ class Tokenizer {
   virtual Ids encode(std::string_view text, bool add_special_tokens) const = 0;
   /// Text of `ids`; control tokens (BOS, EOS, padding) are skipped.
   /// Throws InputError for an id outside the vocabulary.
+  /// For streaming: the text of a sequence begins with the text of each of its
+  /// beginnings, but for U+FFFD at the end of the latter, which stands for a
+  /// character whose bytes are not all there yet. So print what
+  /// decode(all ids so far) adds to what was printed, holding back a trailing
+  /// U+FFFD. A continuation is decoded together with what it continues: alone it
+  /// would lose its first space.
   virtual std::string decode(const Ids& ids) const = 0;
-  /// Number of ids: every id is in [0, vocab_size()).
+  /// Number of ids, added tokens included: every id is in [0, vocab_size()).
   virtual int64_t vocab_size() const = 0;
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::optional<int32_t> eos_id() const = 0;
-  /// SHA-256 over the files that define the tokenizer, hexadecimal.
+  /// SHA-256, hexadecimal, over what the files say about the ids of a text: equal
+  /// for folders that differ only in other settings (a chat template, BOS).
   virtual const std::string& fingerprint() const = 0;
 };
 
-/// Opens the tokenizer of a Hugging Face directory or a single tokenizer.model file.
+/// Opens the tokenizer of a Hugging Face directory or a tokenizer.model file; the
+/// settings beside that file are read too (tokenizer_config.json and its like).
 /// Throws InputError naming what was looked for.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 

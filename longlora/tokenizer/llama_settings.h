@@ -1,0 +1,36 @@
+// The files beside tokenizer.model that change what Hugging Face's LlamaTokenizer does.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "longlora/tokenizer/special_tokens.h"
+
+namespace longlora::tokenizer {
+
+/// What tokenizer_config.json, special_tokens_map.json and added_tokens.json say;
+/// Llama's own values where they say nothing.
+struct LlamaSettings {
+  bool add_bos_token = true;
+  bool add_eos_token = false;
+  /// True: every stretch of text between special tokens gets the leading space
+  /// (Hugging Face's first behaviour and its default until version 5). False:
+  /// only the beginning of the text does.
+  bool legacy = true;
+  bool add_prefix_space = true;
+  std::optional<std::string> bos_token = "<s>";
+  std::optional<std::string> eos_token = "</s>";
+  std::optional<std::string> unk_token = "<unk>";
+  /// Padding and additional special tokens.
+  std::vector<std::string> other_special_tokens;
+  /// Tokens whose ids the files state (added_tokens_decoder, added_tokens.json).
+  std::vector<SpecialToken> added_tokens;
+};
+
+/// Reads the settings of a folder; files that do not exist are passed over.
+/// Throws InputError naming file and key for values of the wrong type.
+LlamaSettings read_llama_settings(const std::filesystem::path& folder);
+
+}  // namespace longlora::tokenizer

@@ -1,0 +1,68 @@
+// SentencePiece models as Hugging Face's LlamaTokenizer uses them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "longlora/tokenizer/llama_settings.h"
+#include "longlora/tokenizer/special_tokens.h"
+#include "longlora/tokenizer/tokenizer.h"
+
+namespace sentencepiece {
+class SentencePieceProcessor;
+}
+
+namespace longlora::tokenizer {
+
+/// Equal, id for id, to the SentencePiece-backed LlamaTokenizer of transformers
+/// 4: a text is cut at special tokens, each rest goes to SentencePiece. Bytes
+/// that are no UTF-8 become U+FFFD. Decoding takes off the one leading space
+/// that encoding put on. Time is linear in the text for models whose pieces hold
+/// no space after a letter (all Llama models); their words are encoded one by
+/// one and remembered within a call.
+class LlamaTokenizer : public Tokenizer {
+ public:
+  /// `model` is the content of tokenizer.model; `source` names it in errors.
+  LlamaTokenizer(std::string model, const LlamaSettings& settings, const std::string& source);
+  ~LlamaTokenizer() override;
+
+  Ids encode(std::string_view text, bool add_special_tokens) const override;
+  std::string decode(const Ids& ids) const override;
+  int64_t vocab_size() const override { return static_cast<int64_t>(pieces_.size()); }
+  std::optional<int32_t> bos_id() const override { return bos_id_; }
+  std::optional<int32_t> eos_id() const override { return eos_id_; }
+  const std::string& fingerprint() const override { return fingerprint_; }
+
+ private:
+  enum class Kind : uint8_t { kText, kByte, kSkipped };
+  /// What decode writes for an id.
+  struct Piece {
+    std::string text;
+    Kind kind = Kind::kSkipped;
+  };
+
+  void load_pieces();
+  std::vector<SpecialToken> resolve_special_tokens();
+  std::optional<int32_t> find_id(const std::optional<std::string>& token) const;
+  std::string make_fingerprint(const std::string& model_hash) const;
+
+  void encode_text(std::string_view text, Ids* ids) const;
+  void encode_stretch(std::string_view text, bool at_start, Ids* ids) const;
+  void encode_words(std::string_view text, bool add_prefix, Ids* ids) const;
+  void append_pieces(std::string_view text, size_t num_skipped, Ids* ids) const;
+
+  LlamaSettings settings_;
+  std::string source_;
+  std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
+  bool model_adds_prefix_ = true;  // add_dummy_prefix of the model file
+  bool keeps_text_ = false;        // the model encodes text as it is, without rewriting it
+  bool splits_at_spaces_ = false;  // words can be encoded one by one
+  size_t num_unknown_pieces_ = 0;  // of the text of the unknown token
+  std::vector<Piece> pieces_;      // by id
+  SpecialTokenFinder special_tokens_;
+  std::optional<int32_t> bos_id_, eos_id_;
+  std::string fingerprint_;
+};
+
+}  // namespace longlora::tokenizer

@@ -1,0 +1,47 @@
+// Tokens that are found in text as they are written, before it is cut into pieces.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longlora::tokenizer {
+
+/// One added token, as Hugging Face's AddedToken.
+struct SpecialToken {
+  std::string content;
+  int32_t id = -1;
+  bool special = true;       // skipped by decode
+  bool lstrip = false;       // takes the whitespace before it
+  bool rstrip = false;       // takes the whitespace after it
+  bool single_word = false;  // only where no letter touches it
+  bool named = false;        // BOS, EOS, unknown, padding or an additional special token
+};
+
+/// Finds special tokens in text: the leftmost, and of those the longest.
+/// Immutable after construction. Time is linear in the text.
+class SpecialTokenFinder {
+ public:
+  SpecialTokenFinder() = default;
+  /// Contents must not be empty.
+  explicit SpecialTokenFinder(std::vector<SpecialToken> tokens);
+
+  struct Match {
+    size_t begin;  // of the part of the text that the token takes, stripped whitespace included
+    size_t end;
+    const SpecialToken* token;
+  };
+  /// The first match at or after `from`. `from` is the end of the previous match or 0.
+  std::optional<Match> find(std::string_view text, size_t from) const;
+
+  const std::vector<SpecialToken>& tokens() const { return tokens_; }
+
+ private:
+  std::vector<SpecialToken> tokens_;                     // longest first
+  std::array<std::vector<int32_t>, 256> by_first_byte_;  // indices into tokens_
+};
+
+}  // namespace longlora::tokenizer
