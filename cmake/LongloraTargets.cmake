@@ -4,6 +4,9 @@ include_guard()
 add_library(longlora_flags INTERFACE)
 target_include_directories(longlora_flags INTERFACE "${CMAKE_SOURCE_DIR}")
 target_compile_options(longlora_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror)
+# libtorch's headers bring a newer fmt than Debian's library: where both are in
+# reach the bodies have to come from the headers that were included.
+target_compile_definitions(longlora_flags INTERFACE FMT_HEADER_ONLY=1)
 if(LONGLORA_SANITIZE)
   target_compile_options(longlora_flags INTERFACE
     -fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all -fno-omit-frame-pointer)
