@@ -1,0 +1,42 @@
+// One HTML file that needs nothing else: pictures inside, no scripts, no
+// references to other places; light and dark, on paper and on a phone.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "longlora/report/table.h"
+
+namespace longlora::report {
+
+/// A document built from top to bottom. All text given is plain and is escaped.
+class HtmlDocument {
+ public:
+  explicit HtmlDocument(const std::string& title);
+
+  /// The findings, one paragraph each, set off at the top.
+  void summary(const std::vector<std::string>& sentences);
+  void heading(const std::string& text);
+  void paragraph(const std::string& text);
+  /// A list of small remarks.
+  void notes(const std::vector<std::string>& texts);
+  void table(const Table& table, const std::string& caption = "");
+  /// A PNG, given as its bytes. `alternative` says in words what it shows.
+  /// Throws Error when the bytes are not a PNG.
+  void picture(const std::string& png_bytes, const std::string& caption, const std::string& alternative);
+
+  /// A part that is folded away until clicked.
+  void begin_details(const std::string& heading);
+  void end_details();
+  /// Text in lines as they are: commands, logs.
+  void preformatted(const std::string& text);
+
+  /// The whole file. `footer` ends the page.
+  std::string render(const std::string& footer) const;
+
+ private:
+  std::string title_;
+  std::string body_;
+};
+
+}  // namespace longlora::report

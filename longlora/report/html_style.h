@@ -1,0 +1,8 @@
+// The style sheet of every report.
+#pragma once
+
+namespace longlora::report {
+
+extern const char* const kStyleSheet;
+
+}  // namespace longlora::report

@@ -1,0 +1,193 @@
+#include "longlora/report/report.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+
+#include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/report/comparison.h"
+#include "longlora/report/gnuplot.h"
+#include "longlora/report/html.h"
+#include "longlora/report/report_pictures.h"
+#include "longlora/report/text.h"
+
+namespace longlora::report {
+namespace {
+
+bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
+  return std::filesystem::absolute(a).lexically_normal() == std::filesystem::absolute(b).lexically_normal();
+}
+
+void validate(const ReportOptions& options) {
+  std::vector<std::string> problems;
+  if (options.inputs.empty()) {
+    problems.emplace_back("[report] expected at least one run directory or result file, got none");
+  }
+  if (!options.output.has_filename()) {
+    problems.push_back(
+        fmt::format("[report output] expected the path of an HTML file, got '{}'", options.output.string()));
+  }
+  if (!options.results_json.empty() && is_same_file(options.results_json, options.output)) {
+    problems.push_back(fmt::format("[report] expected different files for HTML and JSON, got {} for both",
+                                   options.output.string()));
+  }
+  for (const InputPath& input : options.inputs) {
+    if (is_same_file(input.path, options.output) || is_same_file(input.path, options.results_json)) {
+      problems.push_back(
+          fmt::format("[report] expected to write elsewhere than to the input {}. Choose another output",
+                      input.path.string()));
+    }
+  }
+  if (!problems.empty()) {
+    throw UsageError(fmt::format("{}", fmt::join(problems, "\n")));
+  }
+}
+
+/// "optimizer.learning_rate" | "2e-05" for every value in nested objects.
+void flatten(const Json& json, const std::string& prefix, Table& table) {
+  for (const auto& [key, value] : json.items()) {
+    const std::string name = prefix.empty() ? key : prefix + "." + key;
+    if (value.is_object() && !value.empty()) {
+      flatten(value, name, table);
+    } else {
+      table.rows.push_back(
+          {{name},
+           {value.is_string() ? value.get<std::string>()
+                              : value.dump(-1, ' ', false, Json::error_handler_t::replace)}});
+    }
+  }
+}
+
+Table inputs_table(const Inputs& inputs) {
+  Table table{{{"model", Align::kLeft}, {"kind", Align::kLeft}, {"file", Align::kLeft}}, {}};
+  for (const TrainingRun& run : inputs.runs) {
+    table.rows.push_back({{run.label}, {"training run"}, {run.path.string()}});
+  }
+  for (const PerplexityResult& result : inputs.perplexities) {
+    table.rows.push_back({{result.label}, {"perplexity"}, {result.path.string()}});
+  }
+  for (const PasskeyResult& result : inputs.passkeys) {
+    table.rows.push_back({{result.label}, {"pass keys"}, {result.path.string()}});
+  }
+  return table;
+}
+
+/// The commands given and those that the inputs carry, each once.
+std::vector<std::string> all_commands(const ReportOptions& options, const Inputs& inputs) {
+  std::vector<std::string> commands = options.commands;
+  const auto add = [&](const Json& source) {
+    const auto found = source.is_object() ? source.find("command") : source.end();
+    if (found != source.end() && found->is_string()) {
+      commands.push_back(found->get<std::string>());
+    }
+  };
+  for (const TrainingRun& run : inputs.runs) {
+    add(run.config);
+  }
+  for (const PerplexityResult& result : inputs.perplexities) {
+    add(result.source);
+  }
+  for (const PasskeyResult& result : inputs.passkeys) {
+    add(result.source);
+  }
+  std::set<std::string> seen;
+  std::erase_if(commands, [&](const std::string& command) { return !seen.insert(command).second; });
+  return commands;
+}
+
+void add_details(HtmlDocument& document, const ReportOptions& options, const Inputs& inputs,
+                 const std::string& gnuplot_version) {
+  document.begin_details("How this was made");
+  if (const std::vector<std::string> commands = all_commands(options, inputs); !commands.empty()) {
+    document.preformatted(fmt::format("{}", fmt::join(commands, "\n")));
+  }
+  document.paragraph(fmt::format("Versions: {}{}.",
+                                 options.version.empty() ? "" : "longlora " + options.version + ", ",
+                                 gnuplot_version));
+  document.table(inputs_table(inputs), "What was read");
+  for (const TrainingRun& run : inputs.runs) {
+    if (run.config.is_object()) {
+      Table table{{{"option", Align::kLeft}, {"value", Align::kLeft}}, {}};
+      flatten(run.config, "", table);
+      document.table(table, "Options of the run “" + run.label + "”");
+    }
+  }
+  document.end_details();
+}
+
+void add_section(HtmlDocument& document, Topic topic, const std::string& heading,
+                 const std::vector<NamedTable>& tables, const std::vector<Picture>& pictures) {
+  bool has_heading = false;
+  const auto ensure_heading = [&] {
+    if (!has_heading) {
+      document.heading(heading);
+    }
+    has_heading = true;
+  };
+  for (const NamedTable& table : tables) {
+    if (table.topic == topic) {
+      ensure_heading();
+      document.table(table.table, table.name);
+    }
+  }
+  for (const Picture& picture : pictures) {
+    if (picture.topic == topic) {
+      ensure_heading();
+      document.picture(picture.png, picture.caption, picture.alternative);
+    }
+  }
+}
+
+std::string render(const ReportOptions& options, const Inputs& inputs, const ReportResult& result,
+                   const std::vector<Picture>& pictures, const std::string& gnuplot_version) {
+  HtmlDocument document(options.title);
+  document.summary(result.summary);
+  add_section(document, Topic::kPerplexity, "Perplexity", result.tables, pictures);
+  add_section(document, Topic::kPasskey, "Pass key retrieval", result.tables, pictures);
+  add_section(document, Topic::kTraining, "Training", result.tables, pictures);
+  if (!result.notes.empty()) {
+    document.heading("Notes");
+    document.notes(result.notes);
+  }
+  add_details(document, options, inputs, gnuplot_version);
+  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  return document.render(fmt::format("Made by longlora report on {:%Y-%m-%d %H:%M} UTC.", fmt::gmtime(now)));
+}
+
+}  // namespace
+
+ReportResult write_report(const ReportOptions& options) {
+  validate(options);
+  Inputs inputs = read_inputs(options.inputs);
+  group_perplexities(inputs, &inputs.notes);
+  group_passkeys(inputs, &inputs.notes);
+  const Gnuplot gnuplot(options.gnuplot);
+  const std::vector<Picture> pictures = draw_pictures(gnuplot, inputs);
+
+  ReportResult result;
+  result.html = options.output;
+  result.summary = summarize(inputs);
+  result.tables = make_tables(inputs);
+  result.notes = inputs.notes;
+  const std::string html = render(options, inputs, result, pictures, gnuplot.version());
+
+  const std::filesystem::path folder = std::filesystem::absolute(options.output).parent_path();
+  make_directories(folder);
+  for (const Picture& picture : pictures) {
+    result.pictures.push_back(options.output.parent_path() /
+                              fmt::format("{}-{}.png", options.output.stem().string(), picture.name));
+    write_file_atomic(result.pictures.back(), picture.png);
+  }
+  if (!options.results_json.empty()) {
+    make_directories(std::filesystem::absolute(options.results_json).parent_path());
+    write_results_json(inputs, options.results_json);
+  }
+  write_file_atomic(options.output, html);
+  return result;
+}
+
+}  // namespace longlora::report

@@ -1,0 +1,251 @@
+#include "longlora/report/report_pictures.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <functional>
+
+#include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/core/progress.h"
+#include "longlora/report/comparison.h"
+#include "longlora/report/plots.h"
+#include "longlora/report/text.h"
+
+namespace longlora::report {
+namespace {
+
+/// Models beyond this multiple of the lowest perplexity stay out of the close-up.
+constexpr double kCloseUpRatio = 1.6;
+
+/// A folder under the system's temporary one, gone at the end.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "longlora-pictures-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr) {
+      throw ResourceError(fmt::format("[pictures] expected to create {}, got '{}'. Free space there.",
+                                      pattern, std::strerror(errno)));
+    }
+    path_ = pattern;
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  std::filesystem::path file() const { return path_ / "picture.png"; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+class Painter {
+ public:
+  Painter(const Gnuplot& gnuplot, const Inputs& inputs) : gnuplot_(gnuplot), inputs_(inputs) {}
+
+  void perplexity();
+  void passkey();
+  void training();
+  std::vector<Picture> take() { return std::move(pictures_); }
+
+ private:
+  using Draw = std::function<void(const std::filesystem::path&)>;
+
+  void add(Picture picture, const Draw& draw) {
+    draw(scratch_.file());
+    picture.png = read_file(scratch_.file());
+    pictures_.push_back(std::move(picture));
+  }
+  void perplexity_group(const PerplexityGroup& group, const std::string& suffix);
+
+  const Gnuplot& gnuplot_;
+  const Inputs& inputs_;
+  ScratchFolder scratch_;
+  std::vector<Picture> pictures_;
+};
+
+double largest(const ModelCurve& curve) {
+  double value = 0;
+  for (const PlotPoint& point : curve.points) {
+    // A point that is not finite is as far from the best as can be.
+    value = std::isfinite(point.y) ? std::max(value, point.y) : HUGE_VAL;
+  }
+  return value;
+}
+
+/// The curves that stay near the lowest value; empty when all do or none.
+std::vector<ModelCurve> close_up(const std::vector<ModelCurve>& curves) {
+  double lowest = HUGE_VAL;
+  for (const ModelCurve& curve : curves) {
+    for (const PlotPoint& point : curve.points) {
+      lowest = std::isfinite(point.y) ? std::min(lowest, point.y) : lowest;
+    }
+  }
+  std::vector<ModelCurve> near = curves;
+  std::erase_if(near, [&](const ModelCurve& curve) { return largest(curve) > lowest * kCloseUpRatio; });
+  return near.size() == curves.size() ? std::vector<ModelCurve>{} : near;
+}
+
+std::string names_of(const std::vector<ModelCurve>& curves) {
+  std::vector<std::string> names;
+  for (const ModelCurve& curve : curves) {
+    names.push_back("“" + curve.name + "”");
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+void Painter::perplexity_group(const PerplexityGroup& group, const std::string& suffix) {
+  std::vector<ModelCurve> curves;
+  bool any_finite = false;
+  for (const ModelPerplexity& model : group.models) {
+    ModelCurve curve{model.label, inputs_.label_index(model.label), {}};
+    for (const PerplexityPoint& point : model.points) {
+      curve.points.push_back({static_cast<double>(point.seq_len_tokens), point.perplexity});
+      any_finite = any_finite || std::isfinite(point.perplexity);
+    }
+    curves.push_back(std::move(curve));
+  }
+  if (!any_finite) {
+    return;
+  }
+  const std::string scope = describe(group).empty() ? "" : fmt::format(" ({})", describe(group));
+  add({Topic::kPerplexity, "perplexity" + suffix, "",
+       fmt::format(
+           "Perplexity by tokens of context{}; lower is better. The figures at the right end are the values "
+           "at each model's longest context.",
+           scope),
+       fmt::format("Curves of perplexity by context length for {}", names_of(curves))},
+      [&](const auto& png) { plot_perplexity(gnuplot_, png, curves); });
+  const std::vector<ModelCurve> near = close_up(curves);
+  if (!near.empty() && group.lengths.size() > 1) {
+    add({Topic::kPerplexity, "perplexity-closeup" + suffix, "",
+         fmt::format("Close-up of the same: only models that stay within {} times the lowest perplexity.",
+                     kCloseUpRatio),
+         fmt::format("Close-up of the perplexity curves of {}", names_of(near))},
+        [&](const auto& png) { plot_perplexity(gnuplot_, png, near); });
+  }
+}
+
+void Painter::perplexity() {
+  const std::vector<PerplexityGroup> groups = group_perplexities(inputs_);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    perplexity_group(groups[i], i == 0 ? "" : fmt::format("-{}", i + 1));
+  }
+}
+
+PasskeyRow passkey_row(const PasskeyLength& length) {
+  PasskeyRow row;
+  row.length = format_count(rounded_tokens(length));
+  row.accuracy = length.accuracy;
+  std::array<int, kNumDepthBins> num_trials{};
+  std::array<int, kNumDepthBins> num_correct{};
+  for (const PasskeyTrial& trial : length.trials) {
+    const size_t bin = std::min(static_cast<size_t>(trial.depth * kNumDepthBins), kNumDepthBins - 1);
+    ++num_trials[bin];
+    num_correct[bin] += trial.correct ? 1 : 0;
+  }
+  for (size_t bin = 0; bin < kNumDepthBins; ++bin) {
+    if (num_trials[bin] > 0) {
+      row.by_depth[bin] = static_cast<double>(num_correct[bin]) / num_trials[bin];
+    }
+  }
+  return row;
+}
+
+GroupedBars passkey_bars(const std::vector<ModelPasskey>& models, const Inputs& inputs) {
+  GroupedBars bars;
+  bars.title = "Pass keys found by length";
+  bars.group_axis = "tokens in the prompt (mean)";
+  bars.value_axis = "found (%)";
+  bars.value_limit = 100;
+  const std::vector<int64_t> lengths = passkey_lengths(models);
+  for (const int64_t tokens : lengths) {
+    bars.groups.push_back(format_count(tokens));
+  }
+  for (const ModelPasskey& model : models) {
+    BarSeries series{model.label, inputs.label_index(model.label), {}, {}};
+    for (const int64_t tokens : lengths) {
+      const PasskeyLength* length = find_length(model, tokens);
+      series.values.push_back(length == nullptr ? NAN : length->accuracy * 100);
+      series.labels.push_back(length == nullptr ? "" : fmt::format("{:.0f}", length->accuracy * 100));
+    }
+    bars.series.push_back(std::move(series));
+  }
+  return bars;
+}
+
+void Painter::passkey() {
+  const std::vector<ModelPasskey> models = group_passkeys(inputs_);
+  std::vector<PasskeyPanel> panels;
+  for (const ModelPasskey& model : models) {
+    PasskeyPanel panel{model.label, {}};
+    bool any_trial = false;
+    for (const PasskeyLength& length : model.lengths) {
+      panel.rows.push_back(passkey_row(length));
+      any_trial = any_trial || !length.trials.empty();
+    }
+    if (any_trial) {
+      panels.push_back(std::move(panel));
+    }
+  }
+  if (!panels.empty()) {
+    add({Topic::kPasskey, "passkey-map", "",
+         "Share of pass keys found (%), by mean length of the prompt in tokens (rows) and by how deep in the "
+         "text the "
+         "key stands (columns; 0 = start). The last column counts all depths; – means that no trial fell "
+         "there.",
+         "Heat maps of pass keys found by length and depth, one for each model"},
+        [&](const auto& png) { plot_passkey(gnuplot_, png, panels); });
+  }
+  if (!models.empty()) {
+    add({Topic::kPasskey, "passkey-bars", "", "Share of pass keys found at each length, all depths together.",
+         "Bars of pass keys found by length for each model"},
+        [&](const auto& png) { plot_bars(gnuplot_, png, passkey_bars(models, inputs_)); });
+  }
+}
+
+void Painter::training() {
+  std::vector<LossCurve> curves;
+  size_t most_steps = 0;
+  for (const TrainingRun& run : inputs_.runs) {
+    LossCurve curve{run.label, inputs_.label_index(run.label), {}, {}, {}};
+    for (const TrainStep& step : run.log.steps) {
+      const auto x = static_cast<double>(step.step);
+      curve.loss.push_back({x, step.loss});
+      curve.learning_rate.push_back({x, step.learning_rate});
+    }
+    for (const TrainEvaluation& evaluation : run.log.evaluations) {
+      curve.evaluation_loss.push_back({static_cast<double>(evaluation.step), evaluation.loss});
+    }
+    most_steps = std::max(most_steps, curve.loss.size());
+    curves.push_back(std::move(curve));
+  }
+  if (curves.empty()) {
+    return;
+  }
+  add({Topic::kTraining, "loss", "",
+       fmt::format("Training loss: every step (thin) and its running mean (thick; {} steps in the longest "
+                   "run), with the "
+                   "loss on held-out text (markers) where it was measured. Below, the learning rate.",
+                   smoothing_window(most_steps)),
+       "Curves of training loss and learning rate by step for each run"},
+      [&](const auto& png) { plot_loss(gnuplot_, png, curves); });
+}
+
+}  // namespace
+
+std::vector<Picture> draw_pictures(const Gnuplot& gnuplot, const Inputs& inputs) {
+  Painter painter(gnuplot, inputs);
+  painter.perplexity();
+  painter.passkey();
+  painter.training();
+  return painter.take();
+}
+
+}  // namespace longlora::report

@@ -1,0 +1,41 @@
+// Text that comes from data, made safe for where it goes, and numbers made legible.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace longlora::report {
+
+/// For HTML text and quoted attributes: & < > " ' become entities; control
+/// characters other than tab and newline, and bytes that are not UTF-8, become U+FFFD.
+std::string escape_html(std::string_view text);
+
+/// For a cell of a Markdown table: | and \ and the marks of emphasis, code and
+/// HTML are escaped; line breaks become spaces.
+std::string escape_markdown(std::string_view text);
+
+/// A gnuplot string literal in single quotes, in which gnuplot expands nothing;
+/// control characters (a line break would end the command) become spaces.
+std::string quote_gnuplot(std::string_view text);
+
+/// Columns that UTF-8 text takes on a terminal: 2 for wide East Asian characters
+/// and emoji, 0 for combining marks, 1 for anything else.
+int display_width(std::string_view text);
+
+/// `text`, or its beginning and an ellipsis when it is wider than `max_width` columns.
+std::string shorten(std::string_view text, int max_width);
+
+/// "3.35", "31.20", "512.3", "12,345": about four significant digits. "—" when not finite.
+std::string format_perplexity(double value);
+
+/// A fraction as "97.5 %", "100 %" or "0 %". "—" when not finite.
+std::string format_percent(double fraction);
+
+/// "5e-05" or "0.0012": as short as exact to three digits. "—" when not finite.
+std::string format_short(double value);
+
+/// RFC 4648 base64 with padding.
+std::string encode_base64(std::string_view bytes);
+
+}  // namespace longlora::report
