@@ -1,0 +1,20 @@
+"""Makes every golden again: python -m scripts.references [name …]"""
+
+import importlib
+import sys
+
+# In this order: later ones read the models of earlier ones.
+NAMES = ["tensor_file", "tiny_models", "s2_attention", "rotary", "passkey_prompts", "stories", "training_curves",
+         "peft_adapter", "evaluation"]
+
+
+def main():
+    for name in sys.argv[1:] or NAMES:
+        if name not in NAMES:
+            sys.exit(f"[{name}] expected one of {', '.join(NAMES)}")
+        print("==", name)
+        importlib.import_module(f"scripts.references.{name}").main()
+
+
+if __name__ == "__main__":
+    main()
