@@ -1,6 +1,7 @@
 #include "longlora/model/config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>

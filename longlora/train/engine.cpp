@@ -118,11 +118,11 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
     const bool with_graph = keep_[i] == Keep::kEverything && i >= first_trained_layer_;
     records[i] = run_layer(i, hidden, batch, with_graph);
     hidden = records[i].output.detach();
-    if (!with_graph) records[i].output = {};
+    if (!with_graph) records[i].output.reset();
   }
   at::Tensor grad;
   const LossSums sums = head_forward_backward(hidden, batch, grad_scale, grad);
-  hidden = {};
+  hidden.reset();
   const size_t lowest = decoder_.embed_tokens.trainable() ? 0 : first_trained_layer_;
   for (size_t i = layers; i-- > lowest;) {
     grad = layer_backward(i, records[i], batch, grad);

@@ -1,0 +1,127 @@
+#include "longlora/train/options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "longlora/core/error.h"
+#include "longlora/ops/segment_plan.h"
+
+namespace longlora::train {
+namespace {
+
+Json paths_json(const std::vector<std::filesystem::path>& paths) {
+  Json json = Json::array();
+  for (const auto& path : paths) json.push_back(path.string());
+  return json;
+}
+
+const char* schedule_name(ScheduleType type) {
+  switch (type) {
+    case ScheduleType::kLinear: return "linear";
+    case ScheduleType::kCosine: return "cosine";
+    default: return "constant_with_warmup";
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> TrainOptions::problems() const {
+  std::vector<std::string> found;
+  const auto require = [&](bool holds, std::string problem) {
+    if (!holds) found.push_back(std::move(problem));
+  };
+  require(init_random || !model_name_or_path.empty(),
+          "--model_name_or_path is needed: the Hugging Face directory to start from (or --init random --config FILE)");
+  require(!init_random || model_name_or_path.empty(),
+          "--init random starts from nothing: give either it or --model_name_or_path");
+  require(!init_random || !config_file.empty(), "--init random needs --config FILE, a config.json");
+  require(init_random || config_file.empty(), "--config is for --init random alone");
+  require(!init_random || !low_rank_training,
+          "--init random trains every weight: add --low_rank_training False");
+  require(!data_path.empty(), "--data_path is needed: .bin, .txt or .jsonl files, or folders of them");
+  require(!output_dir.empty(), "--output_dir is needed");
+  require(model_max_length >= 2, fmt::format("--model_max_length must be at least 2, got {}", model_max_length));
+  require(group_size_ratio > 0.0 && group_size_ratio <= 1.0,
+          fmt::format("--group_size_ratio must be in (0, 1], got {}", group_size_ratio));
+  require(group_size >= 0 && group_size != 1, fmt::format("--group_size must be at least 2, got {}", group_size));
+  require(peft_model.empty() || low_rank_training, "--peft_model goes on from an adapter: it needs --low_rank_training True");
+  require(lora.rank > 0, fmt::format("--lora_r must be positive, got {}", lora.rank));
+  require(lora.alpha > 0.0, fmt::format("--lora_alpha must be positive, got {}", lora.alpha));
+  require(max_steps >= 0, fmt::format("--max_steps must be positive, got {}", max_steps));
+  require(max_steps > 0 || num_train_epochs > 0.0,
+          fmt::format("--num_train_epochs must be positive, got {}", num_train_epochs));
+  require(per_device_train_batch_size > 0 && per_device_eval_batch_size > 0 && gradient_accumulation_steps > 0,
+          "--per_device_train_batch_size, --per_device_eval_batch_size and --gradient_accumulation_steps must be positive");
+  require(learning_rate >= 0.0, fmt::format("--learning_rate must not be negative, got {}", learning_rate));
+  require(warmup_steps >= 0, fmt::format("--warmup_steps must not be negative, got {}", warmup_steps));
+  require(max_grad_norm >= 0.0, fmt::format("--max_grad_norm must not be negative, got {}", max_grad_norm));
+  require(adamw.beta1 >= 0.0 && adamw.beta1 < 1.0 && adamw.beta2 >= 0.0 && adamw.beta2 < 1.0,
+          "--adam_beta1 and --adam_beta2 must be in [0, 1)");
+  require(adamw.epsilon > 0.0 && adamw.weight_decay >= 0.0,
+          "--adam_epsilon must be positive and --weight_decay not negative");
+  require(save_steps >= 0 && save_total_limit >= 0 && eval_steps >= 0 && logging_steps > 0,
+          "--save_steps, --save_total_limit and --eval_steps must not be negative, --logging_steps positive");
+  require(eval_steps == 0 || !eval_data_path.empty(), "--eval_steps needs --eval_data_path, held-out data");
+  require(full_attention_steps >= 0,
+          fmt::format("--full_attention_steps must not be negative, got {}", full_attention_steps));
+  return found;
+}
+
+Json TrainOptions::identity() const {
+  return {{"model_name_or_path", model_name_or_path.string()},
+          {"init", init_random ? "random" : "pretrained"},
+          {"config", config_file.string()},
+          {"peft_model", peft_model.string()},
+          {"fp32", fp32},
+          {"model_max_length", model_max_length},
+          {"rope_scaling", model::rope_type_name(rope_scaling)},
+          {"attention", attention == AttentionKind::kFull ? "full" : "s2"},
+          {"group_size", group_tokens()},
+          {"full_attention_steps", full_attention_steps},
+          {"low_rank_training", low_rank_training},
+          {"trainable_params", trainable_params},
+          {"lora_r", lora.rank},
+          {"lora_alpha", lora.alpha},
+          {"lora_target_modules", lora.target_modules},
+          {"data_path", paths_json(data_path)},
+          {"shuffle", shuffle},
+          {"seed", seed},
+          {"max_steps", max_steps},
+          {"num_train_epochs", num_train_epochs},
+          {"per_device_train_batch_size", per_device_train_batch_size},
+          {"gradient_accumulation_steps", gradient_accumulation_steps},
+          {"learning_rate", learning_rate},
+          {"warmup_steps", warmup_steps},
+          {"lr_scheduler_type", schedule_name(schedule)},
+          {"adam_beta1", adamw.beta1},
+          {"adam_beta2", adamw.beta2},
+          {"adam_epsilon", adamw.epsilon},
+          {"weight_decay", adamw.weight_decay},
+          {"max_grad_norm", max_grad_norm}};
+}
+
+Json TrainOptions::to_json() const {
+  Json json = identity();
+  json["tokenizer"] = tokenizer_path.string();
+  json["eval_data_path"] = paths_json(eval_data_path);
+  json["output_dir"] = output_dir.string();
+  json["save_steps"] = save_steps;
+  json["save_total_limit"] = save_total_limit;
+  json["eval_steps"] = eval_steps;
+  json["logging_steps"] = logging_steps;
+  json["per_device_eval_batch_size"] = per_device_eval_batch_size;
+  return json;
+}
+
+int64_t TrainOptions::group_tokens() const {
+  if (attention == AttentionKind::kFull) return 0;
+  return group_size > 0 ? group_size : ops::group_tokens_for_ratio(model_max_length, group_size_ratio);
+}
+
+void validate(const TrainOptions& options) {
+  const auto problems = options.problems();
+  if (problems.empty()) return;
+  throw UsageError(fmt::format("{}", fmt::join(problems, "\n  ")));
+}
+
+}  // namespace longlora::train

@@ -1,0 +1,86 @@
+// Everything a training run can be told.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "longlora/checkpoint/peft_adapter.h"
+#include "longlora/core/json.h"
+#include "longlora/model/config.h"
+#include "longlora/train/memory_plan.h"
+#include "longlora/train/optimizer.h"
+#include "longlora/train/schedule.h"
+
+namespace longlora::train {
+
+enum class AttentionKind { kFull, kShiftedSparse };
+
+/// Options of `fine-tune`; names are the command line's.
+struct TrainOptions {
+  // Model.
+  std::filesystem::path model_name_or_path;  // Hugging Face directory; empty with init_random
+  bool init_random = false;                  // start from random weights of `config_file`
+  std::filesystem::path config_file;
+  std::filesystem::path tokenizer_path;      // default: the model's directory
+  std::filesystem::path peft_model;          // go on from this adapter
+  bool fp32 = false;                         // compute in float32 rather than bfloat16
+
+  // Context.
+  int64_t model_max_length = 0;              // T, tokens of a row
+  model::RopeType rope_scaling = model::RopeType::kLinear;
+  AttentionKind attention = AttentionKind::kShiftedSparse;
+  double group_size_ratio = 0.25;
+  int64_t group_size = 0;                    // tokens; 0: from the ratio
+  int64_t full_attention_steps = 0;          // last steps that use full attention
+
+  // What trains.
+  bool low_rank_training = true;
+  std::vector<std::string> trainable_params = {"embed", "norm"};
+  checkpoint::LoraConfig lora;
+
+  // Data.
+  std::vector<std::filesystem::path> data_path;
+  std::vector<std::filesystem::path> eval_data_path;
+  std::string text_field = "text";
+  bool shuffle = true;
+  uint64_t seed = 42;
+
+  // Steps.
+  int64_t max_steps = 0;                     // 0: from num_train_epochs
+  double num_train_epochs = 1.0;
+  int64_t per_device_train_batch_size = 1;
+  int64_t per_device_eval_batch_size = 1;
+  int64_t gradient_accumulation_steps = 1;
+  double learning_rate = 2e-5;
+  int64_t warmup_steps = 20;
+  ScheduleType schedule = ScheduleType::kConstantWithWarmup;
+  AdamWOptions adamw;
+  double max_grad_norm = 1.0;                // 0: no clipping
+  Recompute recompute = Recompute::kAuto;
+  int64_t memory_budget_bytes = 0;           // 0: what the machine has available
+
+  // Output.
+  std::filesystem::path output_dir;
+  bool resume = false;
+  bool overwrite_output_dir = false;
+  int64_t save_steps = 500;                  // 0: only at the end and on signals
+  int64_t save_total_limit = 0;              // 0: keep all
+  int64_t eval_steps = 0;                    // 0: no evaluation
+  int64_t logging_steps = 1;
+
+  /// All contradictions and out-of-range values, one per line; empty when fine.
+  std::vector<std::string> problems() const;
+  /// The effective options, for run.json.
+  Json to_json() const;
+  /// The part of to_json() that must not change when a run is resumed.
+  Json identity() const;
+  /// G for this run: 0 for full attention.
+  int64_t group_tokens() const;
+};
+
+/// Throws UsageError that lists every problem.
+void validate(const TrainOptions& options);
+
+}  // namespace longlora::train

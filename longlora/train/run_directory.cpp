@@ -1,0 +1,168 @@
+#include "longlora/train/run_directory.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+
+#include "longlora/checkpoint/tensor_store.h"
+#include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/core/log.h"
+#include "longlora/model/adapter.h"
+#include "longlora/model/load.h"
+
+namespace longlora::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kCheckpointPrefix = "checkpoint-";
+
+std::optional<int64_t> checkpoint_step(const fs::path& path) {
+  const std::string name = path.filename().string();
+  if (!name.starts_with(kCheckpointPrefix)) return std::nullopt;
+  const char* begin = name.data() + std::string_view(kCheckpointPrefix).size();
+  const char* end = name.data() + name.size();
+  int64_t step = 0;
+  const auto parsed = std::from_chars(begin, end, step);
+  if (parsed.ec != std::errc() || parsed.ptr != end || step < 0) return std::nullopt;
+  return step;
+}
+
+/// Names of options that differ between two identities.
+std::vector<std::string> differences(const Json& saved, const Json& asked) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : asked.items())
+    if (!saved.contains(name) || saved[name] != value)
+      names.push_back(fmt::format("{} (was {}, now {})", name, saved.contains(name) ? saved[name].dump() : "absent",
+                                  value.dump()));
+  return names;
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(const TrainOptions& options) : options_(options) {
+  const bool existed = fs::exists(options.output_dir);
+  make_directories(options.output_dir);
+  // A run killed while it replaced a checkpoint left the old one aside: put it back.
+  for (const fs::path& path : list_directory(options.output_dir)) {
+    const std::string name = path.filename().string();
+    if (!name.starts_with(std::string(".") + kCheckpointPrefix)) continue;
+    const size_t end = name.find('.', 1);
+    repair_directory(options.output_dir / name.substr(1, end == std::string::npos ? end : end - 1));
+  }
+  if (existed && !checkpoints().empty() && !options.resume && !options.overwrite_output_dir)
+    throw UsageError(fmt::format("[{}] expected a directory without checkpoints, found {}{}; add --resume to go on with "
+                                 "that run, or --overwrite_output_dir True to discard it",
+                                 options.output_dir.string(), kCheckpointPrefix, *newest_checkpoint()));
+  if (options.overwrite_output_dir && !options.resume)
+    for (const int64_t step : checkpoints()) fs::remove_all(checkpoint_path(step));
+}
+
+fs::path RunDirectory::checkpoint_path(int64_t step) const {
+  return options_.output_dir / fmt::format("{}{}", kCheckpointPrefix, step);
+}
+
+std::vector<int64_t> RunDirectory::checkpoints() const {
+  std::vector<int64_t> steps;
+  for (const fs::path& path : list_directory(options_.output_dir))
+    if (const auto step = checkpoint_step(path); step && fs::is_directory(path)) steps.push_back(*step);
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+std::optional<int64_t> RunDirectory::newest_checkpoint() const {
+  const auto steps = checkpoints();
+  return steps.empty() ? std::nullopt : std::optional<int64_t>(steps.back());
+}
+
+std::optional<RunState> RunDirectory::restore(AdamW& optimizer) {
+  const auto newest = newest_checkpoint();
+  if (!newest) return std::nullopt;
+  const fs::path directory = checkpoint_path(*newest);
+  const Json json = read_json(directory / "trainer_state.json");
+  const auto changed = differences(json.value("options", Json::object()), options_.identity());
+  if (!changed.empty())
+    throw InputError(fmt::format("[{}] expected the options that this run was started with; changed: {}",
+                                 directory.string(), fmt::join(changed, "; ")));
+  const auto store = checkpoint::TensorStore::open_file(directory / "optimizer.safetensors");
+  for (AdamW::Slot& slot : optimizer.slots()) {
+    const auto shape = slot.parameter->master.sizes();
+    // detach(): in float32 runs the master is the leaf itself.
+    slot.parameter->master.detach().copy_(store.load("master/" + slot.name, shape, at::kFloat));
+    slot.exp_avg.copy_(store.load("exp_avg/" + slot.name, shape, at::kFloat));
+    slot.exp_avg_sq.copy_(store.load("exp_avg_sq/" + slot.name, shape, at::kFloat));
+    slot.parameter->refresh_value();
+  }
+  RunState state;
+  state.step = json.at("step").get<int64_t>();
+  state.rows_consumed = json.at("rows_consumed").get<int64_t>();
+  state.tokens = json.at("tokens").get<int64_t>();
+  state.seconds = json.at("seconds").get<double>();
+  optimizer.set_num_steps(state.step);
+  return state;
+}
+
+void RunDirectory::save(const RunState& state, AdamW& optimizer, const model::Decoder& decoder) {
+  DirectoryTransaction transaction(checkpoint_path(state.step));
+  write_model(decoder, transaction.staging());
+  checkpoint::NamedTensors tensors;
+  for (const AdamW::Slot& slot : optimizer.slots()) {
+    tensors.emplace_back("master/" + slot.name, slot.parameter->master.detach());
+    tensors.emplace_back("exp_avg/" + slot.name, slot.exp_avg);
+    tensors.emplace_back("exp_avg_sq/" + slot.name, slot.exp_avg_sq);
+  }
+  checkpoint::write_safetensors(transaction.staging() / "optimizer.safetensors", tensors);
+  write_json(transaction.staging() / "trainer_state.json", {{"step", state.step},
+                                                            {"rows_consumed", state.rows_consumed},
+                                                            {"tokens", state.tokens},
+                                                            {"seconds", state.seconds},
+                                                            {"options", options_.identity()}});
+  transaction.commit();
+  if (options_.save_total_limit == 0) return;
+  const auto steps = checkpoints();
+  for (size_t i = 0; i + options_.save_total_limit < steps.size(); ++i) fs::remove_all(checkpoint_path(steps[i]));
+}
+
+void RunDirectory::write_model(const model::Decoder& decoder, const fs::path& directory) const {
+  const at::ScalarType dtype = decoder.dtype();
+  if (options_.low_rank_training) {
+    auto config = options_.lora;
+    config.base_model = options_.model_name_or_path.string();
+    const auto tensors = model::adapter_tensors(decoder);
+    checkpoint::write_peft_adapter(directory, config, tensors.lora, tensors.parameters);
+    write_json(directory / "config.json", model::model_config_json(decoder.config, model::dtype_name(dtype)));
+  } else {
+    model::save_decoder(decoder, directory, dtype);
+  }
+  if (!options_.tokenizer_path.empty()) model::copy_companion_files(options_.tokenizer_path, directory);
+}
+
+void RunDirectory::log(const Json& line) {
+  const fs::path path = options_.output_dir / "train_log.jsonl";
+  std::ofstream file(path, std::ios::app | std::ios::binary);
+  file << line.dump() << '\n';
+  file.flush();
+  if (!file) throw ResourceError(fmt::format("[{}] could not be written: is the disk full?", path.string()));
+}
+
+void RunDirectory::truncate_log(int64_t step) {
+  const fs::path path = options_.output_dir / "train_log.jsonl";
+  if (!fs::exists(path)) return;
+  std::string kept;
+  const std::string text = read_file(path);
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.find('\n', begin);
+    if (end == std::string::npos) break;  // a line cut off by a kill
+    const std::string line = text.substr(begin, end - begin);
+    begin = end + 1;
+    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (json.is_object() && json.value("step", int64_t{0}) <= step) kept += line + "\n";
+  }
+  write_file_atomic(path, kept);
+}
+
+}  // namespace longlora::train

@@ -1,0 +1,179 @@
+#include "longlora/train/trainer.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+
+#include "longlora/core/error.h"
+#include "longlora/core/log.h"
+#include "longlora/core/memory.h"
+
+namespace longlora::train {
+namespace {
+
+volatile std::sig_atomic_t stop_requested = 0;
+
+/// Share of the available memory that a plan may fill.
+constexpr double kBudgetShare = 0.8;
+
+int64_t count_rows(const data::TokenData& data, int64_t row_tokens) {
+  const int64_t rows = data.size() / row_tokens;
+  if (rows == 0)
+    throw InputError(fmt::format("[data] expected at least one row of {} tokens, got {} tokens in all; give more data or "
+                                 "a smaller --model_max_length",
+                                 row_tokens, data.size()));
+  return rows;
+}
+
+int64_t count_steps(const TrainOptions& options, int64_t num_rows) {
+  if (options.max_steps > 0) return options.max_steps;
+  const auto rows_per_step =
+      static_cast<double>(options.per_device_train_batch_size * options.gradient_accumulation_steps);
+  return std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(num_rows) * options.num_train_epochs / rows_per_step));
+}
+
+MemoryPlan plan_for(const TrainOptions& options, const model::Decoder& decoder) {
+  const int64_t budget = options.memory_budget_bytes > 0
+                             ? options.memory_budget_bytes
+                             : static_cast<int64_t>(kBudgetShare * static_cast<double>(available_memory_bytes() +
+                                                                                       current_rss_bytes()));
+  return make_memory_plan(decoder, options.per_device_train_batch_size * options.model_max_length,
+                          options.recompute, budget);
+}
+
+}  // namespace
+
+Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
+                 const data::TokenData* eval_data, TrainObserver& observer)
+    : options_(options),
+      decoder_(decoder),
+      data_(data),
+      eval_data_(eval_data),
+      observer_(observer),
+      order_(count_rows(data, options.model_max_length), options.shuffle, options.seed),
+      max_steps_(count_steps(options, order_.num_rows())),
+      plan_(plan_for(options, decoder)),
+      optimizer_(decoder, options.adamw),
+      engine_(decoder, plan_.keep, options.model_max_length),
+      directory_(options),
+      schedule_{options.schedule, options.learning_rate, options.warmup_steps, max_steps_} {
+  if (eval_data) count_rows(*eval_data, options.model_max_length);
+}
+
+void Trainer::request_stop() { stop_requested = 1; }
+
+at::Tensor Trainer::next_rows(const data::TokenData& data, int64_t count, bool in_order, int64_t position) {
+  const int64_t tokens = options_.model_max_length;
+  at::Tensor ids = at::empty({count, tokens}, at::kLong);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t row = in_order ? position + i : order_.row_at(position + i);
+    data.read(row * tokens, {ids.mutable_data_ptr<int64_t>() + i * tokens, static_cast<size_t>(tokens)});
+  }
+  return ids;
+}
+
+LossSums Trainer::update(int64_t step, double learning_rate, double& grad_norm) {
+  const int64_t rows = options_.per_device_train_batch_size;
+  const int64_t micro_batches = options_.gradient_accumulation_steps;
+  const bool full = step >= max_steps_ - options_.full_attention_steps;
+  const int64_t group = full ? 0 : options_.group_tokens();
+  // Every row supervises all of its tokens but the last.
+  const auto num_labels = static_cast<double>(rows * micro_batches * (options_.model_max_length - 1));
+  optimizer_.zero_grad();
+  LossSums sums;
+  for (int64_t i = 0; i < micro_batches; ++i) {
+    const at::Tensor ids = next_rows(data_, rows, /*in_order=*/false, state_.rows_consumed);
+    sums += engine_.forward_backward(make_next_token_batch(ids, group), 1.0 / num_labels);
+    state_.rows_consumed += rows;
+  }
+  grad_norm = optimizer_.grad_norm();
+  if (!std::isfinite(sums.loss) || !std::isfinite(grad_norm))
+    throw Error(fmt::format("[step {}] expected a finite loss and gradient, got loss {} and gradient norm {}; lower "
+                            "--learning_rate, or go on from an earlier checkpoint with --resume",
+                            step + 1, sums.mean(), grad_norm));
+  const bool clips = options_.max_grad_norm > 0.0 && grad_norm > options_.max_grad_norm;
+  optimizer_.step(learning_rate, clips ? options_.max_grad_norm / (grad_norm + 1e-6) : 1.0);
+  return sums;
+}
+
+void Trainer::evaluate(int64_t step) {
+  const int64_t num_rows = count_rows(*eval_data_, options_.model_max_length);
+  LossSums sums;
+  for (int64_t row = 0; row < num_rows; row += options_.per_device_eval_batch_size) {
+    const int64_t count = std::min(options_.per_device_eval_batch_size, num_rows - row);
+    sums += engine_.evaluate(make_next_token_batch(next_rows(*eval_data_, count, /*in_order=*/true, row), 0));
+  }
+  const EvalReport found = {step, sums.mean(), std::exp(sums.mean()),
+                            static_cast<double>(sums.num_correct) / static_cast<double>(sums.num_labels)};
+  directory_.log({{"step", step},
+                  {"eval_loss", found.loss},
+                  {"eval_perplexity", found.perplexity},
+                  {"eval_accuracy", found.accuracy}});
+  observer_.on_eval(found);
+}
+
+void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, double grad_norm,
+                     double step_seconds) {
+  recent_seconds_per_step_ =
+      recent_seconds_per_step_ == 0.0 ? step_seconds : 0.9 * recent_seconds_per_step_ + 0.1 * step_seconds;
+  const auto tokens_per_step = static_cast<double>(
+      options_.per_device_train_batch_size * options_.gradient_accumulation_steps * options_.model_max_length);
+  StepReport found;
+  found.step = step;
+  found.max_steps = max_steps_;
+  found.loss = sums.mean();
+  found.learning_rate = learning_rate;
+  found.grad_norm = grad_norm;
+  found.tokens_per_second = tokens_per_step / recent_seconds_per_step_;
+  found.tokens = state_.tokens;
+  found.peak_memory_bytes = peak_rss_bytes();
+  found.seconds = state_.seconds;
+  found.seconds_left = recent_seconds_per_step_ * static_cast<double>(max_steps_ - step);
+  if (step % options_.logging_steps != 0 && step != max_steps_) return;
+  directory_.log({{"step", step},
+                  {"loss", found.loss},
+                  {"learning_rate", learning_rate},
+                  {"grad_norm", grad_norm},
+                  {"tokens_per_second", found.tokens_per_second},
+                  {"tokens", found.tokens},
+                  {"peak_memory_bytes", found.peak_memory_bytes},
+                  {"seconds", found.seconds}});
+  observer_.on_step(found);
+}
+
+TrainOutcome Trainer::run() {
+  if (options_.resume) {
+    if (const auto restored = directory_.restore(optimizer_)) {
+      state_ = *restored;
+      log_info(fmt::format("resuming after step {} of {}", state_.step, max_steps_));
+    } else {
+      log_info("no checkpoint to resume from: starting at the beginning");
+    }
+  }
+  directory_.truncate_log(state_.step);
+  const int64_t tokens_per_step =
+      options_.per_device_train_batch_size * options_.gradient_accumulation_steps * options_.model_max_length;
+  while (state_.step < max_steps_) {
+    const auto start = std::chrono::steady_clock::now();
+    const double learning_rate = schedule_.learning_rate(state_.step);
+    double grad_norm = 0.0;
+    const LossSums sums = update(state_.step, learning_rate, grad_norm);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    ++state_.step;
+    state_.tokens += tokens_per_step;
+    state_.seconds += seconds;
+    report(state_.step, sums, learning_rate, grad_norm, seconds);
+    const bool last = state_.step == max_steps_;
+    if (eval_data_ && options_.eval_steps > 0 && (last || state_.step % options_.eval_steps == 0))
+      evaluate(state_.step);
+    const bool due = options_.save_steps > 0 && state_.step % options_.save_steps == 0;
+    if (due || last || stop_requested) directory_.save(state_, optimizer_, decoder_);
+    if (stop_requested && !last) return TrainOutcome::kStopped;
+  }
+  directory_.write_model(decoder_, options_.output_dir);
+  return TrainOutcome::kFinished;
+}
+
+}  // namespace longlora::train

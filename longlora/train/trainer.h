@@ -1,0 +1,91 @@
+// The training loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "longlora/data/token_data.h"
+#include "longlora/model/decoder.h"
+#include "longlora/train/engine.h"
+#include "longlora/train/memory_plan.h"
+#include "longlora/train/optimizer.h"
+#include "longlora/train/options.h"
+#include "longlora/train/run_directory.h"
+
+namespace longlora::train {
+
+/// What one update did.
+struct StepReport {
+  int64_t step = 0;  // 1-based: updates done
+  int64_t max_steps = 0;
+  double loss = 0.0;  // mean over the supervised tokens of the update
+  double learning_rate = 0.0;
+  double grad_norm = 0.0;  // before clipping
+  double tokens_per_second = 0.0;  // over the last steps
+  int64_t tokens = 0;      // so far
+  int64_t peak_memory_bytes = 0;
+  double seconds = 0.0;    // training time so far
+  double seconds_left = 0.0;
+};
+
+/// What an evaluation on held-out data found.
+struct EvalReport {
+  int64_t step = 0;
+  double loss = 0.0;
+  double perplexity = 0.0;
+  double accuracy = 0.0;
+};
+
+/// Told of progress; all members are called from the training thread.
+class TrainObserver {
+ public:
+  virtual ~TrainObserver() = default;
+  virtual void on_step(const StepReport&) {}
+  virtual void on_eval(const EvalReport&) {}
+};
+
+enum class TrainOutcome { kFinished, kStopped };
+
+/// Trains `decoder` on rows of `data`. Owns the optimizer and the run directory.
+class Trainer {
+ public:
+  /// `data`, `eval_data` (may be null), `decoder` and `observer` must outlive it.
+  /// Throws InputError when the data has no whole row.
+  Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
+          const data::TokenData* eval_data, TrainObserver& observer);
+
+  const MemoryPlan& plan() const { return plan_; }
+  int64_t max_steps() const { return max_steps_; }
+  int64_t num_rows() const { return order_.num_rows(); }
+
+  /// Runs to max_steps, or until request_stop(); either way the state is saved.
+  /// When finished, the final model is in the output directory.
+  /// Throws Error when the loss stops being finite, naming the step.
+  TrainOutcome run();
+
+  /// Async-signal-safe: ends the run with a checkpoint after the current update.
+  static void request_stop();
+
+ private:
+  LossSums update(int64_t step, double learning_rate, double& grad_norm);
+  at::Tensor next_rows(const data::TokenData& data, int64_t count, bool in_order, int64_t position);
+  void evaluate(int64_t step);
+  void report(int64_t step, const LossSums& sums, double learning_rate, double grad_norm, double step_seconds);
+
+  TrainOptions options_;
+  model::Decoder& decoder_;
+  const data::TokenData& data_;
+  const data::TokenData* eval_data_;
+  TrainObserver& observer_;
+  data::RowOrder order_;
+  int64_t max_steps_;
+  MemoryPlan plan_;
+  AdamW optimizer_;
+  Engine engine_;
+  RunDirectory directory_;
+  Schedule schedule_;
+  RunState state_;
+  double recent_seconds_per_step_ = 0.0;
+};
+
+}  // namespace longlora::train
