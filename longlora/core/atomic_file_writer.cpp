@@ -80,10 +80,17 @@ void AtomicFileWriter::write(const void* data, size_t num_bytes) {
   }
 }
 
+void AtomicFileWriter::sync() {
+  if (descriptor_ < 0) throw Error("[AtomicFileWriter] expected an open file, got sync() after commit()");
+  if (!temporary_.empty() && ::fsync(descriptor_) != 0) {
+    throw internal::write_error(path_, "sync the file to disk", errno);
+  }
+}
+
 void AtomicFileWriter::commit() {
   if (descriptor_ < 0) throw Error("[AtomicFileWriter] expected an open file, got a second commit()");
   if (!temporary_.empty()) {
-    if (::fsync(descriptor_) != 0) throw internal::write_error(path_, "sync the file to disk", errno);
+    sync();
     if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
       throw internal::write_error(path_, "move the finished file into place", errno);
     }

@@ -52,6 +52,8 @@ class AtomicFileWriter {
   AtomicFileWriter(const AtomicFileWriter&) = delete;
   AtomicFileWriter& operator=(const AtomicFileWriter&) = delete;
   void write(const void* data, size_t num_bytes);
+  /// Brings what was written to disk, so that of commit() only the renaming can still fail.
+  void sync();
   void commit();
 
  private:

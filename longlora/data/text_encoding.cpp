@@ -1,0 +1,110 @@
+#include "longlora/data/text_encoding.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "longlora/core/error.h"
+#include "longlora/core/utf8.h"
+
+namespace longlora::data {
+
+namespace {
+
+constexpr std::string_view kMark = "\xEF\xBB\xBF";
+
+// Windows-1252 from 0x80 to 0x9F; its five gaps stay the control characters of Latin-1.
+constexpr std::array<uint16_t, 32> kWindows1252 = {
+    0x20AC, 0x0081, 0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160,
+    0x2039, 0x0152, 0x008D, 0x017D, 0x008F, 0x0090, 0x2018, 0x2019, 0x201C, 0x201D, 0x2022,
+    0x2013, 0x2014, 0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x009D, 0x017E, 0x0178};
+
+void append_character(uint16_t code, std::string* text) {
+  if (code < 0x80) {
+    *text += static_cast<char>(code);
+  } else if (code < 0x800) {
+    *text += static_cast<char>(0xC0 | code >> 6);
+    *text += static_cast<char>(0x80 | (code & 0x3F));
+  } else {
+    *text += static_cast<char>(0xE0 | code >> 12);
+    *text += static_cast<char>(0x80 | (code >> 6 & 0x3F));
+    *text += static_cast<char>(0x80 | (code & 0x3F));
+  }
+}
+
+bool is_wide_mark(std::string_view bytes) {
+  using namespace std::string_view_literals;
+  return bytes.starts_with("\xFF\xFE"sv) || bytes.starts_with("\xFE\xFF"sv) ||
+         bytes.starts_with("\0\0\xFE\xFF"sv);
+}
+
+}  // namespace
+
+const char* encoding_name(TextEncoding encoding) {
+  switch (encoding) {
+    case TextEncoding::kUtf8:
+      return "UTF-8";
+    case TextEncoding::kUtf8WithMark:
+      return "UTF-8 with byte order mark";
+    case TextEncoding::kLatin1:
+      return "Latin-1 (assumed)";
+    case TextEncoding::kWindows1252:
+      return "Windows-1252 (assumed)";
+  }
+  return "unknown";
+}
+
+TextEncoding detect_encoding(std::string_view bytes, const std::filesystem::path& path) {
+  const size_t invalid = find_invalid_utf8(bytes);
+  if (invalid == std::string_view::npos) {
+    return bytes.starts_with(kMark) ? TextEncoding::kUtf8WithMark : TextEncoding::kUtf8;
+  }
+  if (is_wide_mark(bytes)) {
+    throw InputError(
+        fmt::format("[{}] expected UTF-8 or Latin-1 text, got UTF-16 or UTF-32; convert it: "
+                    "iconv -f UTF-16 -t UTF-8",
+                    path.string()));
+  }
+  if (bytes.find('\0') != std::string_view::npos) {
+    throw InputError(
+        fmt::format("[{}] expected text, got binary data (byte {} is no UTF-8 and there are zero "
+                    "bytes); name text files only",
+                    path.string(), invalid));
+  }
+  const bool has_c1 = std::any_of(bytes.begin(), bytes.end(),
+                                  [](char c) { return (static_cast<unsigned char>(c) & 0xE0) == 0x80; });
+  return has_c1 ? TextEncoding::kWindows1252 : TextEncoding::kLatin1;
+}
+
+std::string to_utf8(std::string_view bytes, TextEncoding encoding) {
+  if (encoding == TextEncoding::kUtf8 || encoding == TextEncoding::kUtf8WithMark) return std::string(bytes);
+  std::string text;
+  text.reserve(bytes.size() + bytes.size() / 8);
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool remapped = encoding == TextEncoding::kWindows1252 && (byte & 0xE0) == 0x80;
+    append_character(remapped ? kWindows1252[byte - 0x80u] : byte, &text);
+  }
+  return text;
+}
+
+std::string_view without_mark(std::string_view bytes, TextEncoding encoding) {
+  if (encoding == TextEncoding::kUtf8WithMark) bytes.remove_prefix(kMark.size());
+  return bytes;
+}
+
+bool convert_line_ends(std::string* text) {
+  size_t read = text->find("\r\n");
+  if (read == std::string::npos) return false;
+  size_t write = read;
+  for (; read < text->size(); ++read) {
+    const bool pair = (*text)[read] == '\r' && read + 1 < text->size() && (*text)[read + 1] == '\n';
+    if (!pair) (*text)[write++] = (*text)[read];
+  }
+  text->resize(write);
+  return true;
+}
+
+}  // namespace longlora::data

@@ -1,0 +1,30 @@
+// Text files as they come: encodings, byte order marks, line ends.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace longlora::data {
+
+enum class TextEncoding { kUtf8, kUtf8WithMark, kLatin1, kWindows1252 };
+
+/// "UTF-8", "UTF-8 with byte order mark", "Latin-1 (assumed)", "Windows-1252 (assumed)".
+const char* encoding_name(TextEncoding encoding);
+
+/// Decides from all bytes of a file: UTF-8 when they are valid UTF-8; else
+/// Windows-1252 when a byte from 0x80 to 0x9F occurs (unused controls in
+/// Latin-1); else Latin-1. Throws InputError naming `path` for UTF-16 or UTF-32
+/// with a byte order mark and for bytes that are neither UTF-8 nor text (a zero byte).
+TextEncoding detect_encoding(std::string_view bytes, const std::filesystem::path& path);
+
+/// The bytes as UTF-8. `bytes` may be a part of a file, the mark already removed.
+std::string to_utf8(std::string_view bytes, TextEncoding encoding);
+
+/// Removes the byte order mark that detect_encoding found.
+std::string_view without_mark(std::string_view bytes, TextEncoding encoding);
+
+/// CRLF becomes LF, in place; a CR of its own stays. Returns whether any did.
+bool convert_line_ends(std::string* text);
+
+}  // namespace longlora::data

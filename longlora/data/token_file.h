@@ -1,0 +1,69 @@
+// The .bin file of ids and the JSON beside it; docs/data-formats.md describes both.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "longlora/core/file.h"
+#include "longlora/data/documents.h"
+
+namespace longlora::data {
+
+/// How one id is stored, little-endian.
+enum class IdType { kUint16, kUint32 };
+
+const char* id_type_name(IdType type);
+int64_t id_type_bytes(IdType type);
+/// uint16 where every id fits.
+IdType id_type_for(int64_t vocab_size);
+
+/// What X.bin.json says about X.bin.
+struct TokenFileInfo {
+  IdType type = IdType::kUint16;
+  int64_t vocab_size = 0;
+  int64_t num_documents = 0;
+  int64_t num_tokens = 0;
+  int32_t eos_id = -1;
+  bool add_bos = false;
+  std::string tokenizer_path;
+  std::string tokenizer_fingerprint;
+  std::vector<SourceReport> sources;
+};
+
+/// X.bin -> X.bin.json.
+std::filesystem::path info_path(const std::filesystem::path& bin_path);
+
+/// The text of the JSON.
+std::string format_token_file_info(const TokenFileInfo& info);
+
+/// Nothing where there is no JSON beside the file. Throws InputError for one that is malformed. Sources are
+/// not read back.
+std::optional<TokenFileInfo> read_token_file_info(const std::filesystem::path& bin_path);
+
+/// A mapped .bin file. Immutable and thread-safe.
+class TokenFile {
+ public:
+  /// `info`: what the JSON says, if there is one. Throws InputError: empty, a
+  /// size that is no multiple of the id's, another number of ids than the JSON
+  /// says, an id of `vocab_size` or more (all are checked).
+  TokenFile(const std::filesystem::path& path, const std::optional<TokenFileInfo>& info, int64_t vocab_size);
+
+  int64_t size() const { return size_; }
+  IdType type() const { return type_; }
+  /// Copies ids [start, start + out.size()). Requires the range to lie inside.
+  void read(int64_t start, std::span<int64_t> out) const;
+
+ private:
+  void check_size(const std::optional<TokenFileInfo>& info) const;
+  void check_ids(int64_t vocab_size) const;
+
+  MappedFile file_;
+  IdType type_;
+  int64_t size_;
+};
+
+}  // namespace longlora::data

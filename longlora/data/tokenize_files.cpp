@@ -1,0 +1,208 @@
+#include "longlora/data/tokenize_files.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "longlora/core/error.h"
+#include "longlora/core/progress.h"
+#include "longlora/data/documents.h"
+
+namespace longlora::data {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kBatchBytes = size_t{4} << 20;  // per thread
+
+// Runs work(0) … work(count - 1) on several threads; the first exception is thrown again.
+template <typename Work>
+void run_parallel(size_t count, int num_threads, const Work& work) {
+  std::atomic<size_t> next{0};
+  std::vector<std::exception_ptr> errors(static_cast<size_t>(num_threads));
+  const auto run = [&](size_t thread) {
+    try {
+      for (size_t i = next++; i < count; i = next++) work(i);
+    } catch (...) {
+      errors[thread] = std::current_exception();
+      next = count;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < errors.size() && i < count; ++i) threads.emplace_back(run, i);
+  run(0);
+  for (std::thread& thread : threads) thread.join();
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
+}
+
+void check_options(const TokenizeOptions& options) {
+  if (options.tokenizer == nullptr) throw Error("[tokenize] expected a tokenizer, got none");
+  if (options.inputs.empty())
+    throw UsageError("[tokenize] expected at least one input file or folder, got none");
+  if (file_kind(options.output) != FileKind::kTokens || !options.output.has_stem()) {
+    throw UsageError(fmt::format("[tokenize] expected an output name that ends in .bin, got \"{}\"",
+                                 options.output.string()));
+  }
+  if (options.num_threads < 1) {
+    throw UsageError(fmt::format("[tokenize] expected at least one thread, got {}", options.num_threads));
+  }
+  if (!options.tokenizer->eos_id()) {
+    throw InputError(
+        fmt::format("[{}] expected an end-of-sequence token to join documents with, got none; set "
+                    "eos_token in tokenizer_config.json",
+                    options.tokenizer_path));
+  }
+  if (options.add_bos && !options.tokenizer->bos_id()) {
+    throw InputError(
+        fmt::format("[{}] expected a beginning-of-sequence token to put before documents, got none; "
+                    "leave BOS out or set bos_token in tokenizer_config.json",
+                    options.tokenizer_path));
+  }
+}
+
+std::vector<fs::path> find_inputs(const TokenizeOptions& options) {
+  std::vector<fs::path> files = expand_folders(options.inputs, FolderContents::kTextOnly);
+  for (const fs::path& file : files) {
+    if (file_kind(file) == FileKind::kTokens) {
+      throw InputError(fmt::format(
+          "[{}] expected text, got a .bin file, which is tokenized already; name text files", file.string()));
+    }
+  }
+  return files;
+}
+
+// Documents wait here until there are enough for every thread.
+class Tokenizing {
+ public:
+  Tokenizing(const TokenizeOptions& options, int64_t num_bytes) : options_(options), writer_(options.output) {
+    if (options.show_progress) progress_.emplace("tokenizing", num_bytes, "bytes");
+    info_.type = id_type_for(options.tokenizer->vocab_size());
+    info_.vocab_size = options.tokenizer->vocab_size();
+    info_.eos_id = *options.tokenizer->eos_id();
+    info_.add_bos = options.add_bos;
+    info_.tokenizer_path = options.tokenizer_path;
+    info_.tokenizer_fingerprint = options.tokenizer->fingerprint();
+  }
+
+  void add_file(const fs::path& path) {
+    // Reports are referred to by index: waiting documents may belong to several files.
+    const size_t index = info_.sources.size();
+    info_.sources.emplace_back();
+    SourceReport report;
+    for_each_document(path, options_.text_field, &report, [&](std::string document, int64_t num_bytes_read) {
+      waiting_bytes_ += document.size();
+      waiting_.push_back({std::move(document), index, num_bytes_before_ + num_bytes_read});
+      if (waiting_bytes_ >= kBatchBytes * static_cast<size_t>(options_.num_threads)) flush();
+    });
+    report.num_tokens = info_.sources[index].num_tokens;
+    info_.sources[index] = report;
+    num_bytes_before_ += report.num_bytes;
+    log_assumptions(report);
+  }
+
+  TokenFileInfo finish() {
+    flush();
+    if (info_.num_tokens == 0) {
+      throw InputError(fmt::format("[{}] expected text, got {} without any", options_.inputs.front().string(),
+                                   info_.sources.size() == 1 ? "a file" : "files"));
+    }
+    for (const SourceReport& source : info_.sources) info_.num_documents += source.num_documents;
+    // Both files are whole and on disk before either gets its name. The JSON
+    // comes first: alone, or beside an older .bin of another size, it is refused.
+    writer_.sync();
+    AtomicFileWriter json(info_path(options_.output));
+    const std::string text = format_token_file_info(info_);
+    json.write(text.data(), text.size());
+    json.sync();
+    json.commit();
+    writer_.commit();
+    if (progress_) progress_->finish();
+    return std::move(info_);
+  }
+
+ private:
+  struct Document {
+    std::string text;
+    size_t source;
+    int64_t num_bytes_read;  // of all files, up to the end of this document
+  };
+
+  void flush() {
+    std::vector<std::string> encoded(waiting_.size());
+    run_parallel(waiting_.size(), options_.num_threads,
+                 [&](size_t i) { encoded[i] = encode(std::exchange(waiting_[i].text, {})); });
+    for (size_t i = 0; i < waiting_.size(); ++i) {
+      const int64_t num_tokens = static_cast<int64_t>(encoded[i].size()) / id_type_bytes(info_.type);
+      info_.sources[waiting_[i].source].num_tokens += num_tokens;
+      info_.num_tokens += num_tokens;
+      buffer_ += encoded[i];
+      if (buffer_.size() >= kBatchBytes) write_buffer();
+    }
+    write_buffer();
+    if (progress_ && !waiting_.empty()) {
+      progress_->update(waiting_.back().num_bytes_read, format_count(info_.num_tokens) + " tokens");
+    }
+    waiting_.clear();
+    waiting_bytes_ = 0;
+  }
+
+  // The ids of a document as they lie in the file.
+  std::string encode(const std::string& text) const {
+    tokenizer::Ids ids;
+    if (options_.add_bos) ids.push_back(*options_.tokenizer->bos_id());
+    const tokenizer::Ids body = options_.tokenizer->encode(text, false);
+    ids.insert(ids.end(), body.begin(), body.end());
+    ids.push_back(info_.eos_id);
+    std::string bytes;
+    bytes.reserve(ids.size() * static_cast<size_t>(id_type_bytes(info_.type)));
+    for (const int32_t id : ids) {
+      bytes += static_cast<char>(id);
+      bytes += static_cast<char>(id >> 8);
+      if (info_.type == IdType::kUint16) continue;
+      bytes += static_cast<char>(id >> 16);
+      bytes += static_cast<char>(id >> 24);
+    }
+    return bytes;
+  }
+
+  void write_buffer() {
+    writer_.write(buffer_.data(), buffer_.size());
+    buffer_.clear();
+  }
+
+  const TokenizeOptions& options_;
+  AtomicFileWriter writer_;
+  std::optional<Progress> progress_;
+  TokenFileInfo info_;
+  std::vector<Document> waiting_;
+  size_t waiting_bytes_ = 0;
+  std::string buffer_;
+  int64_t num_bytes_before_ = 0;  // of finished files
+};
+
+}  // namespace
+
+TokenFileInfo tokenize_files(const TokenizeOptions& options) {
+  check_options(options);
+  const std::vector<fs::path> files = find_inputs(options);
+  int64_t num_bytes = 0;
+  for (const fs::path& file : files) {
+    std::error_code ignored;
+    const auto size = fs::file_size(file, ignored);
+    if (!ignored) num_bytes += static_cast<int64_t>(size);
+  }
+  if (options.output.has_parent_path()) make_directories(options.output.parent_path());
+  Tokenizing tokenizing(options, num_bytes);
+  for (const fs::path& file : files) tokenizing.add_file(file);
+  return tokenizing.finish();
+}
+
+}  // namespace longlora::data

@@ -1,0 +1,180 @@
+#include "longlora/data/token_data.h"
+
+#include <fmt/core.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "longlora/core/error.h"
+#include "tests/data/data_folder.h"
+
+namespace longlora::data {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::vector<int64_t> read_all(const TokenData& data) {
+  std::vector<int64_t> ids(static_cast<size_t>(data.size()));
+  data.read(0, ids);
+  return ids;
+}
+
+std::string open_message(const std::vector<std::filesystem::path>& paths, const TokenDataOptions& options) {
+  return message_of<InputError>([&] { open_token_data(paths, options); });
+}
+
+TEST(TokenData, ReadsUint16WhereNothingElseIsSaid) {
+  const TemporaryFolder folder;
+  write_ids<uint16_t>(folder / "x.bin", {5, 0, 511, 7});
+  const auto data = open_token_data({folder / "x.bin"}, {.vocab_size = 512});
+  EXPECT_THAT(read_all(*data), ElementsAre(5, 0, 511, 7));
+  EXPECT_EQ(data->describe(), "1 file, 4 tokens, uint16");
+}
+
+TEST(TokenData, ReadsUint32ForLargeVocabularies) {
+  const TemporaryFolder folder;
+  write_ids<uint32_t>(folder / "x.bin", {5, 128255});
+  const auto data = open_token_data({folder / "x.bin"}, {.vocab_size = 128256});
+  EXPECT_THAT(read_all(*data), ElementsAre(5, 128255));
+}
+
+TEST(TokenData, JoinsFilesAndFoldersInOrder) {
+  const TemporaryFolder folder;
+  const auto tokenizer = stories_tokenizer();
+  make_directories(folder / "texts");
+  write_file_atomic(folder / "texts/b.txt", "Once upon");
+  write_file_atomic(folder / "texts/a.TXT", "a time");
+  write_file_atomic(folder / "texts/.hidden.txt", "no");
+  write_file_atomic(folder / "texts/notes.md", "no");
+  make_directories(folder / "texts/sub.txt");
+  write_ids<uint16_t>(folder / "texts/c.bin", {9, 8, 7});
+  write_ids<uint16_t>(folder / "x.bin", {4, 5});
+  const auto data = open_token_data({folder / "x.bin", folder / "texts"},
+                                    {.vocab_size = 512, .tokenizer = tokenizer.get()});
+  const std::vector<int64_t> expected = joined(joined({4, 5}, ids_of(*tokenizer, "a time")),
+                                               joined(ids_of(*tokenizer, "Once upon"), {9, 8, 7}));
+  EXPECT_EQ(read_all(*data), expected);
+  EXPECT_EQ(data->describe(), fmt::format("4 files, {} tokens, uint16 and tokenized text", expected.size()));
+}
+
+TEST(TokenData, ReadsAnyRangeAcrossFiles) {
+  const TemporaryFolder folder;
+  write_ids<uint16_t>(folder / "a.bin", {0, 1, 2});
+  write_ids<uint16_t>(folder / "b.bin", {3});
+  write_ids<uint16_t>(folder / "c.bin", {4, 5, 6, 7});
+  const auto data = open_token_data({folder.path()}, {.vocab_size = 8});
+  for (int64_t start = 0; start <= 8; ++start) {
+    for (int64_t size = 0; start + size <= 8; ++size) {
+      std::vector<int64_t> ids(static_cast<size_t>(size), -1);
+      data->read(start, ids);
+      for (int64_t i = 0; i < size; ++i) ASSERT_EQ(ids[static_cast<size_t>(i)], start + i);
+    }
+  }
+  std::vector<int64_t> ids(2);
+  EXPECT_THROW(data->read(7, ids), Error);
+  EXPECT_THROW(data->read(-1, ids), Error);
+}
+
+TEST(TokenData, NamesTheFirstIdBeyondTheVocabulary) {
+  const TemporaryFolder folder;
+  std::vector<uint16_t> ids(100'000, 511);
+  ids[77'777] = 512;
+  ids[88'888] = 600;
+  write_ids(folder / "x.bin", ids);
+  EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 512}),
+              AllOf(HasSubstr("x.bin]"), HasSubstr("got id 512 at position 77777")));
+  EXPECT_EQ(open_token_data({folder / "x.bin"}, {.vocab_size = 601})->size(), 100'000);
+  write_ids<uint32_t>(folder / "y.bin", {1, 70'000, 4'000'000'000});
+  EXPECT_THAT(open_message({folder / "y.bin"}, {.vocab_size = 70'001}),
+              HasSubstr("got id 4000000000 at position 2"));
+}
+
+TEST(TokenData, RefusesEmptyAndOddSizedFiles) {
+  const TemporaryFolder folder;
+  write_file_atomic(folder / "x.bin", "");
+  EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 512}), HasSubstr("got an empty file"));
+  write_file_atomic(folder / "x.bin", "abc");
+  EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 512}),
+              HasSubstr("expected a multiple of 2 bytes (uint16 ids), got 3 bytes"));
+}
+
+TEST(TokenData, NamesMissingPathsAndEmptyFolders) {
+  const TemporaryFolder folder;
+  EXPECT_THAT(open_message({"/nowhere/x.bin"}, {.vocab_size = 512}), HasSubstr("[/nowhere/x.bin] expected"));
+  EXPECT_THAT(open_message({folder.path()}, {.vocab_size = 512}),
+              HasSubstr(".txt, .bin or .jsonl files, got none"));
+  EXPECT_THAT(open_message({}, {.vocab_size = 512}), HasSubstr("at least one file"));
+}
+
+TEST(TokenData, NeedsATokenizerForText) {
+  const TemporaryFolder folder;
+  write_file_atomic(folder / "x.txt", "text");
+  EXPECT_THAT(open_message({folder / "x.txt"}, {.vocab_size = 512}), HasSubstr("no tokenizer is at hand"));
+}
+
+TEST(TokenData, RefusesTextOfATokenizerThatIsLargerThanTheModel) {
+  const TemporaryFolder folder;
+  write_file_atomic(folder / "x.txt", "Once upon a time");
+  const auto tokenizer = stories_tokenizer();
+  EXPECT_THAT(open_message({folder / "x.txt"}, {.vocab_size = 300, .tokenizer = tokenizer.get()}),
+              HasSubstr("below the model's 300 embedding rows"));
+}
+
+TEST(TokenData, TakesEveryLineOfAJsonlFileAsADocument) {
+  const TemporaryFolder folder;
+  const auto tokenizer = stories_tokenizer();
+  write_file_atomic(folder / "x.jsonl",
+                    "\xEF\xBB\xBF{\"body\": \"One\\r\\nday\", \"id\": 1}\r\n\n{\"body\": \"\"}\n{\"body\": "
+                    "\"caf\\u00e9\"}");
+  const auto data = open_token_data({folder / "x.jsonl"},
+                                    {.vocab_size = 512, .tokenizer = tokenizer.get(), .text_field = "body"});
+  EXPECT_EQ(read_all(*data), joined(ids_of(*tokenizer, "One\nday"), ids_of(*tokenizer, "café")));
+}
+
+TEST(TokenData, NamesFileAndLineOfAMalformedJsonlLine) {
+  const TemporaryFolder folder;
+  const auto tokenizer = stories_tokenizer();
+  const auto message = [&](const std::string& line) {
+    write_file_atomic(folder / "x.jsonl", "{\"text\": \"fine\"}\n" + line + "\n");
+    return open_message({folder / "x.jsonl"}, {.vocab_size = 512, .tokenizer = tokenizer.get()});
+  };
+  EXPECT_THAT(message("{\"text\": "), AllOf(HasSubstr("x.jsonl:2]"), HasSubstr("syntax error")));
+  EXPECT_THAT(message("[1]"), HasSubstr("expected an object with the field \"text\", got array"));
+  EXPECT_THAT(message("{\"a\": 1, \"b\": 2}"), HasSubstr("expected the field \"text\", got a, b"));
+  EXPECT_THAT(message("{\"text\": 5}"), HasSubstr("to be a text, got number"));
+}
+
+TEST(TokenData, ReadsLatin1AndSaysSo) {
+  const TemporaryFolder folder;
+  const auto tokenizer = stories_tokenizer();
+  write_file_atomic(folder / "x.txt", "caf\xE9\r\n");
+  testing::internal::CaptureStderr();
+  const auto data = open_token_data({folder / "x.txt"}, {.vocab_size = 512, .tokenizer = tokenizer.get()});
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("x.txt is not UTF-8; read as Latin-1"));
+  EXPECT_EQ(read_all(*data), ids_of(*tokenizer, "café\n"));
+}
+
+TEST(TokenData, RefusesEmptyText) {
+  const TemporaryFolder folder;
+  const auto tokenizer = stories_tokenizer();
+  write_file_atomic(folder / "x.txt", "\xEF\xBB\xBF");
+  EXPECT_THAT(open_message({folder / "x.txt"}, {.vocab_size = 512, .tokenizer = tokenizer.get()}),
+              HasSubstr("expected text, got none"));
+}
+
+TEST(TokenData, RefusesABrokenDescription) {
+  const TemporaryFolder folder;
+  write_ids<uint16_t>(folder / "x.bin", {1, 2});
+  const auto message = [&](const Json& json) {
+    write_json(folder / "x.bin.json", json);
+    return open_message({folder / "x.bin"}, {.vocab_size = 512});
+  };
+  EXPECT_THAT(message(Json::object()), AllOf(HasSubstr("x.bin.json]"), HasSubstr("dtype")));
+  EXPECT_THAT(message(Json{{"dtype", "float32"}}),
+              HasSubstr("expected dtype uint16 or uint32, got \"float32\""));
+  EXPECT_THAT(message(Json{{"dtype", 1}}), HasSubstr("tokenize the text again"));
+}
+
+}  // namespace
+}  // namespace longlora::data
