@@ -63,14 +63,16 @@ class TensorStore {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// Writes one .safetensors file atomically, tensors in the order given, data
-/// aligned as the format's own library does, metadata {"format": "pt"} unless
-/// given. Throws ResourceError when the disk is full or not writable.
+/// Writes one .safetensors file atomically, one tensor at a time: in the order
+/// given, wider dtypes first so that each is aligned as the format's own library
+/// does; metadata {"format": "pt"} unless given. Throws ResourceError when the
+/// disk is full or not writable.
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
-/// Writes model.safetensors, or numbered shards of at most `max_shard_bytes`
-/// and model.safetensors.index.json, into an existing folder.
+/// Writes model.safetensors, or shards of at most `max_shard_bytes` numbered as
+/// transformers numbers them and model.safetensors.index.json, into an existing
+/// folder. The other form, if it is there, is removed.
 void write_model_tensors(const std::filesystem::path& directory, const NamedTensors& tensors,
                          uint64_t max_shard_bytes = 5'000'000'000);
 

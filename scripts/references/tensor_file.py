@@ -41,7 +41,7 @@ def main():
                if t.is_floating_point() else [str(int(x)) for x in t.flatten().tolist()]}
         for name, t in tensors().items()
     }
-    save_tensors(folder / "every_dtype.safetensors", tensors(), metadata={"format": "pt", "note": "ä \"quoted\""})
+    save_tensors(folder / "every_dtype.safetensors", tensors(), metadata={"note": "ä \"quoted\""})
     (folder / "every_dtype.json").write_text(json.dumps(values, indent=1) + "\n")
 
 

@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "longlora/core/json.h"
 #include "test_support.h"
 
@@ -86,6 +88,35 @@ TEST_F(AdapterDirectory, TheConfigHasPeftsFields) {
   EXPECT_EQ(config["bias"], "none");
   EXPECT_TRUE(config["modules_to_save"].is_null());
   EXPECT_EQ(config["inference_mode"], true);
+}
+
+TEST(PeftsOwnAdapter, IsReadAndWrittenAgainAsItWas) {
+  const fs::path golden = fs::path(LONGLORA_SOURCE_DIR) / "tests/data/goldens/peft_adapter";
+  const PeftAdapter adapter = PeftAdapter::open(golden);
+  EXPECT_EQ(adapter.modules().size(), 9u);  // three targets in each of three layers
+  EXPECT_EQ(adapter.config().scaling(), 3.0);
+  EXPECT_THAT(adapter.parameters(), ::testing::Contains("model.embed_tokens.weight"));
+
+  TemporaryDirectory copy;
+  NamedTensors lora;
+  for (const std::string& module : adapter.modules()) {
+    lora.emplace_back(module + ".lora_A.weight", adapter.load_a(module));
+    lora.emplace_back(module + ".lora_B.weight", adapter.load_b(module));
+  }
+  write_peft_adapter(copy.path(), adapter.config(), lora, {});
+
+  const TensorStore ours = TensorStore::open_file(copy / "adapter_model.safetensors");
+  const TensorStore theirs = TensorStore::open_file(golden / "adapter_model.safetensors");
+  ASSERT_EQ(ours.tensors().size(), theirs.tensors().size());
+  for (const auto& [name, info] : theirs.tensors())
+    EXPECT_TRUE(ours.load(name).equal(theirs.load(name))) << name;
+
+  Json our_config = read_json(copy / "adapter_config.json");
+  Json their_config = read_json(golden / "adapter_config.json");
+  their_config.erase("peft_version");
+  for (Json* config : {&our_config, &their_config})
+    std::sort((*config)["target_modules"].begin(), (*config)["target_modules"].end());
+  EXPECT_EQ(our_config.dump(1), their_config.dump(1));
 }
 
 TEST_F(AdapterDirectory, AnAdapterWithoutTrainedParametersHasNone) {
