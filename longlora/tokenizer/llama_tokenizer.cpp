@@ -32,14 +32,20 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
   }
 }
 
-// Whether a space mark follows something else than a space mark.
-bool holds_inner_space(std::string_view piece) {
+// Whether the piece could reach across the end of a word: a space mark follows
+// something else than a space mark, or a newline stands beside something else.
+bool joins_words(std::string_view piece) {
+  if (piece.find('\n') != std::string_view::npos && piece.find_first_not_of('\n') != std::string_view::npos) {
+    return true;
+  }
   while (piece.starts_with(kSpaceMark)) piece.remove_prefix(kSpaceMark.size());
   return piece.find(kSpaceMark) != std::string_view::npos;
 }
 
-// End of the word that starts at `at`: spaces, then everything up to the next space.
+// End of the word that starts at `at`: a run of newlines, or spaces and what
+// follows them up to the next space or newline.
 size_t find_word_end(std::string_view text, size_t at) {
+  if (at < text.size() && text[at] == '\n') return std::min(text.find_first_not_of('\n', at), text.size());
   while (at < text.size()) {
     if (text[at] == ' ') {
       ++at;
@@ -50,9 +56,9 @@ size_t find_word_end(std::string_view text, size_t at) {
     }
   }
   while (true) {
-    at = text.find(' ', at);
+    at = text.find_first_of(" \n", at);
     if (at == std::string_view::npos) return text.size();
-    if (!text.substr(0, at).ends_with(kSpaceMark)) return at;
+    if (text[at] == '\n' || !text.substr(0, at).ends_with(kSpaceMark)) return at;
     ++at;  // a run of spaces that begins with a mark written in the text
   }
 }
@@ -85,11 +91,7 @@ LlamaTokenizer::LlamaTokenizer(std::string model, const LlamaSettings& settings,
                                  status.ToString()));
   }
   load_pieces();
-  const bool no_inner_space = std::none_of(pieces_.begin(), pieces_.end(), [](const Piece& piece) {
-    return piece.kind == Kind::kText && holds_inner_space(piece.text);
-  });
-  const int space_id = processor_->PieceToId(kSpaceMark);
-  splits_at_spaces_ = keeps_text_ && no_inner_space && !processor_->IsUnknown(space_id);
+  splits_into_words_ = keeps_text_ && words_are_independent();
   for (Piece& piece : pieces_) piece.text = replace_all(piece.text, kSpaceMark, " ");
 
   special_tokens_ = SpecialTokenFinder(resolve_special_tokens());
@@ -116,6 +118,20 @@ void LlamaTokenizer::load_pieces() {
       piece.text = byte_of_piece(piece.text);
     }
   }
+}
+
+// Whether no piece and no run of unknown characters reaches from one word into the next.
+bool LlamaTokenizer::words_are_independent() const {
+  for (const std::string_view separator : {kSpaceMark, std::string_view("\n")}) {
+    const std::vector<int> ids = processor_->EncodeAsIds(separator);
+    if (ids.empty() ||
+        std::any_of(ids.begin(), ids.end(), [&](int id) { return processor_->IsUnknown(id); })) {
+      return false;
+    }
+  }
+  return std::none_of(pieces_.begin(), pieces_.end(), [](const Piece& piece) {
+    return piece.kind == Kind::kText && joins_words(piece.text);
+  });
 }
 
 // Ids come from the files, from a piece of the same text, or lie behind the last id.
@@ -199,7 +215,7 @@ void LlamaTokenizer::encode_text(std::string_view text, Ids* ids) const {
 void LlamaTokenizer::encode_stretch(std::string_view text, bool at_start, Ids* ids) const {
   const bool add_prefix = settings_.legacy ? model_adds_prefix_ : at_start && settings_.add_prefix_space;
   if (text.empty() && (settings_.legacy || !add_prefix)) return;
-  if (splits_at_spaces_) {
+  if (splits_into_words_) {
     encode_words(text, add_prefix, ids);
     return;
   }

@@ -18,9 +18,9 @@ namespace longlora::tokenizer {
 /// Equal, id for id, to the SentencePiece-backed LlamaTokenizer of transformers
 /// 4: a text is cut at special tokens, each rest goes to SentencePiece. Bytes
 /// that are no UTF-8 become U+FFFD. Decoding takes off the one leading space
-/// that encoding put on. Time is linear in the text for models whose pieces hold
-/// no space after a letter (all Llama models); their words are encoded one by
-/// one and remembered within a call.
+/// that encoding put on. Where no piece reaches from one word into the next (all
+/// Llama models), words are encoded one by one and remembered within a call;
+/// time is then linear in the text.
 class LlamaTokenizer : public Tokenizer {
  public:
   /// `model` is the content of tokenizer.model; `source` names it in errors.
@@ -43,6 +43,7 @@ class LlamaTokenizer : public Tokenizer {
   };
 
   void load_pieces();
+  bool words_are_independent() const;
   std::vector<SpecialToken> resolve_special_tokens();
   std::optional<int32_t> find_id(const std::optional<std::string>& token) const;
   std::string make_fingerprint(const std::string& model_hash) const;
@@ -55,11 +56,11 @@ class LlamaTokenizer : public Tokenizer {
   LlamaSettings settings_;
   std::string source_;
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
-  bool model_adds_prefix_ = true;  // add_dummy_prefix of the model file
-  bool keeps_text_ = false;        // the model encodes text as it is, without rewriting it
-  bool splits_at_spaces_ = false;  // words can be encoded one by one
-  size_t num_unknown_pieces_ = 0;  // of the text of the unknown token
-  std::vector<Piece> pieces_;      // by id
+  bool model_adds_prefix_ = true;   // add_dummy_prefix of the model file
+  bool keeps_text_ = false;         // the model encodes text as it is, without rewriting it
+  bool splits_into_words_ = false;  // words can be encoded one by one
+  size_t num_unknown_pieces_ = 0;   // of the text of the unknown token
+  std::vector<Piece> pieces_;       // by id
   SpecialTokenFinder special_tokens_;
   std::optional<int32_t> bos_id_, eos_id_;
   std::string fingerprint_;
