@@ -15,7 +15,9 @@
 namespace longlora::model {
 namespace {
 
-bool is_lora(const std::string& name) { return name.find(".lora_") != std::string::npos; }
+bool is_lora(const std::string& name) {
+  return name.find(".lora_") != std::string::npos;
+}
 
 /// The last parts of all module names: "q_proj", "k_proj", …
 std::string module_kinds(const Decoder& decoder) {
@@ -26,7 +28,8 @@ std::string module_kinds(const Decoder& decoder) {
   return fmt::format("{}", fmt::join(kinds, ", "));
 }
 
-void check_pair_shapes(const std::string& module, const Linear& linear, const at::Tensor& a, const at::Tensor& b) {
+void check_pair_shapes(const std::string& module, const Linear& linear, const at::Tensor& a,
+                       const at::Tensor& b) {
   const auto& weight = linear.weight.value;
   if (a.size(1) != weight.size(1) || b.size(0) != weight.size(0))
     throw InputError(fmt::format(
@@ -47,14 +50,15 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
     const int64_t in = linear.weight.value.size(1), out = linear.weight.value.size(0);
     const double bound = 1.0 / std::sqrt(static_cast<double>(in));
     LoraPair pair;
-    pair.a.value = at::empty({config.rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(decoder.dtype());
+    pair.a.value =
+        at::empty({config.rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(decoder.dtype());
     pair.b.value = at::zeros({out, config.rank}, decoder.dtype());
     pair.scale = config.scaling();
     linear.lora = std::move(pair);
   });
   if (!unmatched.empty())
-    throw UsageError(fmt::format("[lora_target_modules] expected names among {}, got {}", module_kinds(decoder),
-                                 fmt::join(unmatched, ", ")));
+    throw UsageError(fmt::format("[lora_target_modules] expected names among {}, got {}",
+                                 module_kinds(decoder), fmt::join(unmatched, ", ")));
 }
 
 void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
@@ -76,16 +80,19 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
   for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"})
     if (adapter.has_parameter(name)) grow_vocabulary(decoder, adapter.parameter_info(name).shape.at(0));
   std::map<std::string, Parameter*> parameters;
-  visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) { parameters[name] = &parameter; });
+  visit_parameters(decoder,
+                   [&](const std::string& name, Parameter& parameter) { parameters[name] = &parameter; });
   for (const std::string& name : adapter.parameters()) {
     const auto found = parameters.find(name);
     if (found == parameters.end())
-      throw InputError(fmt::format("[{}] expected parameters of the base model, got {} which it does not have",
-                                   adapter.directory().string(), name));
+      throw InputError(
+          fmt::format("[{}] expected parameters of the base model, got {} which it does not have",
+                      adapter.directory().string(), name));
     const at::Tensor value = adapter.load_parameter(name);
     if (value.sizes() != found->second->value.sizes())
-      throw InputError(fmt::format("[{}] expected {} of shape [{}], got [{}]", adapter.directory().string(), name,
-                                   fmt::join(found->second->value.sizes(), ", "), fmt::join(value.sizes(), ", ")));
+      throw InputError(fmt::format("[{}] expected {} of shape [{}], got [{}]", adapter.directory().string(),
+                                   name, fmt::join(found->second->value.sizes(), ", "),
+                                   fmt::join(value.sizes(), ", ")));
     found->second->value = value.to(decoder.dtype());
   }
 }
@@ -105,8 +112,10 @@ void merge_lora(Decoder& decoder) {
   visit_linears(decoder, [&](const std::string&, Linear& linear) {
     if (!linear.lora) return;
     const LoraPair& pair = *linear.lora;
-    const at::Tensor update = at::mm(pair.b.value.to(at::kFloat), pair.a.value.to(at::kFloat)).mul_(pair.scale);
-    linear.weight.value = linear.weight.value.to(at::kFloat).add(update).to(linear.weight.value.scalar_type());
+    const at::Tensor update =
+        at::mm(pair.b.value.to(at::kFloat), pair.a.value.to(at::kFloat)).mul_(pair.scale);
+    linear.weight.value =
+        linear.weight.value.to(at::kFloat).add(update).to(linear.weight.value.scalar_type());
     linear.lora.reset();
   });
 }
@@ -123,9 +132,10 @@ void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns) {
     if (trains && !parameter.trainable()) parameter.make_trainable();
   });
   if (!unmatched.empty())
-    throw UsageError(fmt::format("[trainable_params] expected parts of parameter names such as embed or norm, got {} "
-                                 "which matches nothing",
-                                 fmt::join(unmatched, ", ")));
+    throw UsageError(
+        fmt::format("[trainable_params] expected parts of parameter names such as embed or norm, got {} "
+                    "which matches nothing",
+                    fmt::join(unmatched, ", ")));
 }
 
 void train_everything(Decoder& decoder) {

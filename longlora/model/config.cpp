@@ -39,10 +39,12 @@ class Reader {
     if (!has(key)) return fallback;
     if (!json_[key].is_number_integer())
       fail(source_, fmt::format("expected an integer \"{}\", got {}", key, json_[key].dump()));
-    const bool too_large = json_[key].is_number_unsigned() && json_[key].get<uint64_t>() > uint64_t(kLargestSize);
+    const bool too_large =
+        json_[key].is_number_unsigned() && json_[key].get<uint64_t>() > uint64_t(kLargestSize);
     const int64_t value = too_large ? kLargestSize : json_[key].get<int64_t>();
     if (value <= 0 || value >= kLargestSize)
-      fail(source_, fmt::format("expected \"{}\" between 1 and {}, got {}", key, kLargestSize - 1, json_[key].dump()));
+      fail(source_,
+           fmt::format("expected \"{}\" between 1 and {}, got {}", key, kLargestSize - 1, json_[key].dump()));
     return value;
   }
 
@@ -75,7 +77,8 @@ class Reader {
 RopeScaling parse_rope_scaling(const Json& json, const std::string& source) {
   RopeScaling scaling;
   if (json.is_null()) return scaling;
-  if (!json.is_object()) fail(source, fmt::format("expected an object for rope_scaling, got {}", json.dump()));
+  if (!json.is_object())
+    fail(source, fmt::format("expected an object for rope_scaling, got {}", json.dump()));
   const Reader reader(json, source);
   const std::string name = reader.text("rope_type", reader.text("type", "default"));
   scaling.type = rope_type_from_name(name, source);
@@ -109,21 +112,28 @@ std::string parse_architecture(const Json& json, const std::string& source) {
 /// Options of Llama configurations that change the maths and are not implemented.
 void refuse_unsupported(const Reader& reader, const std::string& source) {
   for (const char* key : {"attention_bias", "mlp_bias"})
-    if (reader.flag(key, false)) fail(source, fmt::format("expected {} false: biases are not supported for Llama", key));
+    if (reader.flag(key, false))
+      fail(source, fmt::format("expected {} false: biases are not supported for Llama", key));
   const std::string activation = reader.text("hidden_act", "silu");
   if (activation != "silu") fail(source, fmt::format("expected hidden_act silu, got {}", activation));
   if (reader.has("quantization_config"))
-    fail(source, "expected a model that is not quantized, got quantization_config; use the full-precision checkpoint");
+    fail(
+        source,
+        "expected a model that is not quantized, got quantization_config; use the full-precision checkpoint");
   if (reader.number("pretraining_tp", 1) != 1) return;  // tensor-parallel slicing changes rounding alone
 }
 
-Json rope_scaling_json(const RopeScaling& scaling) {
+Json rope_scaling_json(const ModelConfig& config) {
+  const RopeScaling& scaling = config.rope_scaling;
   Json json = {{"type", rope_type_name(scaling.type)},
                {"rope_type", rope_type_name(scaling.type)},
                {"factor", scaling.factor}};
-  if (scaling.type != RopeType::kYarn) return json;
+  const bool is_yarn = scaling.type == RopeType::kYarn;
+  // Linear scaling needs it only where the window beside it is not the original one.
+  if (is_yarn || config.original_window() != config.max_position_embeddings)
+    json["original_max_position_embeddings"] = config.original_window();
+  if (!is_yarn) return json;
   const RopeScaling defaults;
-  json["original_max_position_embeddings"] = scaling.original_max_position_embeddings;
   if (scaling.beta_fast != defaults.beta_fast) json["beta_fast"] = scaling.beta_fast;
   if (scaling.beta_slow != defaults.beta_slow) json["beta_slow"] = scaling.beta_slow;
   if (!scaling.truncate) json["truncate"] = false;
@@ -137,9 +147,12 @@ Json rope_scaling_json(const RopeScaling& scaling) {
 
 std::string rope_type_name(RopeType type) {
   switch (type) {
-    case RopeType::kLinear: return "linear";
-    case RopeType::kYarn: return "yarn";
-    default: return "default";
+    case RopeType::kLinear:
+      return "linear";
+    case RopeType::kYarn:
+      return "yarn";
+    default:
+      return "default";
   }
 }
 
@@ -182,17 +195,19 @@ ModelConfig parse_model_config(const Json& json, const std::string& source) {
 
   // transformers 5 keeps theta and scaling together in rope_parameters.
   const bool new_form = reader.has("rope_parameters");
-  const Json scaling = new_form ? json["rope_parameters"]
-                                : (json.contains("rope_scaling") ? json["rope_scaling"] : Json());
+  const Json scaling =
+      new_form ? json["rope_parameters"] : (json.contains("rope_scaling") ? json["rope_scaling"] : Json());
   if (new_form && !scaling.is_object()) fail(source, "expected an object for rope_parameters");
   config.rope_theta = reader.number("rope_theta", 10000.0);
   if (new_form) config.rope_theta = Reader(scaling, source).number("rope_theta", config.rope_theta);
   config.rope_scaling = parse_rope_scaling(scaling, source);
 
   if (config.num_attention_heads % config.num_key_value_heads != 0)
-    fail(source, fmt::format("expected num_attention_heads to be a multiple of num_key_value_heads, got {} and {}",
-                             config.num_attention_heads, config.num_key_value_heads));
-  if (config.head_dim % 2 != 0) fail(source, fmt::format("expected an even head_dim, got {}", config.head_dim));
+    fail(source,
+         fmt::format("expected num_attention_heads to be a multiple of num_key_value_heads, got {} and {}",
+                     config.num_attention_heads, config.num_key_value_heads));
+  if (config.head_dim % 2 != 0)
+    fail(source, fmt::format("expected an even head_dim, got {}", config.head_dim));
   if (!(config.rms_norm_eps > 0.0) || !(config.rope_theta > 0.0))
     fail(source, "expected positive rms_norm_eps and rope_theta");
   config.raw = json;
@@ -222,7 +237,7 @@ Json model_config_json(const ModelConfig& config, const std::string& dtype) {
   json["torch_dtype"] = dtype;
 
   const bool scaled = config.rope_scaling.type != RopeType::kDefault;
-  const Json scaling = scaled ? rope_scaling_json(config.rope_scaling) : Json();
+  const Json scaling = scaled ? rope_scaling_json(config) : Json();
   json["rope_theta"] = config.rope_theta;
   json["rope_scaling"] = scaling;
   if (json.contains("rope_parameters")) {

@@ -68,7 +68,9 @@ at::Tensor final_norm(const Decoder& decoder, const at::Tensor& hidden) {
   return ops::rms_norm(hidden, decoder.norm.value, decoder.config.rms_norm_eps);
 }
 
-std::string block_prefix(size_t index) { return fmt::format("model.layers.{}.", index); }
+std::string block_prefix(size_t index) {
+  return fmt::format("model.layers.{}.", index);
+}
 
 ParameterCounts count_parameters(const Decoder& decoder) {
   ParameterCounts counts;

@@ -55,8 +55,9 @@ void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std:
     if (!used.count(name) && !harmless) unused.push_back(name);
   }
   if (!unused.empty())
-    log_warning(fmt::format("{} tensors of the checkpoint are not part of this architecture and are ignored, the first: {}",
-                            unused.size(), unused[0]));
+    log_warning(fmt::format(
+        "{} tensors of the checkpoint are not part of this architecture and are ignored, the first: {}",
+        unused.size(), unused[0]));
 }
 
 at::Tensor grown_rows(const at::Tensor& weight, int64_t rows) {
@@ -117,9 +118,10 @@ std::string dtype_name(at::ScalarType dtype) {
 void grow_vocabulary(Decoder& decoder, int64_t vocab_size) {
   const int64_t present = decoder.config.vocab_size;
   if (vocab_size < present)
-    throw InputError(fmt::format("[vocabulary] expected at least the model's {} rows, got {}; was the adapter made for "
-                                 "another base model?",
-                                 present, vocab_size));
+    throw InputError(
+        fmt::format("[vocabulary] expected at least the model's {} rows, got {}; was the adapter made for "
+                    "another base model?",
+                    present, vocab_size));
   if (vocab_size == present) return;
   const c10::NoGradGuard no_grad;
   decoder.embed_tokens.value = grown_rows(decoder.embed_tokens.value, vocab_size);

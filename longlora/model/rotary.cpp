@@ -62,13 +62,15 @@ RotaryFrequencies rotary_frequencies(const ModelConfig& config) {
 RotaryTable make_rotary_table(const ModelConfig& config, int64_t num_positions) {
   const RotaryFrequencies frequencies = rotary_frequencies(config);
   const auto half = static_cast<int64_t>(frequencies.inverse_frequencies.size());
-  RotaryTable table = {at::empty({num_positions, half}, at::kFloat), at::empty({num_positions, half}, at::kFloat)};
+  RotaryTable table = {at::empty({num_positions, half}, at::kFloat),
+                       at::empty({num_positions, half}, at::kFloat)};
   float* cos = table.cos.mutable_data_ptr<float>();
   float* sin = table.sin.mutable_data_ptr<float>();
   for (int64_t position = 0; position < num_positions; ++position) {
     for (int64_t i = 0; i < half; ++i) {
       // Angles are float32 products, as transformers forms them.
-      const float angle = static_cast<float>(position) * static_cast<float>(frequencies.inverse_frequencies[i]);
+      const float angle =
+          static_cast<float>(position) * static_cast<float>(frequencies.inverse_frequencies[i]);
       cos[position * half + i] = static_cast<float>(std::cos(angle) * frequencies.attention_factor);
       sin[position * half + i] = static_cast<float>(std::sin(angle) * frequencies.attention_factor);
     }

@@ -23,7 +23,7 @@ struct LinearCrossEntropyOptions {
 };
 
 struct LinearCrossEntropyResult {
-  double loss_sum = 0.0;    // over rows with a label
+  double loss_sum = 0.0;  // over rows with a label
   int64_t num_labels = 0;
   int64_t num_correct = 0;  // rows whose argmax is the label
   at::Tensor grad_hidden;   // [N, C] of hidden's dtype when grad_scale != 0

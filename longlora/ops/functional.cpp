@@ -24,7 +24,9 @@ using torch::autograd::variable_list;
 constexpr int64_t kRowsPerTask = 128;
 constexpr int64_t kElementsPerTask = 1 << 15;
 
-int64_t num_tasks(int64_t n, int64_t per_task) { return (n + per_task - 1) / per_task; }
+int64_t num_tasks(int64_t n, int64_t per_task) {
+  return (n + per_task - 1) / per_task;
+}
 
 /// Calls body(begin, end) over [0, n) in chunks of `per_task`, in parallel.
 template <typename Body>
@@ -44,10 +46,9 @@ class RmsNorm : public Function<RmsNorm> {
     at::Tensor inverse_rms = at::empty({rows}, x.options().dtype(at::kFloat));
     dispatch_element(x, [&]<typename T>(T) {
       parallel_chunks(rows, kRowsPerTask, [&](int64_t, int64_t begin, int64_t end) {
-        cpu::row_kernels<T>().rms_norm_forward(element_data<T>(x) + begin * width, element_data<T>(weight),
-                                               element_data<T>(y) + begin * width,
-                                               inverse_rms.mutable_data_ptr<float>() + begin, end - begin,
-                                               width, static_cast<float>(epsilon));
+        cpu::row_kernels<T>().rms_norm_forward(
+            element_data<T>(x) + begin * width, element_data<T>(weight), element_data<T>(y) + begin * width,
+            inverse_rms.mutable_data_ptr<float>() + begin, end - begin, width, static_cast<float>(epsilon));
       });
     });
     context->save_for_backward({x, weight, inverse_rms});
@@ -130,27 +131,36 @@ class SiluMul : public Function<SiluMul> {
     at::Tensor grad_gate = at::empty_like(gate), grad_up = at::empty_like(up);
     dispatch_element(gate, [&]<typename T>(T) {
       parallel_chunks(gate.numel(), kElementsPerTask, [&](int64_t, int64_t begin, int64_t end) {
-        cpu::row_kernels<T>().silu_mul_backward(element_data<T>(grad_y) + begin, element_data<T>(gate) + begin,
-                                                element_data<T>(up) + begin, element_data<T>(grad_gate) + begin,
-                                                element_data<T>(grad_up) + begin, end - begin);
+        cpu::row_kernels<T>().silu_mul_backward(
+            element_data<T>(grad_y) + begin, element_data<T>(gate) + begin, element_data<T>(up) + begin,
+            element_data<T>(grad_gate) + begin, element_data<T>(grad_up) + begin, end - begin);
       });
     });
     return {grad_gate, grad_up};
   }
 };
 
+/// Autograd wants a defined tensor for every operand: an absent one is empty.
+bool present(const at::Tensor& operand) {
+  return operand.numel() > 0;
+}
+
 class LinearFunction : public Function<LinearFunction> {
  public:
+  // The order of forward's operands, which is that of the gradients.
+  enum Operand : size_t { kX, kWeight, kBias, kLoraA, kLoraB };
+
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias, const at::Tensor& lora_a, const at::Tensor& lora_b,
                             double scale) {
-    at::Tensor y = at::linear(x, weight, bias);
-    at::Tensor low_rank;
-    if (lora_a.defined()) {
+    at::Tensor y = present(bias) ? at::linear(x, weight, bias) : at::linear(x, weight);
+    at::Tensor low_rank = lora_a;
+    if (present(lora_a)) {
       low_rank = at::linear(x, lora_a);
       y.addmm_(low_rank, lora_b.t(), 1.0, scale);
     }
-    const bool needs_x = weight.requires_grad() || (lora_a.defined() && lora_a.requires_grad());
+    // A frozen layer needs its input for nothing; keep no reference to it.
+    const bool needs_x = weight.requires_grad() || lora_a.requires_grad();
     context->save_for_backward({needs_x ? x : at::Tensor(), weight, lora_a, lora_b, low_rank});
     context->saved_data["scale"] = scale;
     return y;
@@ -163,14 +173,13 @@ class LinearFunction : public Function<LinearFunction> {
     const double scale = context->saved_data["scale"].toDouble();
     const at::Tensor grad_y = grads[0].contiguous();
     at::Tensor grad_x, grad_weight, grad_bias, grad_a, grad_b;
-    // Inputs in the order of forward: x, weight, bias, A, B.
-    if (context->needs_input_grad(0)) grad_x = at::mm(grad_y, weight);
-    if (context->needs_input_grad(1)) grad_weight = at::mm(grad_y.t(), x);
-    if (context->needs_input_grad(2)) grad_bias = grad_y.sum({0}, false, at::kFloat).to(grad_y.scalar_type());
-    if (lora_a.defined()) {
+    if (context->needs_input_grad(kX)) grad_x = at::mm(grad_y, weight);
+    if (context->needs_input_grad(kWeight)) grad_weight = at::mm(grad_y.t(), x);
+    if (context->needs_input_grad(kBias)) grad_bias = grad_y.to(at::kFloat).sum({0}).to(grad_y.scalar_type());
+    if (present(lora_a)) {
       const at::Tensor grad_low_rank = at::mm(grad_y, lora_b).mul_(scale);
-      if (context->needs_input_grad(3)) grad_a = at::mm(grad_low_rank.t(), x);
-      if (context->needs_input_grad(4)) grad_b = at::mm(grad_y.t(), low_rank).mul_(scale);
+      if (context->needs_input_grad(kLoraA)) grad_a = at::mm(grad_low_rank.t(), x);
+      if (context->needs_input_grad(kLoraB)) grad_b = at::mm(grad_y.t(), low_rank).mul_(scale);
       if (grad_x.defined()) grad_x.addmm_(grad_low_rank, lora_a);
     }
     return {grad_x, grad_weight, grad_bias, grad_a, grad_b, at::Tensor()};
@@ -183,13 +192,15 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
   if (x.dim() != 2 || weight.dim() != 1 || weight.size(0) != x.size(1))
     throw Error(fmt::format("[rms_norm] expected x [N, C] and weight [C], got {} and {} dimensions", x.dim(),
                             weight.dim()));
-  if (!has_kernels(x) || weight.scalar_type() != x.scalar_type()) return reference::rms_norm(x, weight, epsilon);
+  if (!has_kernels(x) || weight.scalar_type() != x.scalar_type())
+    return reference::rms_norm(x, weight, epsilon);
   return RmsNorm::apply(x.contiguous(), weight, epsilon);
 }
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
                   const at::Tensor& sin) {
-  if (x.dim() != 3 || positions.numel() != x.size(0) || cos.sizes() != sin.sizes() || 2 * cos.size(1) > x.size(2))
+  if (x.dim() != 3 || positions.numel() != x.size(0) || cos.sizes() != sin.sizes() ||
+      2 * cos.size(1) > x.size(2))
     throw Error("[rotate] expected x [N, H, D], positions [N] and cos, sin [P, <= D/2]");
   if (!has_kernels(x)) return reference::rotate(x, positions, cos, sin);
   return Rotate::apply(x, positions, cos, sin);
@@ -205,8 +216,10 @@ at::Tensor linear(const at::Tensor& x, const LinearOperands& operands) {
   if (x.dim() != 2 || operands.weight.dim() != 2 || x.size(1) != operands.weight.size(1))
     throw Error(fmt::format("[linear] expected x [N, {}], got {} dimensions, last of size {}",
                             operands.weight.size(1), x.dim(), x.size(-1)));
-  return LinearFunction::apply(x, operands.weight, operands.bias, operands.lora_a, operands.lora_b,
-                               operands.lora_scale);
+  const at::Tensor absent = at::empty({0}, operands.weight.options());
+  const auto or_absent = [&](const at::Tensor& operand) { return operand.defined() ? operand : absent; };
+  return LinearFunction::apply(x, operands.weight, or_absent(operands.bias), or_absent(operands.lora_a),
+                               or_absent(operands.lora_b), operands.lora_scale);
 }
 
 }  // namespace longlora::ops

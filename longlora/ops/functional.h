@@ -19,18 +19,19 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
 /// x [N, H, D] with contiguous heads; positions [N] int64 index the rows of cos
 /// and sin [P, D_rotary / 2] float32; dimensions from D_rotary on pass through.
 /// (Su et al. 2021)
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos, const at::Tensor& sin);
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
+                  const at::Tensor& sin);
 
 /// silu(gate) · up, element by element; same shape and dtype.
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
 
 /// The operands of a linear layer with an optional low-rank update.
 struct LinearOperands {
-  at::Tensor weight;       // [out, in]
-  at::Tensor bias;         // [out] or undefined
-  at::Tensor lora_a;       // [R, in] or undefined
-  at::Tensor lora_b;       // [out, R]; defined with lora_a
-  double lora_scale = 0.0; // alpha / R
+  at::Tensor weight;        // [out, in]
+  at::Tensor bias;          // [out] or undefined
+  at::Tensor lora_a;        // [R, in] or undefined
+  at::Tensor lora_b;        // [out, R]; defined with lora_a
+  double lora_scale = 0.0;  // alpha / R
 };
 
 /// y = x Wᵀ + b + scale · (x Aᵀ) Bᵀ for x [N, in]; y [N, out].

@@ -19,12 +19,14 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
   const at::Tensor s = sin.index_select(0, positions).unsqueeze(1).to(compute);
   const at::Tensor x1 = x.slice(-1, 0, half).to(compute);
   const at::Tensor x2 = x.slice(-1, half, 2 * half).to(compute);
-  return at::cat({(x1 * c - x2 * s).to(x.scalar_type()), (x2 * c + x1 * s).to(x.scalar_type()),
-                  x.slice(-1, 2 * half)},
-                 -1);
+  return at::cat(
+      {(x1 * c - x2 * s).to(x.scalar_type()), (x2 * c + x1 * s).to(x.scalar_type()), x.slice(-1, 2 * half)},
+      -1);
 }
 
-at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) { return at::silu(gate) * up; }
+at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
+  return at::silu(gate) * up;
+}
 
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const SegmentPlan& plan) {

@@ -1,11 +1,20 @@
 #include "longlora/ops/segment_attention.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "longlora/core/error.h"
 #include "longlora/ops/segment_attention_paths.h"
 
 namespace longlora::ops {
+namespace {
+
+/// "Float [7, 4, 16]".
+std::string describe(const at::Tensor& x) {
+  return fmt::format("{} [{}]", c10::toString(x.scalar_type()), fmt::join(x.sizes(), ", "));
+}
+
+}  // namespace
 
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const SegmentPlan& plan) {
@@ -14,9 +23,10 @@ at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at:
                     q.size(1) % k.size(1) == 0 && plan.num_tokens == q.size(0) &&
                     q.scalar_type() == k.scalar_type() && q.scalar_type() == v.scalar_type();
   if (!fits)
-    throw Error(fmt::format("[segment_attention] expected q [N, H, D], k and v [N, K, D] with K dividing H and N = {} "
-                            "tokens of the plan, got {} × {} × {} and {} × {} × {}",
-                            plan.num_tokens, q.size(0), q.size(1), q.size(2), k.size(0), k.size(1), k.size(2)));
+    throw Error(fmt::format(
+        "[segment_attention] expected q [N, H, D], k and v [N, K, D] with K dividing H and N = {} "
+        "tokens of the plan, all of one dtype, got {}, {} and {}",
+        plan.num_tokens, describe(q), describe(k), describe(v)));
   if (segment_attention_cpu_supports(q)) return segment_attention_cpu(q, k, v, plan);
   return segment_attention_composed(q, k, v, plan);
 }

@@ -29,12 +29,12 @@ at::Tensor segment_attention_composed(const at::Tensor& q, const at::Tensor& k, 
     if (first == last) continue;
     const at::Tensor queries = q.slice(1, first, last);
     // One key/value head for each query head of this half.
-    const at::Tensor map =
-        at::arange(first, last, q.options().dtype(at::kLong)).floor_divide(group);
+    const at::Tensor map = at::arange(first, last, q.options().dtype(at::kLong)).floor_divide(group);
     const bool shared = group > 1;
     const int64_t kv_first = first / group;
     const at::Tensor keys = shared ? k.index_select(1, map) : k.slice(1, kv_first, kv_first + (last - first));
-    const at::Tensor values = shared ? v.index_select(1, map) : v.slice(1, kv_first, kv_first + (last - first));
+    const at::Tensor values =
+        shared ? v.index_select(1, map) : v.slice(1, kv_first, kv_first + (last - first));
     const auto& bounds = plan.bounds[half];
     std::vector<at::Tensor> runs;
     for (int64_t i = 0; i + 1 < static_cast<int64_t>(bounds.size());) {

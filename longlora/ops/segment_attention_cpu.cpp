@@ -2,7 +2,9 @@
 
 namespace longlora::ops {
 
-bool segment_attention_cpu_supports(const at::Tensor&) { return false; }
+bool segment_attention_cpu_supports(const at::Tensor&) {
+  return false;
+}
 
 at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SegmentPlan& plan) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "longlora/core/error.h"
@@ -11,7 +12,10 @@ namespace {
 
 /// Appends the ends of the segments of one document [start, end).
 void append_segments(std::vector<int64_t>& bounds, int64_t start, int64_t end, int64_t first, int64_t group) {
-  for (int64_t cut = start + first; cut < end; cut += group) bounds.push_back(cut);
+  // A group longer than the document is as good as one of its length, and cannot overflow.
+  const int64_t length = end - start;
+  group = std::min(group, length);
+  for (int64_t cut = start + std::min(first, length); cut < end; cut += group) bounds.push_back(cut);
   bounds.push_back(end);
 }
 
@@ -58,8 +62,8 @@ SegmentPlan make_segment_plan(const SegmentPlanOptions& options) {
 
 int64_t group_tokens_for_ratio(int64_t row_tokens, double ratio) {
   if (row_tokens <= 0 || !(ratio > 0.0) || ratio > 1.0)
-    throw Error(fmt::format("[group size] expected a ratio in (0, 1] of a positive length, got {} of {}", ratio,
-                            row_tokens));
+    throw Error(fmt::format("[group size] expected a ratio in (0, 1] of a positive length, got {} of {}",
+                            ratio, row_tokens));
   return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(static_cast<double>(row_tokens) * ratio)));
 }
 

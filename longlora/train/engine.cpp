@@ -50,10 +50,12 @@ Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens) {
 }
 
 Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens)
-    : decoder_(decoder), keep_(std::move(keep)), rotary_(model::make_rotary_table(decoder.config, max_row_tokens)) {
+    : decoder_(decoder),
+      keep_(std::move(keep)),
+      rotary_(model::make_rotary_table(decoder.config, max_row_tokens)) {
   if (keep_.size() != decoder.blocks.size())
-    throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}", decoder.blocks.size(),
-                            keep_.size()));
+    throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}",
+                            decoder.blocks.size(), keep_.size()));
   while (first_trained_layer_ < decoder.blocks.size() &&
          trainable_parameters(decoder.blocks[first_trained_layer_]).empty())
     ++first_trained_layer_;
@@ -83,8 +85,7 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
   ops::LinearCrossEntropyOptions options;
   options.grad_scale = grad_scale;
   if (head.trainable()) options.grad_weight = head.grad;
-  const auto result =
-      ops::linear_cross_entropy(normed.detach(), head.value.detach(), batch.labels, options);
+  const auto result = ops::linear_cross_entropy(normed.detach(), head.value.detach(), batch.labels, options);
 
   std::vector<at::Tensor> inputs = {leaf};
   if (decoder_.norm.trainable()) inputs.push_back(decoder_.norm.value);
@@ -113,9 +114,11 @@ at::Tensor Engine::layer_backward(size_t index, LayerRecord& record, const Batch
 LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   const size_t layers = decoder_.blocks.size();
   std::vector<LayerRecord> records(layers);
+  // Layers below all that trains need no backward.
+  const size_t lowest = decoder_.embed_tokens.trainable() ? 0 : first_trained_layer_;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   for (size_t i = 0; i < layers; ++i) {
-    const bool with_graph = keep_[i] == Keep::kEverything && i >= first_trained_layer_;
+    const bool with_graph = keep_[i] == Keep::kEverything && i >= lowest;
     records[i] = run_layer(i, hidden, batch, with_graph);
     hidden = records[i].output.detach();
     if (!with_graph) records[i].output.reset();
@@ -123,7 +126,6 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   at::Tensor grad;
   const LossSums sums = head_forward_backward(hidden, batch, grad_scale, grad);
   hidden.reset();
-  const size_t lowest = decoder_.embed_tokens.trainable() ? 0 : first_trained_layer_;
   for (size_t i = layers; i-- > lowest;) {
     grad = layer_backward(i, records[i], batch, grad);
   }
@@ -138,8 +140,8 @@ LossSums Engine::evaluate(const Batch& batch) {
   const c10::NoGradGuard no_grad;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) hidden = run_layer(i, hidden, batch, false).output;
-  const auto result = ops::linear_cross_entropy(model::final_norm(decoder_, hidden), decoder_.head().value,
-                                                batch.labels, {});
+  const auto result =
+      ops::linear_cross_entropy(model::final_norm(decoder_, hidden), decoder_.head().value, batch.labels, {});
   return {result.loss_sum, result.num_labels, result.num_correct};
 }
 

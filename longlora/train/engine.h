@@ -62,7 +62,8 @@ class Engine {
   LayerRecord run_layer(size_t index, const at::Tensor& input, const Batch& batch, bool with_graph) const;
   LossSums head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale,
                                  at::Tensor& grad_hidden);
-  at::Tensor layer_backward(size_t index, LayerRecord& record, const Batch& batch, const at::Tensor& grad_output);
+  at::Tensor layer_backward(size_t index, LayerRecord& record, const Batch& batch,
+                            const at::Tensor& grad_output);
   bool input_needs_gradient(size_t index) const;
 
   model::Decoder& decoder_;

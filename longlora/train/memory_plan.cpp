@@ -22,8 +22,8 @@ int64_t kept_bytes_per_token(const model::ModelConfig& config, bool weights_trai
   const int64_t key = config.num_key_value_heads * config.head_dim;
   // Two norms' inputs and outputs; q, k, v; attention output; gate, up and (when
   // down_proj needs its input) their product; the log-sum-exp of attention.
-  const int64_t elements = 4 * config.hidden_size + 2 * query + 2 * key +
-                           (weights_train ? 3 : 2) * config.intermediate_size;
+  const int64_t elements =
+      4 * config.hidden_size + 2 * query + 2 * key + (weights_train ? 3 : 2) * config.intermediate_size;
   return elements * element_bytes + config.num_attention_heads * 4;
 }
 
@@ -42,7 +42,8 @@ int64_t MemoryPlan::total_bytes() const {
 std::string MemoryPlan::describe() const {
   const auto whole = std::count(keep.begin(), keep.end(), Keep::kEverything);
   return fmt::format(
-      "{} (weights {}, optimizer {}, layer inputs {}, kept activations {}, work space {}); {} of {} layers keep "
+      "{} (weights {}, optimizer {}, layer inputs {}, kept activations {}, work space {}); {} of {} layers "
+      "keep "
       "everything, {} recompute",
       format_bytes(total_bytes()), format_bytes(weights_bytes), format_bytes(optimizer_bytes),
       format_bytes(inputs_bytes), format_bytes(kept_bytes), format_bytes(workspace_bytes), whole, keep.size(),
@@ -70,11 +71,12 @@ MemoryPlan make_memory_plan(const model::Decoder& decoder, int64_t batch_tokens,
   if (least > budget_bytes) {
     const int64_t fixed = plan.weights_bytes + plan.optimizer_bytes + kRuntimeBytes + kLossChunkBytes;
     const int64_t per_token = std::max<int64_t>(1, (least - fixed) / batch_tokens);
-    throw ResourceError(fmt::format(
-        "[memory] expected the run to fit in {}, but it needs about {}; about {} tokens per micro-batch would fit: lower "
-        "--model_max_length or --per_device_train_batch_size",
-        format_bytes(budget_bytes), format_bytes(least),
-        format_count(std::max<int64_t>(0, (budget_bytes - fixed) / per_token))));
+    throw ResourceError(
+        fmt::format("[memory] expected the run to fit in {}, but it needs about {}; about {} tokens per "
+                    "micro-batch would fit: lower "
+                    "--model_max_length or --per_device_train_batch_size",
+                    format_bytes(budget_bytes), format_bytes(least),
+                    format_count(std::max<int64_t>(0, (budget_bytes - fixed) / per_token))));
   }
   if (recompute == Recompute::kAlways) return plan;
   for (int64_t i = layers - 1; i >= 0; --i) {

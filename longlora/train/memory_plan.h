@@ -15,11 +15,11 @@ enum class Recompute { kAuto, kAlways, kNever };
 
 /// Predicted bytes of one process, and the choice per layer.
 struct MemoryPlan {
-  int64_t weights_bytes = 0;      // values of all parameters
-  int64_t optimizer_bytes = 0;    // masters, gradients, two moments
-  int64_t inputs_bytes = 0;       // input of every layer
-  int64_t kept_bytes = 0;         // what layers with Keep::kEverything hold
-  int64_t workspace_bytes = 0;    // one layer in flight, the loss chunk, the runtime
+  int64_t weights_bytes = 0;    // values of all parameters
+  int64_t optimizer_bytes = 0;  // masters, gradients, two moments
+  int64_t inputs_bytes = 0;     // input of every layer
+  int64_t kept_bytes = 0;       // what layers with Keep::kEverything hold
+  int64_t workspace_bytes = 0;  // one layer in flight, the loss chunk, the runtime
   std::vector<Keep> keep;
 
   int64_t total_bytes() const;

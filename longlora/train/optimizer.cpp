@@ -40,6 +40,8 @@ void AdamW::step(double learning_rate, double grad_scale) {
   step.learning_rate = static_cast<float>(learning_rate);
   step.beta1 = static_cast<float>(options_.beta1);
   step.beta2 = static_cast<float>(options_.beta2);
+  step.one_minus_beta1 = static_cast<float>(1.0 - options_.beta1);
+  step.one_minus_beta2 = static_cast<float>(1.0 - options_.beta2);
   step.epsilon = static_cast<float>(options_.epsilon);
   step.grad_scale = static_cast<float>(grad_scale);
   step.bias_correction1 = static_cast<float>(1.0 - std::pow(options_.beta1, steps));

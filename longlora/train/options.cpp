@@ -17,9 +17,12 @@ Json paths_json(const std::vector<std::filesystem::path>& paths) {
 
 const char* schedule_name(ScheduleType type) {
   switch (type) {
-    case ScheduleType::kLinear: return "linear";
-    case ScheduleType::kCosine: return "cosine";
-    default: return "constant_with_warmup";
+    case ScheduleType::kLinear:
+      return "linear";
+    case ScheduleType::kCosine:
+      return "cosine";
+    default:
+      return "constant_with_warmup";
   }
 }
 
@@ -31,7 +34,8 @@ std::vector<std::string> TrainOptions::problems() const {
     if (!holds) found.push_back(std::move(problem));
   };
   require(init_random || !model_name_or_path.empty(),
-          "--model_name_or_path is needed: the Hugging Face directory to start from (or --init random --config FILE)");
+          "--model_name_or_path is needed: the Hugging Face directory to start from (or --init random "
+          "--config FILE)");
   require(!init_random || model_name_or_path.empty(),
           "--init random starts from nothing: give either it or --model_name_or_path");
   require(!init_random || !config_file.empty(), "--init random needs --config FILE, a config.json");
@@ -40,18 +44,23 @@ std::vector<std::string> TrainOptions::problems() const {
           "--init random trains every weight: add --low_rank_training False");
   require(!data_path.empty(), "--data_path is needed: .bin, .txt or .jsonl files, or folders of them");
   require(!output_dir.empty(), "--output_dir is needed");
-  require(model_max_length >= 2, fmt::format("--model_max_length must be at least 2, got {}", model_max_length));
+  require(model_max_length >= 2,
+          fmt::format("--model_max_length must be at least 2, got {}", model_max_length));
   require(group_size_ratio > 0.0 && group_size_ratio <= 1.0,
           fmt::format("--group_size_ratio must be in (0, 1], got {}", group_size_ratio));
-  require(group_size >= 0 && group_size != 1, fmt::format("--group_size must be at least 2, got {}", group_size));
-  require(peft_model.empty() || low_rank_training, "--peft_model goes on from an adapter: it needs --low_rank_training True");
+  require(group_size >= 0 && group_size != 1,
+          fmt::format("--group_size must be at least 2, got {}", group_size));
+  require(peft_model.empty() || low_rank_training,
+          "--peft_model goes on from an adapter: it needs --low_rank_training True");
   require(lora.rank > 0, fmt::format("--lora_r must be positive, got {}", lora.rank));
   require(lora.alpha > 0.0, fmt::format("--lora_alpha must be positive, got {}", lora.alpha));
   require(max_steps >= 0, fmt::format("--max_steps must be positive, got {}", max_steps));
   require(max_steps > 0 || num_train_epochs > 0.0,
           fmt::format("--num_train_epochs must be positive, got {}", num_train_epochs));
-  require(per_device_train_batch_size > 0 && per_device_eval_batch_size > 0 && gradient_accumulation_steps > 0,
-          "--per_device_train_batch_size, --per_device_eval_batch_size and --gradient_accumulation_steps must be positive");
+  require(
+      per_device_train_batch_size > 0 && per_device_eval_batch_size > 0 && gradient_accumulation_steps > 0,
+      "--per_device_train_batch_size, --per_device_eval_batch_size and --gradient_accumulation_steps must be "
+      "positive");
   require(learning_rate >= 0.0, fmt::format("--learning_rate must not be negative, got {}", learning_rate));
   require(warmup_steps >= 0, fmt::format("--warmup_steps must not be negative, got {}", warmup_steps));
   require(max_grad_norm >= 0.0, fmt::format("--max_grad_norm must not be negative, got {}", max_grad_norm));

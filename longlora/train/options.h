@@ -23,17 +23,17 @@ struct TrainOptions {
   std::filesystem::path model_name_or_path;  // Hugging Face directory; empty with init_random
   bool init_random = false;                  // start from random weights of `config_file`
   std::filesystem::path config_file;
-  std::filesystem::path tokenizer_path;      // default: the model's directory
-  std::filesystem::path peft_model;          // go on from this adapter
-  bool fp32 = false;                         // compute in float32 rather than bfloat16
+  std::filesystem::path tokenizer_path;  // default: the model's directory
+  std::filesystem::path peft_model;      // go on from this adapter
+  bool fp32 = false;                     // compute in float32 rather than bfloat16
 
   // Context.
-  int64_t model_max_length = 0;              // T, tokens of a row
+  int64_t model_max_length = 0;  // T, tokens of a row
   model::RopeType rope_scaling = model::RopeType::kLinear;
   AttentionKind attention = AttentionKind::kShiftedSparse;
   double group_size_ratio = 0.25;
-  int64_t group_size = 0;                    // tokens; 0: from the ratio
-  int64_t full_attention_steps = 0;          // last steps that use full attention
+  int64_t group_size = 0;            // tokens; 0: from the ratio
+  int64_t full_attention_steps = 0;  // last steps that use full attention
 
   // What trains.
   bool low_rank_training = true;
@@ -48,7 +48,7 @@ struct TrainOptions {
   uint64_t seed = 42;
 
   // Steps.
-  int64_t max_steps = 0;                     // 0: from num_train_epochs
+  int64_t max_steps = 0;  // 0: from num_train_epochs
   double num_train_epochs = 1.0;
   int64_t per_device_train_batch_size = 1;
   int64_t per_device_eval_batch_size = 1;
@@ -57,17 +57,17 @@ struct TrainOptions {
   int64_t warmup_steps = 20;
   ScheduleType schedule = ScheduleType::kConstantWithWarmup;
   AdamWOptions adamw;
-  double max_grad_norm = 1.0;                // 0: no clipping
+  double max_grad_norm = 1.0;  // 0: no clipping
   Recompute recompute = Recompute::kAuto;
-  int64_t memory_budget_bytes = 0;           // 0: what the machine has available
+  int64_t memory_budget_bytes = 0;  // 0: what the machine has available
 
   // Output.
   std::filesystem::path output_dir;
   bool resume = false;
   bool overwrite_output_dir = false;
-  int64_t save_steps = 500;                  // 0: only at the end and on signals
-  int64_t save_total_limit = 0;              // 0: keep all
-  int64_t eval_steps = 0;                    // 0: no evaluation
+  int64_t save_steps = 500;      // 0: only at the end and on signals
+  int64_t save_total_limit = 0;  // 0: keep all
+  int64_t eval_steps = 0;        // 0: no evaluation
   int64_t logging_steps = 1;
 
   /// All contradictions and out-of-range values, one per line; empty when fine.

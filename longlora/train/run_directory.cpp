@@ -10,6 +10,7 @@
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/core/file_internal.h"
 #include "longlora/core/log.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
@@ -20,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kCheckpointPrefix = "checkpoint-";
+constexpr const char* kRemoved = "removed";
 
 std::optional<int64_t> checkpoint_step(const fs::path& path) {
   const std::string name = path.filename().string();
@@ -32,13 +34,52 @@ std::optional<int64_t> checkpoint_step(const fs::path& path) {
   return step;
 }
 
+RunState parse_state(const Json& json, const fs::path& path) {
+  try {
+    return {.step = json.at("step").get<int64_t>(),
+            .rows_consumed = json.at("rows_consumed").get<int64_t>(),
+            .tokens = json.at("tokens").get<int64_t>(),
+            .seconds = json.at("seconds").get<double>()};
+  } catch (const Json::exception& error) {
+    throw InputError(fmt::format(
+        "[{}] expected the state of a run, got: {}; remove this checkpoint to resume from the one before",
+        path.string(), error.what()));
+  }
+}
+
+/// Removes a checkpoint so that a kill in between leaves no half of it under its name.
+void remove_checkpoint(const fs::path& path) {
+  const fs::path aside = internal::sibling_name(path, kRemoved);
+  std::error_code error;
+  fs::rename(path, aside, error);
+  if (error) throw internal::write_error(path, "remove an old checkpoint", error.value());
+  const int error_number = internal::remove_tree(aside);
+  if (error_number != 0)
+    log_warning(internal::write_error(path, "remove an old checkpoint", error_number).what());
+}
+
+/// What a killed run left aside: half-written and half-removed checkpoints go, one that
+/// was about to be replaced comes back.
+void clear_leftovers(const fs::path& output_dir) {
+  for (const fs::path& path : list_directory(output_dir)) {
+    const std::string name = path.filename().string();
+    if (!name.starts_with(std::string(".") + kCheckpointPrefix)) continue;
+    const size_t end = name.find('.', 1);
+    if (end == std::string::npos) continue;
+    if (name.substr(end + 1).starts_with(kRemoved))
+      internal::remove_tree(path);
+    else
+      DirectoryTransaction(output_dir / name.substr(1, end - 1));  // opening one repairs and tidies its path
+  }
+}
+
 /// Names of options that differ between two identities.
 std::vector<std::string> differences(const Json& saved, const Json& asked) {
   std::vector<std::string> names;
   for (const auto& [name, value] : asked.items())
     if (!saved.contains(name) || saved[name] != value)
-      names.push_back(fmt::format("{} (was {}, now {})", name, saved.contains(name) ? saved[name].dump() : "absent",
-                                  value.dump()));
+      names.push_back(fmt::format("{} (was {}, now {})", name,
+                                  saved.contains(name) ? saved[name].dump() : "absent", value.dump()));
   return names;
 }
 
@@ -47,19 +88,14 @@ std::vector<std::string> differences(const Json& saved, const Json& asked) {
 RunDirectory::RunDirectory(const TrainOptions& options) : options_(options) {
   const bool existed = fs::exists(options.output_dir);
   make_directories(options.output_dir);
-  // A run killed while it replaced a checkpoint left the old one aside: put it back.
-  for (const fs::path& path : list_directory(options.output_dir)) {
-    const std::string name = path.filename().string();
-    if (!name.starts_with(std::string(".") + kCheckpointPrefix)) continue;
-    const size_t end = name.find('.', 1);
-    repair_directory(options.output_dir / name.substr(1, end == std::string::npos ? end : end - 1));
-  }
+  clear_leftovers(options.output_dir);
   if (existed && !checkpoints().empty() && !options.resume && !options.overwrite_output_dir)
-    throw UsageError(fmt::format("[{}] expected a directory without checkpoints, found {}{}; add --resume to go on with "
-                                 "that run, or --overwrite_output_dir True to discard it",
-                                 options.output_dir.string(), kCheckpointPrefix, *newest_checkpoint()));
+    throw UsageError(
+        fmt::format("[{}] expected a directory without checkpoints, found {}{}; add --resume to go on with "
+                    "that run, or --overwrite_output_dir True to discard it",
+                    options.output_dir.string(), kCheckpointPrefix, *newest_checkpoint()));
   if (options.overwrite_output_dir && !options.resume)
-    for (const int64_t step : checkpoints()) fs::remove_all(checkpoint_path(step));
+    for (const int64_t step : checkpoints()) remove_checkpoint(checkpoint_path(step));
 }
 
 fs::path RunDirectory::checkpoint_path(int64_t step) const {
@@ -84,6 +120,7 @@ std::optional<RunState> RunDirectory::restore(AdamW& optimizer) {
   if (!newest) return std::nullopt;
   const fs::path directory = checkpoint_path(*newest);
   const Json json = read_json(directory / "trainer_state.json");
+  const RunState state = parse_state(json, directory / "trainer_state.json");
   const auto changed = differences(json.value("options", Json::object()), options_.identity());
   if (!changed.empty())
     throw InputError(fmt::format("[{}] expected the options that this run was started with; changed: {}",
@@ -97,11 +134,6 @@ std::optional<RunState> RunDirectory::restore(AdamW& optimizer) {
     slot.exp_avg_sq.copy_(store.load("exp_avg_sq/" + slot.name, shape, at::kFloat));
     slot.parameter->refresh_value();
   }
-  RunState state;
-  state.step = json.at("step").get<int64_t>();
-  state.rows_consumed = json.at("rows_consumed").get<int64_t>();
-  state.tokens = json.at("tokens").get<int64_t>();
-  state.seconds = json.at("seconds").get<double>();
   optimizer.set_num_steps(state.step);
   return state;
 }
@@ -124,7 +156,8 @@ void RunDirectory::save(const RunState& state, AdamW& optimizer, const model::De
   transaction.commit();
   if (options_.save_total_limit == 0) return;
   const auto steps = checkpoints();
-  for (size_t i = 0; i + options_.save_total_limit < steps.size(); ++i) fs::remove_all(checkpoint_path(steps[i]));
+  for (size_t i = 0; i + options_.save_total_limit < steps.size(); ++i)
+    remove_checkpoint(checkpoint_path(steps[i]));
 }
 
 void RunDirectory::write_model(const model::Decoder& decoder, const fs::path& directory) const {

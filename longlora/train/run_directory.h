@@ -18,7 +18,7 @@ struct RunState {
   int64_t step = 0;           // updates done
   int64_t rows_consumed = 0;  // position in the row order
   int64_t tokens = 0;
-  double seconds = 0.0;       // training time so far
+  double seconds = 0.0;  // training time so far
 };
 
 /// Files of one run under options.output_dir. A checkpoint is written aside,

@@ -18,7 +18,8 @@ ScheduleType schedule_from_name(const std::string& name) {
 }
 
 double Schedule::learning_rate(int64_t step) const {
-  if (step < warmup_steps) return peak_learning_rate * static_cast<double>(step) / static_cast<double>(warmup_steps);
+  if (step < warmup_steps)
+    return peak_learning_rate * static_cast<double>(step) / static_cast<double>(warmup_steps);
   if (type == ScheduleType::kConstantWithWarmup) return peak_learning_rate;
   const auto span = static_cast<double>(std::max<int64_t>(1, max_steps - warmup_steps));
   const double progress = std::min(1.0, static_cast<double>(step - warmup_steps) / span);

@@ -21,9 +21,10 @@ constexpr double kBudgetShare = 0.8;
 int64_t count_rows(const data::TokenData& data, int64_t row_tokens) {
   const int64_t rows = data.size() / row_tokens;
   if (rows == 0)
-    throw InputError(fmt::format("[data] expected at least one row of {} tokens, got {} tokens in all; give more data or "
-                                 "a smaller --model_max_length",
-                                 row_tokens, data.size()));
+    throw InputError(
+        fmt::format("[data] expected at least one row of {} tokens, got {} tokens in all; give more data or "
+                    "a smaller --model_max_length",
+                    row_tokens, data.size()));
   return rows;
 }
 
@@ -31,14 +32,16 @@ int64_t count_steps(const TrainOptions& options, int64_t num_rows) {
   if (options.max_steps > 0) return options.max_steps;
   const auto rows_per_step =
       static_cast<double>(options.per_device_train_batch_size * options.gradient_accumulation_steps);
-  return std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(num_rows) * options.num_train_epochs / rows_per_step));
+  return std::max<int64_t>(
+      1, static_cast<int64_t>(static_cast<double>(num_rows) * options.num_train_epochs / rows_per_step));
 }
 
 MemoryPlan plan_for(const TrainOptions& options, const model::Decoder& decoder) {
-  const int64_t budget = options.memory_budget_bytes > 0
-                             ? options.memory_budget_bytes
-                             : static_cast<int64_t>(kBudgetShare * static_cast<double>(available_memory_bytes() +
-                                                                                       current_rss_bytes()));
+  const int64_t budget =
+      options.memory_budget_bytes > 0
+          ? options.memory_budget_bytes
+          : static_cast<int64_t>(kBudgetShare *
+                                 static_cast<double>(available_memory_bytes() + current_rss_bytes()));
   return make_memory_plan(decoder, options.per_device_train_batch_size * options.model_max_length,
                           options.recompute, budget);
 }
@@ -62,7 +65,9 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const dat
   if (eval_data) count_rows(*eval_data, options.model_max_length);
 }
 
-void Trainer::request_stop() { stop_requested = 1; }
+void Trainer::request_stop() {
+  stop_requested = 1;
+}
 
 at::Tensor Trainer::next_rows(const data::TokenData& data, int64_t count, bool in_order, int64_t position) {
   const int64_t tokens = options_.model_max_length;
@@ -90,9 +95,10 @@ LossSums Trainer::update(int64_t step, double learning_rate, double& grad_norm) 
   }
   grad_norm = optimizer_.grad_norm();
   if (!std::isfinite(sums.loss) || !std::isfinite(grad_norm))
-    throw Error(fmt::format("[step {}] expected a finite loss and gradient, got loss {} and gradient norm {}; lower "
-                            "--learning_rate, or go on from an earlier checkpoint with --resume",
-                            step + 1, sums.mean(), grad_norm));
+    throw Error(
+        fmt::format("[step {}] expected a finite loss and gradient, got loss {} and gradient norm {}; lower "
+                    "--learning_rate, or go on from an earlier checkpoint with --resume",
+                    step + 1, sums.mean(), grad_norm));
   const bool clips = options_.max_grad_norm > 0.0 && grad_norm > options_.max_grad_norm;
   optimizer_.step(learning_rate, clips ? options_.max_grad_norm / (grad_norm + 1e-6) : 1.0);
   return sums;
@@ -118,8 +124,9 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
                      double step_seconds) {
   recent_seconds_per_step_ =
       recent_seconds_per_step_ == 0.0 ? step_seconds : 0.9 * recent_seconds_per_step_ + 0.1 * step_seconds;
-  const auto tokens_per_step = static_cast<double>(
-      options_.per_device_train_batch_size * options_.gradient_accumulation_steps * options_.model_max_length);
+  const auto tokens_per_step =
+      static_cast<double>(options_.per_device_train_batch_size * options_.gradient_accumulation_steps *
+                          options_.model_max_length);
   StepReport found;
   found.step = step;
   found.max_steps = max_steps_;
@@ -169,8 +176,11 @@ TrainOutcome Trainer::run() {
     if (eval_data_ && options_.eval_steps > 0 && (last || state_.step % options_.eval_steps == 0))
       evaluate(state_.step);
     const bool due = options_.save_steps > 0 && state_.step % options_.save_steps == 0;
-    if (due || last || stop_requested) directory_.save(state_, optimizer_, decoder_);
-    if (stop_requested && !last) return TrainOutcome::kStopped;
+    // Read once: a request that comes while saving must not end the run unsaved.
+    const bool stop = stop_requested != 0;
+    if (due || last || stop) directory_.save(state_, optimizer_, decoder_);
+    if (stop) stop_requested = 0;  // answered; the next run of this process starts afresh
+    if (stop && !last) return TrainOutcome::kStopped;
   }
   directory_.write_model(decoder_, options_.output_dir);
   return TrainOutcome::kFinished;

@@ -20,11 +20,11 @@ struct StepReport {
   int64_t max_steps = 0;
   double loss = 0.0;  // mean over the supervised tokens of the update
   double learning_rate = 0.0;
-  double grad_norm = 0.0;  // before clipping
+  double grad_norm = 0.0;          // before clipping
   double tokens_per_second = 0.0;  // over the last steps
-  int64_t tokens = 0;      // so far
+  int64_t tokens = 0;              // so far
   int64_t peak_memory_bytes = 0;
-  double seconds = 0.0;    // training time so far
+  double seconds = 0.0;  // training time so far
   double seconds_left = 0.0;
 };
 
@@ -70,7 +70,8 @@ class Trainer {
   LossSums update(int64_t step, double learning_rate, double& grad_norm);
   at::Tensor next_rows(const data::TokenData& data, int64_t count, bool in_order, int64_t position);
   void evaluate(int64_t step);
-  void report(int64_t step, const LossSums& sums, double learning_rate, double grad_norm, double step_seconds);
+  void report(int64_t step, const LossSums& sums, double learning_rate, double grad_norm,
+              double step_seconds);
 
   TrainOptions options_;
   model::Decoder& decoder_;

@@ -43,8 +43,8 @@ void rms_norm_backward(const T* grad_y, const T* x, const T* weight, const float
 }
 
 template <typename T>
-void rotate(const T* x, int64_t row_stride, T* y, const int64_t* positions, const float* cos, const float* sin,
-            int64_t rows, int64_t heads, int64_t head_size, int64_t half, float sine_sign) {
+void rotate(const T* x, int64_t row_stride, T* y, const int64_t* positions, const float* cos,
+            const float* sin, int64_t rows, int64_t heads, int64_t head_size, int64_t half, float sine_sign) {
   for (int64_t r = 0; r < rows; ++r) {
     const float* c = cos + positions[r] * half;
     const float* s = sin + positions[r] * half;
@@ -83,8 +83,8 @@ void silu_mul_backward(const T* grad_y, const T* gate, const T* up, T* grad_gate
 }
 
 template <typename T>
-void cross_entropy(T* logits, const int64_t* labels, float* loss, uint8_t* correct, int64_t rows, int64_t width,
-                   float grad_scale) {
+void cross_entropy(T* logits, const int64_t* labels, float* loss, uint8_t* correct, int64_t rows,
+                   int64_t width, float grad_scale) {
   for (int64_t r = 0; r < rows; ++r) {
     T* row = logits + r * width;
     const int64_t label = labels[r];
@@ -113,12 +113,14 @@ void adamw(float* parameter, const float* grad, float* exp_avg, float* exp_avg_s
            const AdamWStep& step) {
   const float decay = 1.0f - step.learning_rate * step.weight_decay;
   const float step_size = step.learning_rate / step.bias_correction1;
-  const float beta1 = step.beta1, beta2 = step.beta2, epsilon = step.epsilon, grad_scale = step.grad_scale;
+  const float beta1 = step.beta1, beta2 = step.beta2;
+  const float rest1 = step.one_minus_beta1, rest2 = step.one_minus_beta2;
+  const float epsilon = step.epsilon, grad_scale = step.grad_scale;
   const float inverse_correction2 = 1.0f / step.sqrt_bias_correction2;
   for (int64_t i = 0; i < n; ++i) {
     const float g = grad[i] * grad_scale;
-    const float m = beta1 * exp_avg[i] + (1.0f - beta1) * g;
-    const float v = beta2 * exp_avg_sq[i] + (1.0f - beta2) * g * g;
+    const float m = beta1 * exp_avg[i] + rest1 * g;
+    const float v = beta2 * exp_avg_sq[i] + rest2 * g * g;
     exp_avg[i] = m;
     exp_avg_sq[i] = v;
     parameter[i] = parameter[i] * decay - step_size * m / (std::sqrt(v) * inverse_correction2 + epsilon);
@@ -132,9 +134,15 @@ constexpr RowKernels<T> kTable = {rms_norm_forward<T>, rms_norm_backward<T>, rot
 }  // namespace
 
 namespace LONGLORA_ISA {
-const RowKernels<float>& float_kernels() { return kTable<float>; }
-const RowKernels<Bf16>& bf16_kernels() { return kTable<Bf16>; }
-AdamWKernel adamw_kernel() { return adamw; }
+const RowKernels<float>& float_kernels() {
+  return kTable<float>;
+}
+const RowKernels<Bf16>& bf16_kernels() {
+  return kTable<Bf16>;
+}
+AdamWKernel adamw_kernel() {
+  return adamw;
+}
 }  // namespace LONGLORA_ISA
 
 }  // namespace longlora::ops::cpu

@@ -27,7 +27,8 @@ struct RowKernels {
   /// sine_sign −1 for the inverse. x rows are row_stride apart; y is contiguous
   /// [rows, heads, head_size]; cos/sin rows are indexed by positions[r].
   void (*rotate)(const T* x, int64_t row_stride, T* y, const int64_t* positions, const float* cos,
-                 const float* sin, int64_t rows, int64_t heads, int64_t head_size, int64_t half, float sine_sign);
+                 const float* sin, int64_t rows, int64_t heads, int64_t head_size, int64_t half,
+                 float sine_sign);
   /// y = silu(gate) · up over n elements.
   void (*silu_mul_forward)(const T* gate, const T* up, T* y, int64_t n);
   void (*silu_mul_backward)(const T* grad_y, const T* gate, const T* up, T* grad_gate, T* grad_up, int64_t n);
@@ -40,17 +41,33 @@ struct RowKernels {
 /// One AdamW step over n float32 elements (Loshchilov & Hutter, as torch.optim.AdamW).
 struct AdamWStep {
   float learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale;
+  // 1 − beta, rounded once: the difference of rounded values would be off by 5e-5.
+  float one_minus_beta1, one_minus_beta2;
   float bias_correction1, sqrt_bias_correction2;
 };
-using AdamWKernel = void (*)(float* parameter, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t n,
-                             const AdamWStep& step);
+using AdamWKernel = void (*)(float* parameter, const float* grad, float* exp_avg, float* exp_avg_sq,
+                             int64_t n, const AdamWStep& step);
+
+/// What the kernels are compiled for, narrowest first.
+enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
+constexpr InstructionSet kInstructionSets[] = {InstructionSet::kBaseline, InstructionSet::kAvx2,
+                                               InstructionSet::kAvx512};
+
+/// Whether this machine can run it.
+bool is_supported(InstructionSet set);
+/// "avx512", "avx2" or "baseline".
+const char* instruction_set_name(InstructionSet set);
+/// One variant by name, for tests; running it needs is_supported(set).
+template <typename T>
+const RowKernels<T>& row_kernels_of(InstructionSet set);
+AdamWKernel adamw_kernel_of(InstructionSet set);
 
 /// The kernels for this machine's widest supported instruction set.
 template <typename T>
 const RowKernels<T>& row_kernels();
 AdamWKernel adamw_kernel();
 
-/// "avx512", "avx2" or "baseline": what row_kernels() picked.
+/// The name of what row_kernels() picked.
 const char* instruction_set_name();
 
 }  // namespace longlora::ops::cpu

@@ -22,9 +22,15 @@ inline uint32_t float_to_bits(float value) {
   return bits;
 }
 
-inline float load(const float* p) { return *p; }
-inline float load(const Bf16* p) { return bits_to_float(static_cast<uint32_t>(p->bits) << 16); }
-inline void store(float* p, float value) { *p = value; }
+inline float load(const float* p) {
+  return *p;
+}
+inline float load(const Bf16* p) {
+  return bits_to_float(static_cast<uint32_t>(p->bits) << 16);
+}
+inline void store(float* p, float value) {
+  *p = value;
+}
 // Round to nearest even; a NaN keeps its sign and stays a NaN.
 inline void store(Bf16* p, float value) {
   const uint32_t bits = float_to_bits(value);

@@ -1,0 +1,111 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+
+#include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/log.h"
+#include "longlora/core/progress.h"
+#include "longlora/eval/perplexity.h"
+
+namespace longlora::cli {
+namespace {
+
+struct EvalArguments {
+  eval::ModelOptions model;
+  eval::PerplexityOptions options;
+  std::vector<std::filesystem::path> data_paths;
+  std::string text_field = "text";
+  std::string window = "all";
+  std::optional<int64_t> max_windows;
+  std::string label;
+  std::filesystem::path json;
+};
+
+void check_lengths(const std::vector<int64_t>& seq_lens, int64_t context_size) {
+  for (const int64_t seq_len : seq_lens)
+    if (seq_len > context_size)
+      throw UsageError(fmt::format("[--seq_len] expected at most --context_size ({}), got {}; raise --context_size or "
+                                   "shorten --seq_len",
+                                   context_size, seq_len));
+}
+
+Json to_json(const eval::PerplexityResult& result) {
+  return {{"seq_len", result.seq_len},         {"val_loss", result.loss},       {"val_perplexity", result.perplexity},
+          {"val_acc", result.accuracy},        {"windows", result.num_windows}, {"tokens", result.num_tokens}};
+}
+
+void print_table(const std::vector<eval::PerplexityResult>& results) {
+  fmt::print("{:>9}  {:>10}  {:>14}  {:>8}  {:>8}\n", "seq_len", "val_loss", "val_perplexity", "val_acc", "windows");
+  for (const eval::PerplexityResult& result : results)
+    fmt::print("{:>9}  {:>10.6f}  {:>14.5f}  {:>8.5f}  {:>8}\n", result.seq_len, result.loss, result.perplexity,
+               result.accuracy, result.num_windows);
+}
+
+void run_eval(EvalArguments& arguments) {
+  arguments.options.windows.mode = eval::window_mode_from_name(arguments.window);
+  arguments.options.windows.max_windows = arguments.max_windows;
+  // Before the weights are read, where the command line alone tells.
+  if (arguments.model.context_size > 0) check_lengths(arguments.options.seq_lens, arguments.model.context_size);
+  const eval::LoadedModel model = eval::open_model(arguments.model);
+  if (arguments.options.seq_lens.empty()) arguments.options.seq_lens = {model.context_size};
+  check_lengths(arguments.options.seq_lens, model.context_size);
+  const auto data = eval::open_data(arguments.data_paths, arguments.model.base_model, model, arguments.text_field);
+  const auto results = eval::evaluate_perplexity(*model.decoder, *data, arguments.options);
+  print_table(results);
+  if (arguments.json.empty()) return;
+
+  Json json = result_header("eval", arguments.label, arguments.model, model);
+  std::string paths;
+  for (const auto& path : arguments.data_paths) paths += (paths.empty() ? "" : ", ") + path.string();
+  json["data"] = paths;
+  json["window"] = arguments.window;
+  if (arguments.options.windows.mode == eval::WindowMode::kSameTargets)
+    json["target_tokens"] = arguments.options.windows.target_tokens;
+  if (results.size() == 1) json.update(to_json(results[0]));
+  json["results"] = Json::array();
+  for (const auto& result : results) json["results"].push_back(to_json(result));
+  write_json(arguments.json, json);
+}
+
+}  // namespace
+
+void add_eval_verb(CLI::App& app) {
+  CLI::App& verb = *app.add_subcommand("eval", "Perplexity and next-token accuracy on held-out data");
+  auto arguments = std::make_shared<EvalArguments>();
+  add_model_flags(verb, arguments->model);
+  add_paths(verb, "--data_path", arguments->data_paths,
+            "Held-out data: .bin ids, .txt or .jsonl text, or folders of them")
+      ->required();
+  verb.add_option("--seq_len", arguments->options.seq_lens,
+                  "Tokens of a window; several lengths make a table (default: --context_size)")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber);
+  verb.add_option("--batch_size", arguments->options.batch_size,
+                  "Windows computed at once; 0: about 8192 tokens. Changes speed and memory, not the result")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  verb.add_option("--window", arguments->window,
+                  "all: every token of windows 256 tokens apart (the released evaluation); last: only the last 256 "
+                  "of each window, all of the first; same-targets: the same tokens after more and more text")
+      ->check(CLI::IsMember({"all", "last", "same-targets"}))
+      ->capture_default_str();
+  verb.add_option("--target_tokens", arguments->options.windows.target_tokens,
+                  "same-targets: tokens scored at the end of each window")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb.add_option("--max_windows", arguments->max_windows,
+                  "At most so many windows, spread evenly over the data; 0: all (default: all; same-targets: 64)")
+      ->check(CLI::NonNegativeNumber);
+  verb.add_option("--text_field", arguments->text_field, "Field of a .jsonl line that holds the text")
+      ->capture_default_str();
+  verb.add_option("--label", arguments->label, "Name of the model in reports");
+  verb.add_option("--json", arguments->json, "Write the result to this file")->type_name("FILE");
+  verb.callback([arguments] { run_eval(*arguments); });
+}
+
+}  // namespace longlora::cli

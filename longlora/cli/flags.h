@@ -1,0 +1,32 @@
+// Helpers for declaring flags as the released scripts spell them.
+#pragma once
+
+#include <CLI/App.hpp>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace longlora::cli {
+
+/// A flag that is true when given alone and takes True/False (any case), yes/no, 1/0.
+CLI::Option* add_bool(CLI::App& app, const std::string& name, bool& value, const std::string& help);
+
+/// A list given as "a,b,c", as several words, or both.
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values,
+                      const std::string& help);
+
+/// One or more paths.
+CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::filesystem::path>& paths,
+                       const std::string& help);
+
+/// A flag of the released scripts that has no effect here: taken, and mentioned once with the reason.
+void add_ignored(CLI::App& app, const std::string& name, const std::string& reason);
+
+/// What the flag nearest to `unknown` is called among the options of `app`; empty when none is near.
+std::string nearest_flag(const CLI::App& app, const std::string& unknown);
+
+/// "0.1.0"
+std::string version();
+
+}  // namespace longlora::cli

@@ -1,0 +1,90 @@
+#include "longlora/eval/score.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <memory>
+#include <numeric>
+
+#include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/core/log.h"
+
+namespace longlora::cli {
+namespace {
+
+struct ScoreArguments {
+  eval::ModelOptions model;
+  std::string text;
+  std::filesystem::path file;
+  std::vector<int64_t> ids;
+  std::filesystem::path json;
+};
+
+std::vector<int64_t> ids_to_score(const ScoreArguments& arguments, const tokenizer::Tokenizer* tokenizer) {
+  if (!arguments.ids.empty()) return arguments.ids;
+  const std::string text = arguments.file.empty() ? arguments.text : read_file(arguments.file);
+  const tokenizer::Ids ids = tokenizer->encode(text, /*add_special_tokens=*/true);
+  return {ids.begin(), ids.end()};
+}
+
+/// The text of one id alone, in quotes and on one line; empty without a tokenizer.
+std::string piece(const tokenizer::Tokenizer* tokenizer, int64_t id) {
+  if (tokenizer == nullptr || id >= tokenizer->vocab_size()) return "";
+  return Json(tokenizer->decode({static_cast<int32_t>(id)})).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+void run_score(const ScoreArguments& arguments) {
+  const bool from_ids = !arguments.ids.empty();
+  if (!from_ids && arguments.text.empty() && arguments.file.empty())
+    throw UsageError("[score] expected one of --text, --file and --ids, got none");
+  const eval::LoadedModel model = eval::open_model(arguments.model);
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  if (!from_ids || std::filesystem::exists(arguments.model.base_model / "tokenizer.model"))
+    tokenizer = tokenizer::load_tokenizer(arguments.model.base_model);
+  const std::vector<int64_t> ids = ids_to_score(arguments, tokenizer.get());
+  const std::vector<double> logprobs = eval::token_logprobs(*model.decoder, ids, model.context_size);
+
+  fmt::print("{:>8}  {:>8}  {:>12}  {}\n", "position", "id", "logprob", "text");
+  for (size_t i = 0; i < logprobs.size(); ++i)
+    fmt::print("{:>8}  {:>8}  {:>12.6f}  {}\n", i + 1, ids[i + 1], logprobs[i], piece(tokenizer.get(), ids[i + 1]));
+  const double sum = std::accumulate(logprobs.begin(), logprobs.end(), 0.0);
+  const double mean = sum / static_cast<double>(logprobs.size());
+  log_info(fmt::format("{} tokens: log-probability {:.6f}, {:.6f} a token, perplexity {:.4f}", logprobs.size(), sum,
+                       mean, std::exp(-mean)));
+  if (arguments.json.empty()) return;
+  Json json = result_header("score", "", arguments.model, model);
+  json.erase("label");
+  json["ids"] = ids;
+  json["logprobs"] = logprobs;
+  json["sum"] = sum;
+  json["mean"] = mean;
+  write_json(arguments.json, json);
+}
+
+}  // namespace
+
+void add_score_verb(CLI::App& app) {
+  CLI::App& verb = *app.add_subcommand("score", "Log-probability of every token of a text or a list of ids");
+  auto arguments = std::make_shared<ScoreArguments>();
+  add_model_flags(verb, arguments->model);
+  CLI::Option* text = verb.add_option("--text", arguments->text, "The text");
+  CLI::Option* file =
+      verb.add_option("--file", arguments->file, "A file that holds the text, UTF-8")->type_name("FILE")->excludes(text);
+  verb.add_option("--ids", arguments->ids, "Token ids 1,2,3, taken as they are")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber)
+      ->excludes(text)
+      ->excludes(file);
+  verb.add_option("--json", arguments->json,
+                  "Write ids and logprobs to this file: logprobs has one entry for each of ids[1:], and ids of a text "
+                  "begin with BOS where the tokenizer adds it")
+      ->type_name("FILE");
+  verb.callback([arguments] { run_score(*arguments); });
+}
+
+}  // namespace longlora::cli

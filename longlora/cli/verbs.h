@@ -1,0 +1,17 @@
+// The verbs of the command line. Each add_… registers a subcommand whose
+// callback does the whole job and throws the errors of core/error.h.
+#pragma once
+
+#include <CLI/App.hpp>
+
+namespace longlora::cli {
+
+void add_tokenize_verb(CLI::App& app);
+void add_fine_tune_verb(CLI::App& app);
+void add_merge_verb(CLI::App& app);
+void add_eval_verb(CLI::App& app);
+void add_passkey_verb(CLI::App& app);
+void add_score_verb(CLI::App& app);
+void add_report_verb(CLI::App& app);
+
+}  // namespace longlora::cli
