@@ -17,7 +17,8 @@ Json golden() {
 }
 
 TEST(NumpyRandom, EqualsNumPyBitForBit) {
-  for (const Json& seed : golden()["seeds"]) {
+  const Json expected_values = golden();
+  for (const Json& seed : expected_values["seeds"]) {
     NumpyRandom random(seed["seed"].get<uint32_t>());
     for (const Json& expected : seed["first_u32"]) {
       ASSERT_EQ(random.next_u32(), expected.get<uint32_t>()) << "seed " << seed["seed"];
@@ -26,7 +27,8 @@ TEST(NumpyRandom, EqualsNumPyBitForBit) {
 }
 
 TEST(NumpyRandom, DrawsTheIntegersNumPyDraws) {
-  for (const Json& sequence : golden()["randint"]) {
+  const Json expected_values = golden();
+  for (const Json& sequence : expected_values["randint"]) {
     NumpyRandom random(sequence["seed"].get<uint32_t>());
     for (const Json& draw : sequence["draws"]) {
       ASSERT_EQ(random.randint(draw[0].get<int64_t>(), draw[1].get<int64_t>()), draw[2].get<int64_t>())
