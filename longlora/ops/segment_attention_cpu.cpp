@@ -1,14 +1,388 @@
+// Blocked causal attention on the CPU, after Dao et al. 2022 (arXiv 2205.14135):
+// scores exist one 64 × 64 block at a time. A task is one key/value head in one
+// segment; it packs keys and values once for all query heads that share them.
+#include <ATen/Parallel.h>
+#include <ATen/native/CPUBlas.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+#include <vector>
+
+#include "longlora/ops/cpu/attention_kernels.h"
+#include "longlora/ops/cpu/tensor_access.h"
 #include "longlora/ops/segment_attention_paths.h"
 
 namespace longlora::ops {
+namespace {
 
-bool segment_attention_cpu_supports(const at::Tensor&) {
-  return false;
+using cpu::Bf16;
+using cpu::element_data;
+using cpu::kAttentionBlock;
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+constexpr int64_t kBlock = kAttentionBlock;
+
+int64_t num_blocks(int64_t length) {
+  return (length + kBlock - 1) / kBlock;
+}
+
+/// c [m, n] (+)= a [m, k] · b [k, n], b packed as AttentionKernels says.
+void block_product(int64_t m, int64_t n, int64_t k, bool add, const float* a, const float* b, float* c) {
+  at::native::cpublas::brgemm(m, n, k, k, n, n, add, a, b, c, /*is_vnni=*/false);
+}
+void block_product(int64_t m, int64_t n, int64_t k, bool add, const Bf16* a, const Bf16* b, float* c) {
+  at::native::cpublas::brgemm(m, n, k, k, n, n, add, reinterpret_cast<const at::BFloat16*>(a),
+                              reinterpret_cast<const at::BFloat16*>(b), c, /*is_vnni=*/true);
+}
+
+/// The query heads of one key/value head that attend in one segment.
+struct Task {
+  int64_t kv_head;
+  int64_t first_head, last_head;
+  int64_t start, end;  // tokens
+};
+
+/// All tasks of one call. Those of a key/value head whose query heads lie in
+/// both halves come in two groups, which write the same gradients.
+struct Tasks {
+  std::vector<Task> tasks;
+  bool any_shared = false;
+};
+
+Tasks list_tasks(const SegmentPlan& plan, int64_t heads, int64_t kv_heads) {
+  Tasks list;
+  const int64_t group = heads / kv_heads;
+  for (int64_t kv = 0; kv < kv_heads; ++kv) {
+    const int64_t first = kv * group, last = first + group;
+    const int64_t middle = std::clamp(heads / 2, first, last);
+    if (middle != first && middle != last) list.any_shared = true;
+    for (int half = 0; half < 2; ++half) {
+      const int64_t from = half == 0 ? first : middle;
+      const int64_t to = half == 0 ? middle : last;
+      if (from == to) continue;
+      for (int64_t i = 0; i < plan.num_segments(half); ++i)
+        list.tasks.push_back({kv, from, to, plan.bounds[half][i], plan.bounds[half][i + 1]});
+    }
+  }
+  return list;
+}
+
+/// A [N, heads, D] tensor as rows of one head.
+template <typename T>
+struct HeadView {
+  T* data;
+  int64_t token_stride, head_stride;
+
+  explicit HeadView(const at::Tensor& x)
+      : data(element_data<T>(x)), token_stride(x.stride(0)), head_stride(x.stride(1)) {}
+  T* at(int64_t token, int64_t head) const { return data + token * token_stride + head * head_stride; }
+};
+
+template <typename T>
+class ForwardTask {
+ public:
+  ForwardTask(const HeadView<T>& q, const HeadView<T>& k, const HeadView<T>& v, const HeadView<T>& out,
+              float* log_sum_exp, int64_t num_tokens, int64_t width)
+      : q_(q),
+        k_(k),
+        v_(v),
+        out_(out),
+        log_sum_exp_(log_sum_exp),
+        num_tokens_(num_tokens),
+        width_(width),
+        scale_(1.0f / std::sqrt(static_cast<float>(width))),
+        kernels_(cpu::attention_kernels<T>()) {
+    query_.resize(kBlock * width);
+    probabilities_.resize(kBlock * kBlock);
+    scores_.resize(kBlock * kBlock);
+    output_.resize(kBlock * width);
+    maximum_.resize(kBlock);
+    sum_.resize(kBlock);
+  }
+
+  void run(const Task& task) {
+    const int64_t length = task.end - task.start, blocks = num_blocks(length), block_size = kBlock * width_;
+    keys_.resize(blocks * block_size);
+    values_.resize(blocks * block_size);
+    for (int64_t j = 0; j < blocks; ++j) {
+      const int64_t token = task.start + j * kBlock, valid = std::min(kBlock, task.end - token);
+      kernels_.pack_transposed(k_.at(token, task.kv_head), k_.token_stride, valid, width_,
+                               &keys_[j * block_size]);
+      kernels_.pack_rows(v_.at(token, task.kv_head), v_.token_stride, valid, width_,
+                         &values_[j * block_size]);
+    }
+    for (int64_t head = task.first_head; head < task.last_head; ++head)
+      for (int64_t i = 0; i < blocks; ++i) run_query_block(task, head, i);
+  }
+
+ private:
+  void run_query_block(const Task& task, int64_t head, int64_t i) {
+    const int64_t token = task.start + i * kBlock, valid = std::min(kBlock, task.end - token);
+    const int64_t block_size = kBlock * width_;
+    kernels_.copy_block(q_.at(token, head), q_.token_stride, valid, width_, query_.data());
+    std::fill(maximum_.begin(), maximum_.end(), -1e30f);
+    std::fill(sum_.begin(), sum_.end(), 0.0f);
+    std::fill(output_.begin(), output_.end(), 0.0f);
+    for (int64_t j = 0; j <= i; ++j) {
+      block_product(kBlock, kBlock, width_, false, query_.data(), &keys_[j * block_size], scores_.data());
+      kernels_.softmax_block(scores_.data(), scale_, j == i, maximum_.data(), sum_.data(), output_.data(),
+                             width_, probabilities_.data());
+      block_product(kBlock, width_, kBlock, true, probabilities_.data(), &values_[j * block_size],
+                    output_.data());
+    }
+    kernels_.finish_rows(output_.data(), maximum_.data(), sum_.data(), valid, width_, out_.at(token, head),
+                         out_.token_stride, log_sum_exp_ + head * num_tokens_ + token);
+  }
+
+  HeadView<T> q_, k_, v_, out_;
+  float* log_sum_exp_;  // [H, N]
+  int64_t num_tokens_, width_;
+  float scale_;
+  const cpu::AttentionKernels<T>& kernels_;
+  std::vector<T> keys_, values_, query_, probabilities_;
+  std::vector<float> scores_, output_, maximum_, sum_;
+};
+
+template <typename T>
+class BackwardTask {
+ public:
+  struct Inputs {
+    HeadView<T> q, k, v, out, grad_out;
+    const float* log_sum_exp;  // [H, N]
+  };
+  /// Gradients; with shared key/value heads those of k and v are float32 sums to add to.
+  struct Outputs {
+    HeadView<T> grad_q, grad_k, grad_v;
+    float* grad_k_sum;  // [N, K, D] or null
+    float* grad_v_sum;
+  };
+
+  BackwardTask(const Inputs& inputs, const Outputs& outputs, int64_t num_tokens, int64_t kv_heads,
+               int64_t width)
+      : in_(inputs),
+        out_(outputs),
+        num_tokens_(num_tokens),
+        kv_heads_(kv_heads),
+        width_(width),
+        block_size_(kBlock * width),
+        scale_(1.0f / std::sqrt(static_cast<float>(width))),
+        kernels_(cpu::attention_kernels<T>()) {
+    for (auto* block : {&key_, &key_transposed_, &value_}) block->resize(block_size_);
+    for (auto* block : {&probabilities_, &grad_scores_, &grad_scores_packed_}) block->resize(kBlock * kBlock);
+    for (auto* block : {&scores_, &grad_probabilities_}) block->resize(kBlock * kBlock);
+  }
+
+  void run(const Task& task) {
+    const int64_t blocks = num_blocks(task.end - task.start);
+    grad_keys_.assign(blocks * block_size_, 0.0f);
+    grad_values_.assign(blocks * block_size_, 0.0f);
+    for (int64_t head = task.first_head; head < task.last_head; ++head) run_head(task, head, blocks);
+    for (int64_t j = 0; j < blocks; ++j) store_key_block(task, j);
+  }
+
+ private:
+  /// Packs the head's queries and output gradients, then goes through the key blocks.
+  void run_head(const Task& task, int64_t head, int64_t blocks) {
+    for (auto* packed : {&query_transposed_, &query_rows_, &grad_transposed_, &grad_rows_})
+      packed->resize(blocks * block_size_);
+    grad_queries_.assign(blocks * block_size_, 0.0f);
+    log_sum_exp_.assign(blocks * kBlock, 0.0f);
+    delta_.resize(blocks * kBlock);
+    for (int64_t i = 0; i < blocks; ++i) pack_query_block(task, head, i);
+    for (int64_t j = 0; j < blocks; ++j) {
+      const int64_t token = task.start + j * kBlock, valid = std::min(kBlock, task.end - token);
+      const T* keys = in_.k.at(token, task.kv_head);
+      kernels_.copy_block(keys, in_.k.token_stride, valid, width_, key_.data());
+      kernels_.transpose_block(keys, in_.k.token_stride, valid, width_, key_transposed_.data());
+      kernels_.copy_block(in_.v.at(token, task.kv_head), in_.v.token_stride, valid, width_, value_.data());
+      for (int64_t i = j; i < blocks; ++i) run_block(i, j);
+    }
+    for (int64_t i = 0; i < blocks; ++i) {
+      const int64_t token = task.start + i * kBlock, valid = std::min(kBlock, task.end - token);
+      kernels_.store_transposed(&grad_queries_[i * block_size_], valid, width_, out_.grad_q.at(token, head),
+                                out_.grad_q.token_stride);
+    }
+  }
+
+  void pack_query_block(const Task& task, int64_t head, int64_t i) {
+    const int64_t token = task.start + i * kBlock, valid = std::min(kBlock, task.end - token);
+    const int64_t place = i * block_size_;
+    const T* queries = in_.q.at(token, head);
+    const T* grads = in_.grad_out.at(token, head);
+    kernels_.pack_transposed(queries, in_.q.token_stride, valid, width_, &query_transposed_[place]);
+    kernels_.pack_rows(queries, in_.q.token_stride, valid, width_, &query_rows_[place]);
+    kernels_.pack_transposed(grads, in_.grad_out.token_stride, valid, width_, &grad_transposed_[place]);
+    kernels_.pack_rows(grads, in_.grad_out.token_stride, valid, width_, &grad_rows_[place]);
+    kernels_.row_dots(grads, in_.grad_out.token_stride, in_.out.at(token, head), in_.out.token_stride, valid,
+                      width_, &delta_[i * kBlock]);
+    std::copy_n(in_.log_sum_exp + head * num_tokens_ + token, valid, &log_sum_exp_[i * kBlock]);
+  }
+
+  /// The five products of one pair of blocks; scores are [key, query].
+  void run_block(int64_t i, int64_t j) {
+    const int64_t queries = i * block_size_, keys = j * block_size_;
+    block_product(kBlock, kBlock, width_, false, key_.data(), &query_transposed_[queries], scores_.data());
+    block_product(kBlock, kBlock, width_, false, value_.data(), &grad_transposed_[queries],
+                  grad_probabilities_.data());
+    kernels_.softmax_backward_block(scores_.data(), grad_probabilities_.data(), &log_sum_exp_[i * kBlock],
+                                    &delta_[i * kBlock], scale_, i == j, probabilities_.data(),
+                                    grad_scores_.data(), grad_scores_packed_.data());
+    block_product(kBlock, width_, kBlock, true, probabilities_.data(), &grad_rows_[queries],
+                  &grad_values_[keys]);
+    block_product(kBlock, width_, kBlock, true, grad_scores_.data(), &query_rows_[queries],
+                  &grad_keys_[keys]);
+    block_product(width_, kBlock, kBlock, true, key_transposed_.data(), grad_scores_packed_.data(),
+                  &grad_queries_[queries]);
+  }
+
+  void store_key_block(const Task& task, int64_t j) {
+    const int64_t token = task.start + j * kBlock, valid = std::min(kBlock, task.end - token);
+    const float* grad_keys = &grad_keys_[j * block_size_];
+    const float* grad_values = &grad_values_[j * block_size_];
+    if (!out_.grad_k_sum) {
+      kernels_.store_rows(grad_keys, valid, width_, out_.grad_k.at(token, task.kv_head),
+                          out_.grad_k.token_stride);
+      kernels_.store_rows(grad_values, valid, width_, out_.grad_v.at(token, task.kv_head),
+                          out_.grad_v.token_stride);
+      return;
+    }
+    for (int64_t r = 0; r < valid; ++r) {
+      const int64_t place = ((token + r) * kv_heads_ + task.kv_head) * width_;
+      for (int64_t d = 0; d < width_; ++d) {
+        out_.grad_k_sum[place + d] += grad_keys[r * width_ + d];
+        out_.grad_v_sum[place + d] += grad_values[r * width_ + d];
+      }
+    }
+  }
+
+  Inputs in_;
+  Outputs out_;
+  int64_t num_tokens_, kv_heads_, width_, block_size_;
+  float scale_;
+  const cpu::AttentionKernels<T>& kernels_;
+  std::vector<T> key_, key_transposed_, value_, probabilities_, grad_scores_, grad_scores_packed_;
+  std::vector<T> query_transposed_, query_rows_, grad_transposed_, grad_rows_;
+  std::vector<float> scores_, grad_probabilities_, grad_queries_, grad_keys_, grad_values_, log_sum_exp_,
+      delta_;
+};
+
+/// Runs every task; each thread makes one worker and reuses its buffers.
+template <typename MakeWorker>
+void run_parallel(const std::vector<Task>& tasks, const MakeWorker& make_worker) {
+  at::parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
+    auto worker = make_worker();
+    for (int64_t i = begin; i < end; ++i) worker.run(tasks[i]);
+    at::native::cpublas::brgemm_release();
+  });
+}
+
+/// Tasks of shared key/value heads add to the same sums: one thread takes all of a head.
+template <typename MakeWorker>
+void run_by_head(const std::vector<Task>& tasks, int64_t kv_heads, const MakeWorker& make_worker) {
+  at::parallel_for(0, kv_heads, 1, [&](int64_t begin, int64_t end) {
+    auto worker = make_worker();
+    for (const Task& task : tasks)
+      if (task.kv_head >= begin && task.kv_head < end) worker.run(task);
+    at::native::cpublas::brgemm_release();
+  });
+}
+
+at::Tensor with_dense_heads(const at::Tensor& x) {
+  return x.stride(2) == 1 ? x : x.contiguous();
+}
+
+class SegmentAttentionCpu : public Function<SegmentAttentionCpu> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q_in, const at::Tensor& k_in,
+                            const at::Tensor& v_in, const SegmentPlan& plan) {
+    const at::Tensor q = with_dense_heads(q_in), k = with_dense_heads(k_in), v = with_dense_heads(v_in);
+    const int64_t tokens = q.size(0), heads = q.size(1), width = q.size(2);
+    const Tasks list = list_tasks(plan, heads, k.size(1));
+    at::Tensor out = at::empty({tokens, heads, width}, q.options());
+    at::Tensor log_sum_exp = at::empty({heads, tokens}, q.options().dtype(at::kFloat));
+    cpu::dispatch_element(q, [&]<typename T>(T) {
+      run_parallel(list.tasks, [&] {
+        return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
+                              log_sum_exp.mutable_data_ptr<float>(), tokens, width);
+      });
+    });
+    context->save_for_backward({q, k, v, out, log_sum_exp});
+    context->saved_data["bounds_0"] = plan.bounds[0];
+    context->saved_data["bounds_1"] = plan.bounds[1];
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3], &log_sum_exp = saved[4];
+    const at::Tensor grad_out = with_dense_heads(grads[0]);
+    const int64_t tokens = q.size(0), kv_heads = k.size(1), width = q.size(2);
+    SegmentPlan plan;
+    plan.num_tokens = tokens;
+    plan.bounds = {context->saved_data["bounds_0"].toIntVector(),
+                   context->saved_data["bounds_1"].toIntVector()};
+    const Tasks list = list_tasks(plan, q.size(1), kv_heads);
+
+    at::Tensor grad_q = at::empty(q.sizes(), q.options());
+    at::Tensor grad_k = at::empty(k.sizes(), k.options()), grad_v = at::empty(v.sizes(), v.options());
+    at::Tensor k_sum, v_sum;
+    if (list.any_shared) {
+      k_sum = at::zeros(k.sizes(), k.options().dtype(at::kFloat));
+      v_sum = at::zeros_like(k_sum);
+    }
+    cpu::dispatch_element(q, [&]<typename T>(T) {
+      const auto make_worker = [&] {
+        using Worker = BackwardTask<T>;
+        return Worker({HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
+                       HeadView<T>(grad_out), log_sum_exp.const_data_ptr<float>()},
+                      {HeadView<T>(grad_q), HeadView<T>(grad_k), HeadView<T>(grad_v),
+                       list.any_shared ? k_sum.mutable_data_ptr<float>() : nullptr,
+                       list.any_shared ? v_sum.mutable_data_ptr<float>() : nullptr},
+                      tokens, kv_heads, width);
+      };
+      if (list.any_shared)
+        run_by_head(list.tasks, kv_heads, make_worker);
+      else
+        run_parallel(list.tasks, make_worker);
+    });
+    if (list.any_shared) {
+      grad_k.copy_(k_sum);
+      grad_v.copy_(v_sum);
+    }
+    return {grad_q, grad_k, grad_v, at::Tensor()};
+  }
+};
+
+/// Whether block products of this dtype run here, found out by one.
+bool block_products_run(at::ScalarType dtype) {
+  std::vector<float> a(kBlock * kBlock, 1.0f), b(kBlock * kBlock, 1.0f), c(kBlock * kBlock);
+  try {
+    if (dtype == at::kFloat)
+      block_product(kBlock, kBlock, kBlock, false, a.data(), b.data(), c.data());
+    else
+      block_product(kBlock, kBlock, kBlock, false, reinterpret_cast<const Bf16*>(a.data()),
+                    reinterpret_cast<const Bf16*>(b.data()), c.data());
+    at::native::cpublas::brgemm_release();
+  } catch (const c10::Error&) {
+    return false;  // this processor has no such instructions
+  }
+  return true;
+}
+
+}  // namespace
+
+bool segment_attention_cpu_supports(const at::Tensor& q) {
+  if (!cpu::has_kernels(q) || q.size(2) % 2 != 0) return false;
+  static const bool runs_float = block_products_run(at::kFloat);
+  static const bool runs_bfloat16 = block_products_run(at::kBFloat16);
+  return q.scalar_type() == at::kFloat ? runs_float : runs_bfloat16;
 }
 
 at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SegmentPlan& plan) {
-  return segment_attention_composed(q, k, v, plan);
+  return SegmentAttentionCpu::apply(q, k, v, plan);
 }
 
 }  // namespace longlora::ops

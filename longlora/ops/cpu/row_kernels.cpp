@@ -89,11 +89,7 @@ void cross_entropy(T* logits, const int64_t* labels, float* loss, uint8_t* corre
     T* row = logits + r * width;
     const int64_t label = labels[r];
     const float label_logit = load(row + label);
-    float maximum = load(row);
-    for (int64_t c = 1; c < width; ++c) {
-      const float v = load(row + c);
-      maximum = v > maximum ? v : maximum;
-    }
+    const float maximum = maximum_of(row, width);
     float sum = 0.0f;
     for (int64_t c = 0; c < width; ++c) sum += fast_exp(load(row + c) - maximum);
     loss[r] = std::log(sum) + maximum - label_logit;

@@ -58,5 +58,24 @@ inline float fast_exp(float x) {
   return p * bits_to_float(static_cast<uint32_t>(n + 127) << 23);
 }
 
+// The largest of n values. A plain loop over one maximum does not vectorise
+// without -ffinite-math-only; independent lanes do.
+template <typename T>
+inline float maximum_of(const T* p, int64_t n) {
+  constexpr int64_t kLanes = 16;
+  float lanes[kLanes];
+  for (int64_t l = 0; l < kLanes; ++l) lanes[l] = load(p);
+  const int64_t whole = n - n % kLanes;
+  for (int64_t i = 0; i < whole; i += kLanes)
+    for (int64_t l = 0; l < kLanes; ++l) {
+      const float v = load(p + i + l);
+      lanes[l] = v > lanes[l] ? v : lanes[l];
+    }
+  for (int64_t i = whole; i < n; ++i) lanes[0] = load(p + i) > lanes[0] ? load(p + i) : lanes[0];
+  float best = lanes[0];
+  for (int64_t l = 1; l < kLanes; ++l) best = lanes[l] > best ? lanes[l] : best;
+  return best;
+}
+
 }  // namespace
 }  // namespace longlora::ops::cpu

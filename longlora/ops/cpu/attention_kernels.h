@@ -1,0 +1,54 @@
+// The element-wise parts of blocked attention: packing operands for block
+// products, the softmax of a block, its derivative. Compiled once per
+// instruction set, as row_kernels.h.
+#pragma once
+
+#include <cstdint>
+
+#include "longlora/ops/cpu/row_kernels.h"
+
+namespace longlora::ops::cpu {
+
+/// Queries and keys of a block. All blocks are whole: short ones are padded with zeros.
+constexpr int64_t kAttentionBlock = 64;
+
+/// B operands of block products are stored in the order the product wants: plain
+/// [K][N] for float, pairs of rows interleaved [K/2][N][2] for bfloat16.
+template <typename T>
+struct AttentionKernels {
+  /// out [block, width] = rows of src, row_stride apart; rows from `valid` on are zero.
+  void (*copy_block)(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out);
+  /// B operand [width × block]: src transposed.
+  void (*pack_transposed)(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out);
+  /// B operand [block × width]: src as it is.
+  void (*pack_rows)(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out);
+  /// out [width, block]: src transposed, as an A operand.
+  void (*transpose_block)(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out);
+
+  /// One block of online softmax. scores [block, block] become probabilities
+  /// relative to the running maximum; maximum[] and sum[] (per query) are brought
+  /// up to date and output [block, width] is rescaled. `causal`: the block lies on the diagonal.
+  void (*softmax_block)(float* scores, float scale, bool causal, float* maximum, float* sum, float* output,
+                        int64_t width, T* probabilities);
+  /// out[r] = output[r] / sum[r] for the first `valid` rows; log_sum_exp[r] = maximum + log(sum).
+  void (*finish_rows)(const float* output, const float* maximum, const float* sum, int64_t valid,
+                      int64_t width, T* out, int64_t row_stride, float* log_sum_exp);
+
+  /// scores and grad_probabilities are [key, query]. Writes the probabilities and
+  /// the scores' gradient as A operands, and the gradient once more as a B operand.
+  void (*softmax_backward_block)(const float* scores, const float* grad_probabilities,
+                                 const float* log_sum_exp, const float* delta, float scale, bool causal,
+                                 T* probabilities, T* grad_scores, T* grad_scores_packed);
+  /// delta[r] = grad_out[r] · out[r]; 0 from `valid` on.
+  void (*row_dots)(const T* grad_out, int64_t grad_stride, const T* out, int64_t out_stride, int64_t valid,
+                   int64_t width, float* delta);
+  /// dst[r] = src[r] for `valid` rows of float32 sums.
+  void (*store_rows)(const float* src, int64_t valid, int64_t width, T* dst, int64_t row_stride);
+  /// dst[r][d] = src[d][r]: src [width, block].
+  void (*store_transposed)(const float* src, int64_t valid, int64_t width, T* dst, int64_t row_stride);
+};
+
+template <typename T>
+const AttentionKernels<T>& attention_kernels();
+
+}  // namespace longlora::ops::cpu
