@@ -32,7 +32,7 @@ class SpecialTokenFinder {
   struct Match {
     size_t begin;  // of the part of the text that the token takes, stripped whitespace included
     size_t end;
-    const SpecialToken* token;
+    const SpecialToken* token;  // lives as long as the finder
   };
   /// The first match at or after `from`. `from` is the end of the previous match or 0.
   std::optional<Match> find(std::string_view text, size_t from) const;

@@ -5,11 +5,13 @@
 namespace longlora::tokenizer {
 namespace {
 
-SpecialTokenFinder finder() {
-  return SpecialTokenFinder({{.content = "<s>", .id = 1},
-                             {.content = "<s>>", .id = 2},
-                             {.content = "<m>", .id = 3, .lstrip = true, .rstrip = true},
-                             {.content = "<w>", .id = 4, .single_word = true}});
+// Matches point into the finder, so it has to stay.
+const SpecialTokenFinder& finder() {
+  static const SpecialTokenFinder kFinder({{.content = "<s>", .id = 1},
+                                           {.content = "<s>>", .id = 2},
+                                           {.content = "<m>", .id = 3, .lstrip = true, .rstrip = true},
+                                           {.content = "<w>", .id = 4, .single_word = true}});
+  return kFinder;
 }
 
 TEST(SpecialTokenFinder, TakesTheLeftmostAndOfThoseTheLongest) {
