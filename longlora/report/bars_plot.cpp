@@ -10,7 +10,7 @@
 namespace longlora::report {
 namespace {
 
-constexpr int kHeight = 440;
+constexpr int kBaseHeight = 400;      // without the legend
 constexpr double kGroupShare = 0.82;  // of a group's width that its bars take
 constexpr double kLetterWidth = 7;    // nominal units, of the values above the bars
 
@@ -69,7 +69,7 @@ std::string series_data(const GroupedBars& bars, size_t index) {
 
 }  // namespace
 
-void plot_bars(const Gnuplot& gnuplot, const std::filesystem::path& png, const GroupedBars& bars) {
+std::string plot_bars(const Gnuplot& gnuplot, const GroupedBars& bars) {
   std::vector<std::string> names;
   for (const BarSeries& series : bars.series) {
     names.push_back(series.name);
@@ -80,15 +80,16 @@ void plot_bars(const Gnuplot& gnuplot, const std::filesystem::path& png, const G
     labels.push_back(format_short(tick));
   }
   Margins margins;
-  const Legend legend = make_legend(names, kPlotWidth - margins.left - margins.right, kHeight);
+  const Legend legend = make_legend(names, kPlotWidth - margins.left - margins.right);
+  const int height = kBaseHeight + static_cast<int>(legend.height);
   margins.top = 60 + legend.height;
   const double plot_width = kPlotWidth - margins.left - margins.right;
   const double num_slots = static_cast<double>(bars.groups.size() * bars.series.size()) / kGroupShare;
   const bool has_labels = plot_width / num_slots >= kLetterWidth * (widest_label(bars) + 1);
 
   std::string script =
-      plot_head(bars.title, kHeight) + legend.commands + set_margins(margins, kHeight) + group_ticks(bars) +
-      set_axis('y', axis, labels) + "set tics scale 0.001\n" +
+      plot_head(bars.title, height) + set_legend(legend, height) + set_margins(margins, height) +
+      group_ticks(bars) + set_axis('y', axis, labels) + "set tics scale 0.001\n" +
       fmt::format("set xlabel {} textcolor rgb '#444444'\nset ylabel {} textcolor rgb '#444444'\n",
                   quote_gnuplot(bars.group_axis), quote_gnuplot(bars.value_axis));
   std::vector<std::string> parts;
@@ -104,7 +105,7 @@ void plot_bars(const Gnuplot& gnuplot, const std::filesystem::path& png, const G
           "$bars{} using 1:3:4 with labels offset 0,0.6 font ',9' textcolor rgb '#333333' notitle", i));
     }
   }
-  gnuplot.draw(png, script + fmt::format("plot {}\n", fmt::join(parts, ", \\\n     ")));
+  return gnuplot.draw(script + fmt::format("plot {}\n", fmt::join(parts, ", \\\n     ")));
 }
 
 }  // namespace longlora::report

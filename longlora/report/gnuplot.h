@@ -1,13 +1,13 @@
 // Pictures by gnuplot, run as a child process.
 #pragma once
 
-#include <filesystem>
 #include <string>
 
 namespace longlora::report {
 
 /// Runs gnuplot without a shell: the script goes in by standard input, the
-/// user's own gnuplot settings are not read.
+/// picture comes out by standard output, the user's own gnuplot settings are
+/// not read.
 class Gnuplot {
  public:
   /// Starts `program --version` once. Throws Error that says what to install
@@ -17,10 +17,9 @@ class Gnuplot {
   /// "gnuplot 5.4 patchlevel 4".
   const std::string& version() const { return version_; }
 
-  /// Runs `script`, which sets terminal and plots but no output. The picture
-  /// appears at `png` only when all went well. Throws Error with gnuplot's own
-  /// words, or ResourceError when the picture cannot be written.
-  void draw(const std::filesystem::path& png, const std::string& script) const;
+  /// Runs `script`, which sets a PNG terminal and plots but names no output, and
+  /// returns the picture's bytes. Throws Error with gnuplot's own words.
+  std::string draw(const std::string& script) const;
 
  private:
   std::string program_;

@@ -55,11 +55,10 @@ void HtmlDocument::notes(const std::vector<std::string>& texts) {
 }
 
 void HtmlDocument::table(const Table& table, const std::string& caption) {
-  std::string html = to_html(table);
   if (!caption.empty()) {
-    html.insert(html.find('\n') + 1, fmt::format("<caption>{}</caption>\n", escape_html(caption)));
+    body_ += fmt::format("<p class=\"caption\">{}</p>\n", escape_html(caption));
   }
-  body_ += fmt::format("<div class=\"scroll\">\n{}</div>\n", html);
+  body_ += fmt::format("<div class=\"scroll\">\n{}</div>\n", to_html(table));
 }
 
 void HtmlDocument::picture(const std::string& png_bytes, const std::string& caption,
@@ -69,7 +68,8 @@ void HtmlDocument::picture(const std::string& png_bytes, const std::string& capt
     throw Error(fmt::format("[report picture] expected PNG bytes, got {} other bytes", png_bytes.size()));
   }
   body_ += fmt::format(
-      "<figure><img width=\"{}\" height=\"{}\" alt=\"{}\" src=\"data:image/png;base64,{}\">\n"
+      "<figure><div class=\"scroll\"><img width=\"{}\" height=\"{}\" alt=\"{}\" "
+      "src=\"data:image/png;base64,{}\"></div>\n"
       "<figcaption>{}</figcaption></figure>\n",
       big_endian(png_bytes, 16) / kPixelsPerUnit, big_endian(png_bytes, 20) / kPixelsPerUnit,
       escape_html(alternative), encode_base64(png_bytes), escape_html(caption));

@@ -27,14 +27,15 @@ p { margin: .6rem 0; max-width: 48rem; overflow-wrap: anywhere; }
 .summary { background: var(--panel); border-left: 4px solid var(--accent); border-radius: 0 8px 8px 0; padding: .5rem 1.2rem; }
 .summary p { max-width: none; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .93rem; font-variant-numeric: tabular-nums; }
-caption { caption-side: top; text-align: left; color: var(--soft); font-size: .88rem; padding-bottom: .4rem; }
+table { border-collapse: collapse; min-width: min(100%, 36rem); font-size: .93rem; font-variant-numeric: tabular-nums; }
+.caption { color: var(--soft); font-size: .88rem; margin: 1.2rem 0 -.6rem; break-after: avoid; }
 th, td { padding: .38rem .8rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { border-bottom: 2px solid var(--line); color: var(--soft); font-weight: 600; vertical-align: bottom; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; min-width: 8.5rem; }
 th.number, td.number { text-align: right; white-space: nowrap; }
 td strong { color: var(--best); background: var(--best-back); border-radius: 4px; padding: .05rem .35rem; margin-right: -.35rem; }
 figure { margin: 1.3rem 0 1.6rem; }
+figure .scroll { margin: 0; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border: 1px solid var(--line); border-radius: 8px; }
 figcaption { color: var(--soft); font-size: .88rem; margin-top: .5rem; max-width: 48rem; }
 .notes { color: var(--soft); font-size: .88rem; padding-left: 1.2rem; overflow-wrap: anywhere; }
@@ -47,10 +48,12 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .82rem; }
   body { padding: 1.2rem .8rem 2rem; font-size: 15px; }
   h1 { font-size: 1.5rem; }
   th, td { padding: .35rem .5rem; }
+  figure img { min-width: 36rem; }
 }
 @media print {
   :root { --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --panel: #f5f5f5; --best: #00543c; --best-back: #eee; }
   body { max-width: none; padding: 0; font-size: 10.5pt; }
+  figure img { min-width: 0; }
   figure, table, .summary { break-inside: avoid; }
   h2 { break-after: avoid; }
   .scroll { overflow: visible; }

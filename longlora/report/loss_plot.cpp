@@ -11,7 +11,7 @@
 namespace longlora::report {
 namespace {
 
-constexpr int kHeight = 560;
+constexpr int kBaseHeight = 530;  // without the legend
 constexpr double kRatePanelHeight = 84;
 
 std::string datablock(const std::string& name, const std::vector<PlotPoint>& points) {
@@ -83,15 +83,14 @@ std::string plot_command(const std::vector<LossCurve>& curves) {
                     model_dash(curves[i].model), color, quote_gnuplot(legend_name(curves[i].name))));
     if (has_finite(curves[i].evaluation_loss)) {
       any_evaluation = true;
-      parts.push_back(fmt::format(
-          "$eval{} using 1:2 with points pointtype 7 pointsize 1.3 linecolor rgb '#ffffff' notitle, "
-          "$eval{} using 1:2 with points pointtype {} pointsize 0.9 linecolor rgb '{}' notitle",
-          i, i, model_marker(curves[i].model), color));
+      parts.push_back(
+          fmt::format("$eval{} using 1:2 with points pointtype {} pointsize 1.2 linecolor rgb '{}' notitle",
+                      i, model_marker(curves[i].model), color));
     }
   }
   if (any_evaluation && curves.size() > 1) {
     parts.push_back(
-        "NaN with points pointtype 7 pointsize 0.9 linecolor rgb '#888888' title 'on held-out text'");
+        "NaN with points pointtype 7 pointsize 1.2 linecolor rgb '#888888' title 'on held-out text'");
   }
   return "plot " + fmt::format("{}", fmt::join(parts, ", \\\n     ")) + "\n";
 }
@@ -144,8 +143,7 @@ std::vector<PlotPoint> smooth(const std::vector<PlotPoint>& points, int window) 
   return result;
 }
 
-void plot_loss(const Gnuplot& gnuplot, const std::filesystem::path& png,
-               const std::vector<LossCurve>& curves) {
+std::string plot_loss(const Gnuplot& gnuplot, const std::vector<LossCurve>& curves) {
   std::vector<std::string> names;
   bool any_rate = false;
   bool any_evaluation = false;
@@ -167,23 +165,24 @@ void plot_loss(const Gnuplot& gnuplot, const std::filesystem::path& png,
   Axis losses = make_axis(all_losses(curves), HUGE_VAL);
 
   Margins margins;
-  const Legend legend = make_legend(names, kPlotWidth - margins.left - margins.right, kHeight);
+  const Legend legend = make_legend(names, kPlotWidth - margins.left - margins.right);
+  const int height = kBaseHeight + static_cast<int>(legend.height);
   margins.top = 54 + legend.height;
   const double rate_room = any_rate ? kRatePanelHeight + 36 : 0;
   margins.bottom += rate_room;
   std::string script =
-      plot_head("Training loss", kHeight) + data + "set multiplot\n" + legend.commands +
-      set_margins(margins, kHeight) + "set ylabel 'loss (nats per token)' textcolor rgb '#444444'\n" +
+      plot_head("Training loss", height) + data + "set multiplot\n" + set_legend(legend, height) +
+      set_margins(margins, height) + "set ylabel 'loss (nats per token)' textcolor rgb '#444444'\n" +
       set_axis('y', losses, labels_of(losses, format_short)) +
       set_axis('x', steps,
                any_rate ? std::vector<std::string>(steps.ticks.size()) : labels_of(steps, format_step)) +
       (any_rate ? "" : "set xlabel 'step' textcolor rgb '#444444'\n") + plot_command(curves);
   if (any_rate) {
-    margins.top = kHeight - 64 - kRatePanelHeight;
+    margins.top = height - 64 - kRatePanelHeight;
     margins.bottom = 64;
-    script += set_margins(margins, kHeight) + rate_panel(curves, steps);
+    script += set_margins(margins, height) + rate_panel(curves, steps);
   }
-  gnuplot.draw(png, script + "unset multiplot\n");
+  return gnuplot.draw(script + "unset multiplot\n");
 }
 
 }  // namespace longlora::report

@@ -131,11 +131,7 @@ std::string panel_script(const PasskeyPanel& panel, size_t index, const Grid& gr
 
 }  // namespace
 
-void plot_passkey(const Gnuplot& gnuplot, const std::filesystem::path& png,
-                  const std::vector<PasskeyPanel>& panels) {
-  if (panels.empty()) {
-    return;
-  }
+std::string plot_passkey(const Gnuplot& gnuplot, const std::vector<PasskeyPanel>& panels) {
   const Grid grid = make_grid(panels);
   std::string script = plot_head("Pass keys found (%) by length and depth", grid.height) +
                        "unset border\nunset grid\nset tics scale 0\nset xtics font ',9'\n";
@@ -144,7 +140,7 @@ void plot_passkey(const Gnuplot& gnuplot, const std::filesystem::path& png,
     script += panel_data(panels[i], i);
     body += panel_script(panels[i], i, grid) + "unset label 1\n";
   }
-  gnuplot.draw(png, script + body + "unset multiplot\n");
+  return gnuplot.draw(script + body + "unset multiplot\n");
 }
 
 }  // namespace longlora::report

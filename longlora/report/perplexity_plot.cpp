@@ -12,7 +12,7 @@
 namespace longlora::report {
 namespace {
 
-constexpr int kHeight = 500;
+constexpr int kBaseHeight = 450;  // without the legend
 constexpr double kLogRatio = 3.0;
 constexpr double kLineHeight = 17;  // nominal units between labels at the right end
 constexpr size_t kMaxLengthTicks = 12;
@@ -86,8 +86,8 @@ std::vector<EndLabel> end_labels(const std::vector<ModelCurve>& curves, const Ax
 
 }  // namespace
 
-void plot_perplexity(const Gnuplot& gnuplot, const std::filesystem::path& png,
-                     const std::vector<ModelCurve>& all_curves) {
+std::string plot_perplexity(const Gnuplot& gnuplot, const std::string& title,
+                            const std::vector<ModelCurve>& all_curves) {
   std::vector<ModelCurve> curves;
   std::vector<std::string> names;
   std::vector<double> values;
@@ -101,14 +101,12 @@ void plot_perplexity(const Gnuplot& gnuplot, const std::filesystem::path& png,
       curves.push_back(std::move(curve));
     }
   }
-  if (curves.empty()) {
-    return;
-  }
   const Axis x = length_axis(curves);
   const Axis y = make_axis(values, kLogRatio);
   Margins margins;
   margins.right = 84;
-  const Legend legend = make_legend(names, kPlotWidth - margins.left - margins.right, kHeight);
+  const Legend legend = make_legend(names, kPlotWidth - margins.left - margins.right);
+  const int height = kBaseHeight + static_cast<int>(legend.height);
   margins.top = 54 + legend.height;
   std::vector<std::string> x_labels;
   std::vector<std::string> y_labels;
@@ -118,14 +116,13 @@ void plot_perplexity(const Gnuplot& gnuplot, const std::filesystem::path& png,
   for (const double tick : y.ticks) {
     y_labels.push_back(tick_label(tick));
   }
-  std::string script = plot_head("Perplexity by length of context", kHeight) + legend.commands +
-                       set_margins(margins, kHeight) +
+  std::string script = plot_head(title, height) + set_legend(legend, height) + set_margins(margins, height) +
                        fmt::format(
                            "set xlabel 'tokens of context' textcolor rgb '#444444'\n"
                            "set ylabel 'perplexity (lower is better){}' textcolor rgb '#444444'\n",
                            y.is_logarithmic ? ", logarithmic" : "") +
                        set_axis('x', x, x_labels) + set_axis('y', y, y_labels);
-  const double plot_height = kHeight - margins.top - margins.bottom;
+  const double plot_height = height - margins.top - margins.bottom;
   int number = 10;
   for (const EndLabel& label : end_labels(curves, y, plot_height)) {
     script +=
@@ -146,7 +143,7 @@ void plot_perplexity(const Gnuplot& gnuplot, const std::filesystem::path& png,
                     i, model_dash(curves[i].model), model_marker(curves[i].model),
                     model_color(curves[i].model), quote_gnuplot(legend_name(curves[i].name))));
   }
-  gnuplot.draw(png, script + fmt::format("plot {}\n", fmt::join(parts, ", \\\n     ")));
+  return gnuplot.draw(script + fmt::format("plot {}\n", fmt::join(parts, ", \\\n     ")));
 }
 
 }  // namespace longlora::report

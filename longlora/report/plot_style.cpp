@@ -87,9 +87,9 @@ std::string legend_name(const std::string& name) {
   return shorten(name, kMaxNameWidth);
 }
 
-Legend make_legend(const std::vector<std::string>& names, double plot_width, int plot_height) {
-  if (names.size() < 2) {
-    return {0, "unset key\n"};
+Legend make_legend(const std::vector<std::string>& names, double plot_width) {
+  if (names.empty()) {
+    return {};
   }
   int widest = 0;
   for (const std::string& name : names) {
@@ -100,11 +100,17 @@ Legend make_legend(const std::vector<std::string>& names, double plot_width, int
   const int num_rows = (static_cast<int>(names.size()) + num_columns - 1) / num_columns;
   // Rows of equal length look better than a full one and a single name.
   const int even_columns = (static_cast<int>(names.size()) + num_rows - 1) / num_rows;
-  return {
-      kLegendRow * num_rows,
-      fmt::format("set key at screen {:.5f},{:.5f} left top Left reverse horizontal maxcols {} samplen 2.2 "
-                  "spacing 1.2 textcolor rgb '#222222'\n",
-                  18.0 / kPlotWidth, 1.0 - 40.0 / plot_height, even_columns)};
+  return {kLegendRow * num_rows, even_columns};
+}
+
+std::string set_legend(const Legend& legend, int height) {
+  if (legend.height <= 0) {
+    return "unset key\n";
+  }
+  return fmt::format(
+      "set key at screen {:.5f},{:.5f} left top Left reverse horizontal maxcols {} samplen 2.2 spacing "
+      "1.2 textcolor rgb '#222222'\n",
+      18.0 / kPlotWidth, 1.0 - 40.0 / height, legend.num_columns);
 }
 
 std::string plot_head(const std::string& title, int height) {

@@ -25,10 +25,13 @@ int model_dash(size_t model);
 
 /// A legend between title and plot, in as many columns as `plot_width` allows.
 struct Legend {
-  double height = 0;     // nominal units
-  std::string commands;  // gnuplot's `set key`; unset where there is one name or none
+  double height = 0;  // nominal units
+  int num_columns = 1;
 };
-Legend make_legend(const std::vector<std::string>& names, double plot_width, int plot_height);
+Legend make_legend(const std::vector<std::string>& names, double plot_width);
+
+/// `set key` for a picture of that height.
+std::string set_legend(const Legend& legend, int height);
 
 /// Names as long as a legend or panel title can hold.
 std::string legend_name(const std::string& name);

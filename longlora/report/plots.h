@@ -1,11 +1,10 @@
-// The pictures of a report. Each function draws one PNG, twice as many pixels
-// as its nominal size so that it is sharp on fine screens. All throw as
-// Gnuplot::draw does. Points that are not finite are left out.
+// The pictures of a report. Each function draws one and returns it as PNG, twice
+// as many pixels as its nominal size so that it is sharp on fine screens. All
+// throw as Gnuplot::draw does. Points that are not finite are left out.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,14 +42,13 @@ std::vector<PlotPoint> smooth(const std::vector<PlotPoint>& points, int window);
 
 /// Loss by step, raw (thin) and smoothed (thick), held-out loss as markers, and
 /// the learning rate below.
-void plot_loss(const Gnuplot& gnuplot, const std::filesystem::path& png,
-               const std::vector<LossCurve>& curves);
+std::string plot_loss(const Gnuplot& gnuplot, const std::vector<LossCurve>& curves);
 
 /// Perplexity by length in tokens; x is logarithmic to base 2, y logarithmic
 /// where the values span more than a factor of three. Values at the right end
-/// of each curve are written beside it.
-void plot_perplexity(const Gnuplot& gnuplot, const std::filesystem::path& png,
-                     const std::vector<ModelCurve>& curves);
+/// of each curve are written beside it. Requires a finite value.
+std::string plot_perplexity(const Gnuplot& gnuplot, const std::string& title,
+                            const std::vector<ModelCurve>& curves);
 
 constexpr size_t kNumDepthBins = 5;  // 0–20 %, 20–40 %, … of the text
 
@@ -66,9 +64,8 @@ struct PasskeyPanel {
   std::vector<PasskeyRow> rows;  // from the shortest text
 };
 
-/// Length × depth, one panel for each model, found shares in the cells.
-void plot_passkey(const Gnuplot& gnuplot, const std::filesystem::path& png,
-                  const std::vector<PasskeyPanel>& panels);
+/// Length × depth, one panel for each model, found shares in the cells. Requires a panel with a row.
+std::string plot_passkey(const Gnuplot& gnuplot, const std::vector<PasskeyPanel>& panels);
 
 struct BarSeries {
   std::string name;
@@ -87,6 +84,6 @@ struct GroupedBars {
 };
 
 /// Bars side by side within each group, one for each model.
-void plot_bars(const Gnuplot& gnuplot, const std::filesystem::path& png, const GroupedBars& bars);
+std::string plot_bars(const Gnuplot& gnuplot, const GroupedBars& bars);
 
 }  // namespace longlora::report

@@ -1,16 +1,10 @@
 #include "longlora/report/report_pictures.h"
 
 #include <fmt/format.h>
-#include <stdlib.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
-#include <functional>
 
-#include "longlora/core/error.h"
-#include "longlora/core/file.h"
 #include "longlora/core/progress.h"
 #include "longlora/report/comparison.h"
 #include "longlora/report/plots.h"
@@ -22,29 +16,6 @@ namespace {
 /// Models beyond this multiple of the lowest perplexity stay out of the close-up.
 constexpr double kCloseUpRatio = 1.6;
 
-/// A folder under the system's temporary one, gone at the end.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "longlora-pictures-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) {
-      throw ResourceError(fmt::format("[pictures] expected to create {}, got '{}'. Free space there.",
-                                      pattern, std::strerror(errno)));
-    }
-    path_ = pattern;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  std::filesystem::path file() const { return path_ / "picture.png"; }
-
- private:
-  std::filesystem::path path_;
-};
-
 class Painter {
  public:
   Painter(const Gnuplot& gnuplot, const Inputs& inputs) : gnuplot_(gnuplot), inputs_(inputs) {}
@@ -55,18 +26,10 @@ class Painter {
   std::vector<Picture> take() { return std::move(pictures_); }
 
  private:
-  using Draw = std::function<void(const std::filesystem::path&)>;
-
-  void add(Picture picture, const Draw& draw) {
-    draw(scratch_.file());
-    picture.png = read_file(scratch_.file());
-    pictures_.push_back(std::move(picture));
-  }
   void perplexity_group(const PerplexityGroup& group, const std::string& suffix);
 
   const Gnuplot& gnuplot_;
   const Inputs& inputs_;
-  ScratchFolder scratch_;
   std::vector<Picture> pictures_;
 };
 
@@ -115,20 +78,20 @@ void Painter::perplexity_group(const PerplexityGroup& group, const std::string& 
     return;
   }
   const std::string scope = describe(group).empty() ? "" : fmt::format(" ({})", describe(group));
-  add({Topic::kPerplexity, "perplexity" + suffix, "",
-       fmt::format(
-           "Perplexity by tokens of context{}; lower is better. The figures at the right end are the values "
-           "at each model's longest context.",
-           scope),
-       fmt::format("Curves of perplexity by context length for {}", names_of(curves))},
-      [&](const auto& png) { plot_perplexity(gnuplot_, png, curves); });
+  pictures_.push_back({Topic::kPerplexity, "perplexity" + suffix,
+                       plot_perplexity(gnuplot_, "Perplexity by length of context", curves),
+                       fmt::format("Perplexity by tokens of context{}; lower is better. The figures at the "
+                                   "right end are the values at each model's longest context.",
+                                   scope),
+                       fmt::format("Curves of perplexity by context length for {}", names_of(curves))});
   const std::vector<ModelCurve> near = close_up(curves);
   if (!near.empty() && group.lengths.size() > 1) {
-    add({Topic::kPerplexity, "perplexity-closeup" + suffix, "",
+    pictures_.push_back(
+        {Topic::kPerplexity, "perplexity-closeup" + suffix,
+         plot_perplexity(gnuplot_, "Close-up: perplexity by length of context", near),
          fmt::format("Close-up of the same: only models that stay within {} times the lowest perplexity.",
                      kCloseUpRatio),
-         fmt::format("Close-up of the perplexity curves of {}", names_of(near))},
-        [&](const auto& png) { plot_perplexity(gnuplot_, png, near); });
+         fmt::format("Close-up of the perplexity curves of {}", names_of(near))});
   }
 }
 
@@ -195,18 +158,16 @@ void Painter::passkey() {
     }
   }
   if (!panels.empty()) {
-    add({Topic::kPasskey, "passkey-map", "",
-         "Share of pass keys found (%), by mean length of the prompt in tokens (rows) and by how deep in the "
-         "text the "
-         "key stands (columns; 0 = start). The last column counts all depths; – means that no trial fell "
-         "there.",
-         "Heat maps of pass keys found by length and depth, one for each model"},
-        [&](const auto& png) { plot_passkey(gnuplot_, png, panels); });
+    pictures_.push_back({Topic::kPasskey, "passkey-map", plot_passkey(gnuplot_, panels),
+                         "Share of pass keys found (%), by mean length of the prompt in tokens (rows) and by "
+                         "how deep in the text the key stands (columns; 0 = start). The last column counts "
+                         "all depths; – means that no trial fell there.",
+                         "Heat maps of pass keys found by length and depth, one for each model"});
   }
   if (!models.empty()) {
-    add({Topic::kPasskey, "passkey-bars", "", "Share of pass keys found at each length, all depths together.",
-         "Bars of pass keys found by length for each model"},
-        [&](const auto& png) { plot_bars(gnuplot_, png, passkey_bars(models, inputs_)); });
+    pictures_.push_back({Topic::kPasskey, "passkey-bars", plot_bars(gnuplot_, passkey_bars(models, inputs_)),
+                         "Share of pass keys found at each length, all depths together.",
+                         "Bars of pass keys found by length for each model"});
   }
 }
 
@@ -229,13 +190,13 @@ void Painter::training() {
   if (curves.empty()) {
     return;
   }
-  add({Topic::kTraining, "loss", "",
-       fmt::format("Training loss: every step (thin) and its running mean (thick; {} steps in the longest "
-                   "run), with the "
-                   "loss on held-out text (markers) where it was measured. Below, the learning rate.",
-                   smoothing_window(most_steps)),
-       "Curves of training loss and learning rate by step for each run"},
-      [&](const auto& png) { plot_loss(gnuplot_, png, curves); });
+  pictures_.push_back(
+      {Topic::kTraining, "loss", plot_loss(gnuplot_, curves),
+       fmt::format(
+           "Training loss: every step (thin) and its running mean (thick; {} steps in the longest run), with "
+           "the loss on held-out text (markers) where it was measured. Below, the learning rate.",
+           smoothing_window(most_steps)),
+       "Curves of training loss and learning rate by step for each run"});
 }
 
 }  // namespace

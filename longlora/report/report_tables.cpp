@@ -134,7 +134,6 @@ std::vector<Cell> run_row(const TrainingRun& run) {
           {peak < 0 ? "—" : format_bytes(peak)},
           loss_cell(early_loss(run.log)),
           loss_cell(late_loss(run.log)),
-          loss_cell(is_evaluated ? run.log.evaluations.back().loss : NAN),
           {is_evaluated ? format_perplexity(run.log.evaluations.back().perplexity) : "—"}};
 }
 
@@ -143,12 +142,14 @@ void add_run_table(const Inputs& inputs, std::vector<NamedTable>& tables) {
     return;
   }
   Table table;
-  table.columns = {{"run", Align::kLeft}, {"steps"},      {"tokens"},    {"time"},          {"tokens/s"},
-                   {"peak memory"},       {"first loss"}, {"last loss"}, {"held-out loss"}, {"perplexity"}};
+  table.columns = {{"run", Align::kLeft},  {"steps"},       {"tokens"},     {"time"},
+                   {"tokens/s"},           {"peak memory"}, {"first loss"}, {"last loss"},
+                   {"held-out perplexity"}};
   for (const TrainingRun& run : inputs.runs) {
     table.rows.push_back(run_row(run));
   }
-  tables.push_back({Topic::kTraining, "Training runs", table});
+  tables.push_back({Topic::kTraining,
+                    "Training runs; first and last loss are means over a twentieth of the steps", table});
 }
 
 }  // namespace

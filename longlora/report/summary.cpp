@@ -123,18 +123,17 @@ void add_perplexity(const Inputs& inputs, std::vector<std::string>& sentences) {
           fmt::format("No model has a finite perplexity at {} tokens{}.", format_count(longest), scope));
       continue;
     }
-    std::string sentence;
-    if (group.models.size() > 1) {
-      sentence = lowest_sentence(group, *best, longest);
+    const std::string lowest =
+        group.models.size() > 1
+            ? lowest_sentence(group, *best, longest)
+            : fmt::format("“{}” has a perplexity of {} at {} tokens.", best->label,
+                          format_perplexity(perplexity_at(*best, longest)), format_count(longest));
+    for (const std::string& sentence :
+         {lowest, context_sentence(*best), short_context_sentence(group, *best)}) {
+      if (!sentence.empty()) {
+        sentences.push_back(sentence + scope);
+      }
     }
-    for (const std::string& more : {context_sentence(*best), short_context_sentence(group, *best)}) {
-      sentence += (sentence.empty() || more.empty() ? "" : " ") + more;
-    }
-    if (sentence.empty()) {
-      sentence = fmt::format("“{}” has a perplexity of {} at {} tokens.", best->label,
-                             format_perplexity(perplexity_at(*best, longest)), format_count(longest));
-    }
-    sentences.push_back(sentence + scope);
   }
 }
 

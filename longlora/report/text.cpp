@@ -7,35 +7,25 @@
 #include <cmath>
 
 #include "longlora/core/progress.h"
+#include "longlora/core/utf8.h"
 
 namespace longlora::report {
 namespace {
 
 constexpr char32_t kReplacement = 0xFFFD;
 
-/// Takes the next code point from `text` at `position` (moved past it). Bytes
-/// that are not well-formed UTF-8 give U+FFFD, one for each byte.
+/// Takes the next code point from `text` at `position` (moved past it). A byte
+/// that is no part of a character gives U+FFFD.
 char32_t next_code_point(std::string_view text, size_t& position) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(position);
-  size_t length = lead < 0x80 ? 1 : lead >= 0xF0 && lead < 0xF5 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC2 ? 2 : 0;
-  if (lead >= 0xF5 || length == 0 || position + length > text.size()) {
+  const size_t length = utf8_length(text, position);
+  if (length == 0) {
     ++position;
     return kReplacement;
   }
+  const auto lead = static_cast<unsigned char>(text[position]);
   char32_t code = length == 1 ? lead : lead & (0x7Fu >> length);
   for (size_t i = 1; i < length; ++i) {
-    if ((byte(position + i) & 0xC0u) != 0x80u) {
-      ++position;
-      return kReplacement;
-    }
-    code = (code << 6) | (byte(position + i) & 0x3Fu);
-  }
-  const bool is_overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-  const bool is_surrogate = code >= 0xD800 && code < 0xE000;
-  if (is_overlong || is_surrogate || code > 0x10FFFF) {
-    ++position;
-    return kReplacement;
+    code = (code << 6) | (static_cast<unsigned char>(text[position + i]) & 0x3Fu);
   }
   position += length;
   return code;
@@ -126,10 +116,7 @@ std::string quote_gnuplot(std::string_view text) {
   std::string out = "'";
   for (size_t position = 0; position < text.size();) {
     const char32_t code = next_code_point(text, position);
-    append_utf8(out, is_control(code) ? U' ' : code);
-    if (code == U'\'') {
-      out.push_back('\'');
-    }
+    append_utf8(out, is_control(code) ? U' ' : code == U'\'' ? U'’' : code);
   }
   return out + "'";
 }
@@ -184,8 +171,8 @@ std::string format_percent(double fraction) {
   if (fraction > 0.0 && tenths <= 0.0) {
     return "< 0.1 %";
   }
-  return std::fmod(tenths, 10.0) == 0.0 ? fmt::format("{:.0f} %", tenths / 10.0)
-                                        : fmt::format("{:.1f} %", tenths / 10.0);
+  return tenths == 0.0 || tenths == 1000.0 ? fmt::format("{:.0f} %", tenths / 10.0)
+                                           : fmt::format("{:.1f} %", tenths / 10.0);
 }
 
 std::string format_short(double value) {

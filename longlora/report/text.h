@@ -15,8 +15,9 @@ std::string escape_html(std::string_view text);
 /// HTML are escaped; line breaks become spaces.
 std::string escape_markdown(std::string_view text);
 
-/// A gnuplot string literal in single quotes, in which gnuplot expands nothing;
-/// control characters (a line break would end the command) become spaces.
+/// A gnuplot string literal in single quotes, in which gnuplot expands nothing.
+/// Control characters (a line break would end the command) become spaces, and
+/// apostrophes typographic ones: gnuplot's own escape for them is not reliable.
 std::string quote_gnuplot(std::string_view text);
 
 /// Columns that UTF-8 text takes on a terminal: 2 for wide East Asian characters
@@ -29,7 +30,7 @@ std::string shorten(std::string_view text, int max_width);
 /// "3.35", "31.20", "512.3", "12,345": about four significant digits. "—" when not finite.
 std::string format_perplexity(double value);
 
-/// A fraction as "97.5 %", "100 %" or "0 %". "—" when not finite.
+/// A fraction as "97.5 %"; "100 %" and "0 %" only when it is exactly that. "—" when not finite.
 std::string format_percent(double fraction);
 
 /// "5e-05" or "0.0012": as short as exact to three digits. "—" when not finite.

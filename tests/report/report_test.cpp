@@ -1,0 +1,190 @@
+#include "longlora/report/report.h"
+
+#include <cmath>
+
+#include "longlora/report/html.h"
+#include "longlora/report/text.h"
+#include "tests/report/samples.h"
+
+namespace longlora::report {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class Report : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    write_sample(folder_, "run/train_log.jsonl", kTrainLog);
+    write_sample(
+        folder_, "run/run.json",
+        R"({"label":"after <1>","version":"0.1.0","options":{"rope":{"factor":8},"note":"<script>x</script>"}})");
+    options_.inputs = {{write_sample(folder_, "a.json", kEvalBefore), ""},
+                       {write_sample(folder_, "b.json", kEvalAfter), ""},
+                       {write_sample(folder_, "c.json", kPasskeyBefore), ""},
+                       {write_sample(folder_, "d.json", kPasskeyAfter), ""},
+                       {folder_.path() / "run", ""}};
+    options_.output = folder_.path() / "out" / "page.html";
+    options_.results_json = folder_.path() / "out" / "results.json";
+    options_.title = "A & B";
+    options_.commands = {"./quickstart.sh"};
+    options_.version = "1.2.3";
+  }
+
+  TemporaryFolder folder_;
+  ReportOptions options_;
+};
+
+size_t count_of(const std::string& text, const std::string& part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) {
+    ++count;
+  }
+  return count;
+}
+
+TEST_F(Report, HoldsValuesAndPicturesInOneFile) {
+  const ReportResult result = write_report(options_);
+  const std::string html = read_file(result.html);
+  ASSERT_EQ(result.pictures.size(), 5u);  // perplexity, its close-up, map, bars, loss
+  EXPECT_EQ(count_of(html, "src=\"data:image/png;base64,"), result.pictures.size());
+  for (const auto& picture : result.pictures) {
+    EXPECT_NE(html.find(encode_base64(read_file(picture))), std::string::npos) << picture;
+  }
+  EXPECT_THAT(html, AllOf(HasSubstr("<title>A &amp; B</title>"), HasSubstr("<strong>36.40</strong>"),
+                          HasSubstr("1,500"), HasSubstr("after &lt;1&gt;"),
+                          HasSubstr("<strong>50.0 %</strong>"), HasSubstr("12,288")));
+  EXPECT_THAT(html,
+              AllOf(HasSubstr("How this was made"), HasSubstr("./quickstart.sh\nlonglora eval --seq_len 512"),
+                    HasSubstr("longlora 1.2.3"), HasSubstr("options.rope.factor")));
+}
+
+TEST_F(Report, NeedsNothingElseAndRunsNothing) {
+  const std::string html = read_file(write_report(options_).html);
+  EXPECT_THAT(html, AllOf(Not(HasSubstr("<script")), Not(HasSubstr("http:")), Not(HasSubstr("https:")),
+                          Not(HasSubstr("<link")), Not(HasSubstr("after <1>"))));
+}
+
+TEST_F(Report, ComputesItsSentencesFromTheData) {
+  const ReportResult result = write_report(options_);
+  EXPECT_THAT(
+      result.summary,
+      ElementsAre(
+          "At 4,096 tokens of context “after <1>” has the lowest perplexity, 36.40: 41.2 times lower than "
+          "“before” (1,500).",
+          "For “after <1>” more context never hurts: its perplexity goes from 40.50 at 512 to 36.40 at 4,096 "
+          "tokens.",
+          "At 512 tokens, the shortest context, “after <1>” has 40.50 and “before” 40.00 (1.2 % higher).",
+          "“after <1>” finds 75.0 % of 4 pass keys in texts of up to 4,002 tokens, at least 50.0 % at every "
+          "length (the lowest at 4,002 tokens); “before” finds 50.0 %.",
+          "“after <1>” was trained for 3 steps on 12,288 tokens in 12.0s (1,024 tokens/s); its loss went "
+          "from "
+          "4.000 to 3.000."));
+}
+
+TEST_F(Report, MarksTheBestOfEachLengthAlone) {
+  const ReportResult result = write_report(options_);
+  const Table& perplexity = result.tables.at(0).table;
+  EXPECT_TRUE(perplexity.rows[0][1].is_best);
+  EXPECT_FALSE(perplexity.rows[0][2].is_best);
+  EXPECT_FALSE(perplexity.rows[1][1].is_best);
+  EXPECT_TRUE(perplexity.rows[1][2].is_best);
+  const Table& passkey = result.tables.at(2).table;
+  EXPECT_FALSE(passkey.rows[0][1].is_best) << "both found all";
+  EXPECT_TRUE(passkey.rows[1][2].is_best);
+}
+
+TEST_F(Report, CollectsAllInputsInOneJsonFile) {
+  write_report(options_);
+  const Json json = read_json(options_.results_json);
+  ASSERT_EQ(json["models"].size(), 2u);
+  EXPECT_EQ(json["models"][0]["label"], "before");
+  EXPECT_EQ(json["models"][0]["eval"][0]["results"][1]["val_perplexity"], 1500.0);
+  EXPECT_EQ(json["models"][1]["passkey"][0]["results"][1]["accuracy"], 0.5);
+  EXPECT_EQ(json["models"][1]["training"][0]["steps"][2]["loss"], 3.0);
+  EXPECT_EQ(json["models"][1]["training"][0]["run"]["options"]["rope"]["factor"], 8);
+  EXPECT_EQ(json["summary"].size(), 5u);
+}
+
+TEST_F(Report, WritesNothingWhenAnInputIsBad) {
+  options_.inputs.push_back({write_sample(folder_, "bad.json", "{}"), ""});
+  EXPECT_THROW(write_report(options_), InputError);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out"));
+}
+
+TEST_F(Report, WritesNothingWhenGnuplotIsMissing) {
+  options_.gnuplot = "/nowhere/gnuplot";
+  try {
+    write_report(options_);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("gnuplot-nox"));
+    EXPECT_EQ(error.code(), ExitCode::kOther);
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out"));
+}
+
+TEST_F(Report, RefusesToOverwriteAnInputAndReportsAllProblemsAtOnce) {
+  options_.output = options_.inputs[0].path;
+  options_.results_json = options_.output;
+  try {
+    write_report(options_);
+    FAIL() << "no error";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("different files"), HasSubstr("a.json. Choose another output")));
+  }
+  EXPECT_EQ(read_file(options_.inputs[0].path), kEvalBefore);
+}
+
+TEST_F(Report, NamesTheOutputThatCannotBeWritten) {
+  options_.output = folder_.path() / "a.json" / "page.html";
+  EXPECT_THROW(write_report(options_), ResourceError);
+}
+
+TEST_F(Report, ShowsWhatThereIsOfASingleKindOfInput) {
+  options_.inputs = {{folder_.path() / "c.json", ""}};
+  const ReportResult result = write_report(options_);
+  EXPECT_EQ(result.pictures.size(), 2u);
+  EXPECT_EQ(result.tables.size(), 1u);
+  EXPECT_THAT(read_file(result.html),
+              AllOf(HasSubstr("Pass key retrieval"), Not(HasSubstr("<h2>Perplexity"))));
+}
+
+TEST(Summarize, SaysSoWhenTheFirstModelIsTheBest) {
+  Inputs inputs;
+  inputs.labels = {"a", "b"};
+  inputs.perplexities.push_back(
+      {"a", "all", "", {{512, 0, 10.0, NAN, 1}, {1024, 0, 12.0, NAN, 1}}, "a", Json()});
+  inputs.perplexities.push_back(
+      {"b", "all", "", {{512, 0, 11.0, NAN, 1}, {1024, 0, 15.0, NAN, 1}}, "b", Json()});
+  EXPECT_THAT(
+      summarize(inputs),
+      ElementsAre(
+          "At 1,024 tokens of context “a” has the lowest perplexity, 12.00; “b” comes next with 15.00 "
+          "(25.0 % higher).",
+          "For “a” perplexity goes from 10.00 at 512 to 12.00 at 1,024 tokens; more context does not "
+          "help over all, with a rise between 512 and 1,024 tokens (10.00 to 12.00)."));
+}
+
+TEST(Summarize, DoesNotCompareWithWhatIsNotFinite) {
+  Inputs inputs;
+  inputs.labels = {"a", "b"};
+  inputs.perplexities.push_back({"a", "all", "", {{1024, NAN, NAN, NAN, 1}}, "a", Json()});
+  EXPECT_THAT(summarize(inputs), ElementsAre("No model has a finite perplexity at 1,024 tokens."));
+  inputs.perplexities.push_back({"b", "all", "", {{1024, 0, 15.0, NAN, 1}}, "b", Json()});
+  EXPECT_THAT(summarize(inputs),
+              Contains("At 1,024 tokens of context “b” has the lowest perplexity, 15.00; “a” has no "
+                       "finite perplexity there."));
+}
+
+TEST(HtmlDocument, RefusesPicturesThatAreNotPng) {
+  HtmlDocument document("title");
+  EXPECT_THROW(document.picture("GIF89a", "caption", "words"), Error);
+}
+
+}  // namespace
+}  // namespace longlora::report
