@@ -1,0 +1,64 @@
+#include "longlora/generate/cached_attention.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "longlora/core/error.h"
+
+namespace longlora::generate {
+namespace {
+
+/// Attention of queries [n, H, D] whose first has place `place`; keys and values
+/// [K, place + n, D]. Query heads that share a key/value head become further
+/// queries of that head.
+at::Tensor attend_block(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
+                        int64_t place) {
+  const int64_t count = q.size(0), heads = q.size(1), head_dim = q.size(2);
+  const int64_t kv_heads = keys.size(0), group = heads / kv_heads;
+  const at::Tensor queries = q.reshape({count, kv_heads, group, head_dim})
+                                 .permute({1, 2, 0, 3})
+                                 .reshape({1, kv_heads, group * count, head_dim});
+  std::optional<at::Tensor> visible;  // a single new token sees everything
+  if (count > 1) {
+    const at::TensorOptions index = q.options().dtype(at::kLong);
+    const at::Tensor last_seen = at::arange(place, place + count, index).repeat({group});
+    visible = at::arange(keys.size(1), index).unsqueeze(0).le(last_seen.unsqueeze(1));
+  }
+  const at::Tensor out =
+      at::scaled_dot_product_attention(queries, keys.unsqueeze(0), values.unsqueeze(0), visible);
+  return out.reshape({kv_heads, group, count, head_dim})
+      .permute({2, 0, 1, 3})
+      .reshape({count, heads, head_dim});
+}
+
+}  // namespace
+
+at::Tensor cached_attention(const at::Tensor& q, const KeyValueView& view, int64_t mask_bytes) {
+  const at::Tensor &keys = view.keys, &values = view.values;
+  const bool fits = q.dim() == 3 && keys.dim() == 3 && keys.sizes() == values.sizes() &&
+                    q.size(2) == keys.size(2) && keys.size(0) > 0 && q.size(1) % keys.size(0) == 0 &&
+                    q.size(0) > 0 && q.size(0) <= keys.size(1);
+  if (!fits)
+    throw Error(
+        fmt::format("[cached attention] expected q [N, H, D], keys and values [K, S, D] with K dividing H "
+                    "and 0 < N <= S, got {} and {}",
+                    fmt::join(q.sizes(), " × "), fmt::join(keys.sizes(), " × ")));
+  const int64_t count = q.size(0), total = keys.size(1), group = q.size(1) / keys.size(0);
+  const int64_t past = total - count;
+  // The mask becomes one float for every (query, key) pair.
+  const int64_t block = std::clamp<int64_t>(mask_bytes / (group * total * 4), 1, count);
+  if (block == count) return attend_block(q, keys, values, past).contiguous();
+  at::Tensor out = at::empty_like(q, q.options(), at::MemoryFormat::Contiguous);
+  for (int64_t begin = 0; begin < count; begin += block) {
+    const int64_t end = std::min(count, begin + block);
+    out.slice(0, begin, end)
+        .copy_(attend_block(q.slice(0, begin, end), keys.slice(1, 0, past + end),
+                            values.slice(1, 0, past + end), past + begin));
+  }
+  return out;
+}
+
+}  // namespace longlora::generate

@@ -1,0 +1,83 @@
+// Decoding with a key/value cache: prefill in chunks, then one token at a time.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "longlora/generate/kv_cache.h"
+#include "longlora/model/decoder.h"
+
+namespace longlora::generate {
+
+/// Tokens of a prompt that go through the model at once: more need more memory, fewer are slower.
+constexpr int64_t kPrefillChunkTokens = 4096;
+
+/// Throws InputError naming the first id outside the decoder's vocabulary and its place, or an empty list.
+void check_ids(const model::Decoder& decoder, std::span<const int64_t> ids);
+
+/// One sequence on its way through a decoder, which must outlive it. Not thread-safe.
+class DecodeSession {
+ public:
+  /// A session over `cache`.
+  DecodeSession(const model::Decoder& decoder, std::unique_ptr<KeyValueCache> cache,
+                int64_t prefill_chunk_tokens = kPrefillChunkTokens);
+  /// A session over a FullCache of `max_tokens`; 0: the decoder's context window.
+  explicit DecodeSession(const model::Decoder& decoder, int64_t max_tokens = 0,
+                         int64_t prefill_chunk_tokens = kPrefillChunkTokens);
+
+  /// Appends `ids` to the sequence and returns the logits [V], float32, of what
+  /// follows the last. Throws InputError for ids beyond the vocabulary and for
+  /// more tokens than the cache takes; the sequence is unchanged then.
+  at::Tensor feed(std::span<const int64_t> ids);
+
+  KeyValueCache& cache() { return *cache_; }
+  const KeyValueCache& cache() const { return *cache_; }
+  const model::Decoder& decoder() const { return decoder_; }
+  /// Starts a new sequence.
+  void reset() { cache_->clear(); }
+
+ private:
+  at::Tensor forward_chunk(std::span<const int64_t> ids);
+
+  const model::Decoder& decoder_;
+  std::unique_ptr<KeyValueCache> cache_;
+  int64_t prefill_chunk_tokens_;
+  model::RotaryTable rotary_;
+};
+
+/// When to stop.
+struct StopRules {
+  /// Ids that end the text, the model's end-of-sequence id above all. Not part of the result.
+  std::vector<int64_t> stop_ids = {};
+  int64_t max_new_tokens = 512;
+};
+
+enum class StopReason {
+  kStopId,       // one of the stop ids came
+  kMaxTokens,    // max_new_tokens were generated
+  kContextFull,  // the cache takes no more
+  kCaller,       // on_token said so
+};
+
+struct Generation {
+  std::vector<int64_t> ids;
+  StopReason reason = StopReason::kMaxTokens;
+};
+
+/// Picks the next id from logits [V] float32.
+using PickToken = std::function<int64_t(const at::Tensor& logits)>;
+/// The likeliest id; the smallest of those that are equal.
+int64_t pick_greedy(const at::Tensor& logits);
+
+/// Appends `prompt` to the session's sequence and goes on from it. `on_token`,
+/// where given, hears of every id as it comes and returns false to stop early
+/// (reason kCaller). Throws as DecodeSession::feed does.
+Generation generate(DecodeSession& session, std::span<const int64_t> prompt, const StopRules& rules,
+                    const PickToken& pick = pick_greedy, const std::function<bool(int64_t)>& on_token = {});
+
+}  // namespace longlora::generate
