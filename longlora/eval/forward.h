@@ -1,0 +1,30 @@
+// Whole rows through a decoder without gradients and without a cache.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+
+#include "longlora/model/decoder.h"
+#include "longlora/ops/cross_entropy.h"
+
+namespace longlora::eval {
+
+/// Rows through one decoder, which must outlive it. Immutable; thread-safe.
+class RowScorer {
+ public:
+  /// Rotary tables reach `max_row_tokens`.
+  RowScorer(const model::Decoder& decoder, int64_t max_row_tokens);
+
+  /// The cross entropy of `labels` given the rows before them, full attention
+  /// inside each row: ids and labels [B, T] int64 on the CPU, label n is what
+  /// should follow id n or ops::kIgnoreLabel. `losses` of the result is [B · T].
+  /// Throws Error for T beyond the tables; ids must lie inside the vocabulary.
+  ops::LinearCrossEntropyResult score(const at::Tensor& ids, const at::Tensor& labels) const;
+
+ private:
+  const model::Decoder& decoder_;
+  model::RotaryTable rotary_;
+};
+
+}  // namespace longlora::eval

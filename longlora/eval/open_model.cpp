@@ -1,0 +1,86 @@
+#include "longlora/eval/open_model.h"
+
+#include <fmt/format.h>
+
+#include "longlora/core/error.h"
+#include "longlora/core/log.h"
+#include "longlora/model/adapter.h"
+#include "longlora/model/load.h"
+
+namespace longlora::eval {
+namespace {
+
+namespace fs = std::filesystem;
+
+at::ScalarType dtype_from_name(const std::string& name) {
+  if (name == "float32") return at::kFloat;
+  if (name == "bfloat16") return at::kBFloat16;
+  throw UsageError(fmt::format("[--dtype] expected float32 or bfloat16, got {}", name));
+}
+
+/// The scaling to use at `context_size`, given what the model carries.
+void apply_scaling(model::ModelConfig& config, const ModelOptions& options, int64_t context_size) {
+  const std::string& asked = options.rope_scaling;
+  if (!asked.empty() && asked != "none" && asked != "linear" && asked != "yarn")
+    throw UsageError(fmt::format("[--rope_scaling] expected linear, yarn or none, got {}", asked));
+  const model::RopeType carried = config.rope_scaling.type;
+  if (carried != model::RopeType::kDefault) {
+    if (!asked.empty() && asked != model::rope_type_name(carried))
+      log_warning(fmt::format("--rope_scaling {} is left out: the model carries {} scaling by {:g}", asked,
+                              model::rope_type_name(carried), config.rope_scaling.factor));
+    if (context_size > config.context_window())
+      log_warning(
+          fmt::format("--context_size {} is beyond the {} tokens that the model's own scaling was made for",
+                      context_size, config.context_window()));
+    return;
+  }
+  if (asked == "none" || context_size <= config.original_window()) return;
+  const model::RopeType type = asked == "yarn" ? model::RopeType::kYarn : model::RopeType::kLinear;
+  config.rope_scaling = model::scaling_for_window(config, type, context_size);
+}
+
+std::string describe_scaling(const model::ModelConfig& config) {
+  if (config.rope_scaling.type == model::RopeType::kDefault) return "no rotary scaling";
+  return fmt::format("{} rotary scaling by {:g}", model::rope_type_name(config.rope_scaling.type),
+                     config.rope_scaling.factor);
+}
+
+}  // namespace
+
+LoadedModel open_model(const ModelOptions& options) {
+  const at::ScalarType dtype = dtype_from_name(options.dtype);
+  if (options.context_size < 0)
+    throw UsageError(
+        fmt::format("[--context_size] expected a positive number of tokens, got {}", options.context_size));
+  auto decoder = std::make_shared<model::Decoder>(
+      model::load_with_adapter(options.base_model, options.peft_model, dtype));
+  // One multiplication in place of three; in bfloat16 the sum would round the update away.
+  if (dtype == at::kFloat) model::merge_lora(*decoder);
+  LoadedModel loaded;
+  loaded.context_size = options.context_size > 0 ? options.context_size : decoder->config.context_window();
+  apply_scaling(decoder->config, options, loaded.context_size);
+  loaded.vocab_size = decoder->embed_tokens.value.size(0);
+  loaded.scaling = describe_scaling(decoder->config);
+  log_info(
+      fmt::format("model: {}{}, window {} tokens, evaluated up to {}, {}, {}", options.base_model.string(),
+                  options.peft_model.empty() ? "" : " with " + options.peft_model.string(),
+                  decoder->config.original_window(), loaded.context_size, loaded.scaling, options.dtype));
+  loaded.decoder = std::move(decoder);
+  return loaded;
+}
+
+std::unique_ptr<data::TokenData> open_data(const std::vector<fs::path>& paths, const fs::path& base_model,
+                                           const LoadedModel& loaded, const std::string& text_field) {
+  std::unique_ptr<tokenizer::Tokenizer> tokenizer;
+  bool all_ids = true;
+  for (const fs::path& path : paths) all_ids = all_ids && path.extension() == ".bin";
+  // Ids need no tokenizer, but where there is one it tells whose ids they are.
+  if (!all_ids || fs::exists(base_model / "tokenizer.model"))
+    tokenizer = tokenizer::load_tokenizer(base_model);
+  auto data = data::open_token_data(
+      paths, {.vocab_size = loaded.vocab_size, .tokenizer = tokenizer.get(), .text_field = text_field});
+  log_info(fmt::format("data: {}", data->describe()));
+  return data;
+}
+
+}  // namespace longlora::eval

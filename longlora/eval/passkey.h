@@ -1,0 +1,77 @@
+// Passkey retrieval: a number hidden in a long text of no interest.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "longlora/tokenizer/tokenizer.h"
+
+namespace longlora::model {
+struct Decoder;
+}
+
+namespace longlora::eval {
+
+/// One question.
+struct PasskeyPrompt {
+  std::string text;
+  int64_t pass_key = 0;
+  int64_t num_garbage = 0;  // characters of filler in all
+  int64_t num_prefix = 0;   // of those before the key
+
+  /// 0: the key is at the start, towards 1: at the end.
+  double depth() const { return static_cast<double>(num_prefix) / static_cast<double>(num_garbage); }
+};
+
+/// Characters of filler for a prompt of about `target_tokens` Llama tokens:
+/// int(3.75 · target_tokens // 1024 · 1024); 0 for fewer than 274.
+int64_t passkey_garbage_chars(int64_t target_tokens);
+
+/// The prompt that the released script makes for NumPy's seed(`seed`), with as
+/// many repeats of the filler as are needed. Throws UsageError unless num_garbage > 0.
+PasskeyPrompt make_passkey_prompt(int64_t num_garbage, uint32_t seed);
+
+struct PasskeyOptions {
+  /// Target lengths in tokens, one result for each.
+  std::vector<int64_t> target_tokens;
+  /// Trials for each length, with seeds 0, 1, …
+  int64_t num_tests = 10;
+  /// Prompts that do not fit with their answer are left out.
+  int64_t context_size = 0;
+};
+
+/// interval, 2 · interval, …, as the released script steps up to max_tokens.
+/// Throws UsageError unless 0 < interval <= max_tokens.
+std::vector<int64_t> passkey_lengths(int64_t max_tokens, int64_t interval);
+
+struct PasskeyTrial {
+  uint32_t seed = 0;
+  double depth = 0.0;
+  int64_t tokens = 0;  // of the prompt
+  int64_t pass_key = 0;
+  std::string answer;  // text of what was generated
+  bool correct = false;
+};
+
+/// The trials of one length.
+struct PasskeyLengthResult {
+  int64_t target_tokens = 0;
+  int64_t garbage_chars = 0;
+  std::vector<PasskeyTrial> trials;
+  int64_t num_skipped = 0;  // prompts longer than the context
+
+  double accuracy() const;
+  /// Mean prompt length of the trials.
+  double mean_tokens() const;
+};
+
+/// Asks every question with greedy decoding through a key/value cache. An answer
+/// is correct when its ids are those of the key, no more and no less being
+/// generated. Lengths whose prompts all exceed the context come back without
+/// trials. Throws UsageError for options out of range.
+std::vector<PasskeyLengthResult> run_passkey(const model::Decoder& decoder,
+                                             const tokenizer::Tokenizer& tokenizer,
+                                             const PasskeyOptions& options);
+
+}  // namespace longlora::eval

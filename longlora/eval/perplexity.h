@@ -1,0 +1,47 @@
+// Perplexity and next-token accuracy of a model on token data.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "longlora/data/token_data.h"
+#include "longlora/eval/windows.h"
+
+namespace longlora::model {
+struct Decoder;
+}
+
+namespace longlora::eval {
+
+struct PerplexityOptions {
+  /// Tokens of a window; one result for each.
+  std::vector<int64_t> seq_lens;
+  WindowOptions windows;
+  /// Windows that go through the model at once; 0: as many as make about 8192
+  /// tokens. The result does not depend on it.
+  int64_t batch_size = 0;
+};
+
+struct PerplexityResult {
+  int64_t seq_len = 0;
+  int64_t num_windows = 0;
+  /// Tokens whose loss counts.
+  int64_t num_tokens = 0;
+  /// Mean next-token loss in nats. kAll: the mean over windows of the mean of their
+  /// seq_len - 1 losses. Else the mean over all tokens that count.
+  double loss = 0.0;
+  double perplexity = 0.0;  // exp(loss)
+  /// Share of tokens that were the likeliest. kAll: over all seq_len places, the
+  /// last of which predicts the token after the window. Else over the tokens that count.
+  double accuracy = 0.0;
+  /// Mean loss of each window, in order.
+  std::vector<double> window_losses;
+};
+
+/// Evaluates every length in turn, in the order given, with a progress line.
+/// Throws UsageError for lengths or batch sizes that are not positive,
+/// InputError when the data is too short.
+std::vector<PerplexityResult> evaluate_perplexity(const model::Decoder& decoder, const data::TokenData& data,
+                                                  const PerplexityOptions& options);
+
+}  // namespace longlora::eval

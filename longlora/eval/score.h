@@ -1,0 +1,20 @@
+// Log-probability of every token of a sequence.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace longlora::model {
+struct Decoder;
+}
+
+namespace longlora::eval {
+
+/// Natural logarithms of the probabilities of ids[1], ids[2], … given what is
+/// before each; one fewer than ids. Throws InputError for fewer than two ids, for
+/// more than `context_size`, and for ids beyond the vocabulary.
+std::vector<double> token_logprobs(const model::Decoder& decoder, std::span<const int64_t> ids,
+                                   int64_t context_size);
+
+}  // namespace longlora::eval
