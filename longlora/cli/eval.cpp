@@ -29,32 +29,37 @@ struct EvalArguments {
 void check_lengths(const std::vector<int64_t>& seq_lens, int64_t context_size) {
   for (const int64_t seq_len : seq_lens)
     if (seq_len > context_size)
-      throw UsageError(fmt::format("[--seq_len] expected at most --context_size ({}), got {}; raise --context_size or "
-                                   "shorten --seq_len",
-                                   context_size, seq_len));
+      throw UsageError(
+          fmt::format("[--seq_len] expected at most --context_size ({}), got {}; raise --context_size or "
+                      "shorten --seq_len",
+                      context_size, seq_len));
 }
 
 Json to_json(const eval::PerplexityResult& result) {
-  return {{"seq_len", result.seq_len},         {"val_loss", result.loss},       {"val_perplexity", result.perplexity},
-          {"val_acc", result.accuracy},        {"windows", result.num_windows}, {"tokens", result.num_tokens}};
+  return {{"seq_len", result.seq_len},           {"val_loss", result.loss},
+          {"val_perplexity", result.perplexity}, {"val_acc", result.accuracy},
+          {"windows", result.num_windows},       {"tokens", result.num_tokens}};
 }
 
 void print_table(const std::vector<eval::PerplexityResult>& results) {
-  fmt::print("{:>9}  {:>10}  {:>14}  {:>8}  {:>8}\n", "seq_len", "val_loss", "val_perplexity", "val_acc", "windows");
+  fmt::print("{:>9}  {:>10}  {:>14}  {:>8}  {:>8}\n", "seq_len", "val_loss", "val_perplexity", "val_acc",
+             "windows");
   for (const eval::PerplexityResult& result : results)
-    fmt::print("{:>9}  {:>10.6f}  {:>14.5f}  {:>8.5f}  {:>8}\n", result.seq_len, result.loss, result.perplexity,
-               result.accuracy, result.num_windows);
+    fmt::print("{:>9}  {:>10.6f}  {:>14.5f}  {:>8.5f}  {:>8}\n", result.seq_len, result.loss,
+               result.perplexity, result.accuracy, result.num_windows);
 }
 
 void run_eval(EvalArguments& arguments) {
   arguments.options.windows.mode = eval::window_mode_from_name(arguments.window);
   arguments.options.windows.max_windows = arguments.max_windows;
   // Before the weights are read, where the command line alone tells.
-  if (arguments.model.context_size > 0) check_lengths(arguments.options.seq_lens, arguments.model.context_size);
+  if (arguments.model.context_size > 0)
+    check_lengths(arguments.options.seq_lens, arguments.model.context_size);
   const eval::LoadedModel model = eval::open_model(arguments.model);
   if (arguments.options.seq_lens.empty()) arguments.options.seq_lens = {model.context_size};
   check_lengths(arguments.options.seq_lens, model.context_size);
-  const auto data = eval::open_data(arguments.data_paths, arguments.model.base_model, model, arguments.text_field);
+  const auto data =
+      eval::open_data(arguments.data_paths, arguments.model.base_model, model, arguments.text_field);
   const auto results = eval::evaluate_perplexity(*model.decoder, *data, arguments.options);
   print_table(results);
   if (arguments.json.empty()) return;
@@ -89,17 +94,19 @@ void add_eval_verb(CLI::App& app) {
                   "Windows computed at once; 0: about 8192 tokens. Changes speed and memory, not the result")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  verb.add_option("--window", arguments->window,
-                  "all: every token of windows 256 tokens apart (the released evaluation); last: only the last 256 "
-                  "of each window, all of the first; same-targets: the same tokens after more and more text")
+  verb.add_option(
+          "--window", arguments->window,
+          "all: every token of windows 256 tokens apart (the released evaluation); last: only the last 256 "
+          "of each window, all of the first; same-targets: the same tokens after more and more text")
       ->check(CLI::IsMember({"all", "last", "same-targets"}))
       ->capture_default_str();
   verb.add_option("--target_tokens", arguments->options.windows.target_tokens,
                   "same-targets: tokens scored at the end of each window")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  verb.add_option("--max_windows", arguments->max_windows,
-                  "At most so many windows, spread evenly over the data; 0: all (default: all; same-targets: 64)")
+  verb.add_option(
+          "--max_windows", arguments->max_windows,
+          "At most so many windows, spread evenly over the data; 0: all (default: all; same-targets: 64)")
       ->check(CLI::NonNegativeNumber);
   verb.add_option("--text_field", arguments->text_field, "Field of a .jsonl line that holds the text")
       ->capture_default_str();

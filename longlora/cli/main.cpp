@@ -50,6 +50,9 @@ int run(int argc, char** argv) {
   add_tokenize_verb(app);
   add_fine_tune_verb(app);
   add_merge_verb(app);
+  add_eval_verb(app);
+  add_passkey_verb(app);
+  add_score_verb(app);
   add_report_verb(app);
   try {
     app.parse(argc, argv);

@@ -7,10 +7,12 @@
 namespace longlora::cli {
 
 void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
-  verb.add_option("--base_model", options.base_model, "Hugging Face directory: config.json, weights, tokenizer")
+  verb.add_option("--base_model", options.base_model,
+                  "Hugging Face directory: config.json, weights, tokenizer")
       ->type_name("DIR")
       ->required();
-  verb.add_option("--peft_model", options.peft_model, "Adapter directory that fine-tune wrote; its rotary scaling counts")
+  verb.add_option("--peft_model", options.peft_model,
+                  "Adapter directory that fine-tune wrote; its rotary scaling counts")
       ->type_name("DIR");
   verb.add_option("--context_size", options.context_size,
                   "Window to evaluate at, in tokens (default: the one the model is made for)");

@@ -37,12 +37,9 @@ Json to_json(const eval::PasskeyLengthResult& result) {
                       {"tokens", trial.tokens},
                       {"pass_key", trial.pass_key},
                       {"answer", trial.answer}});
-  return {{"tokens", result.mean_tokens()},
-          {"target_tokens", result.target_tokens},
-          {"garbage_chars", result.garbage_chars},
-          {"accuracy", result.accuracy()},
-          {"skipped", result.num_skipped},
-          {"trials", trials}};
+  return {{"tokens", result.mean_tokens()},        {"target_tokens", result.target_tokens},
+          {"garbage_chars", result.garbage_chars}, {"accuracy", result.accuracy()},
+          {"skipped", result.num_skipped},         {"trials", trials}};
 }
 
 std::string to_csv(const Results& results) {
@@ -54,8 +51,8 @@ std::string to_csv(const Results& results) {
 }
 
 void print_table(const Results& results) {
-  fmt::print("{:>13}  {:>13}  {:>11}  {:>8}  {:>6}\n", "target tokens", "garbage chars", "mean tokens", "accuracy",
-             "trials");
+  fmt::print("{:>13}  {:>13}  {:>11}  {:>8}  {:>6}\n", "target tokens", "garbage chars", "mean tokens",
+             "accuracy", "trials");
   for (const auto& result : results)
     fmt::print("{:>13}  {:>13}  {:>11.1f}  {:>8.2f}  {:>6}\n", result.target_tokens, result.garbage_chars,
                result.mean_tokens(), result.accuracy(), result.trials.size());
@@ -75,9 +72,10 @@ void run_passkey(const PasskeyArguments& arguments) {
   // A length without a single trial has nothing to report; its warning was given.
   std::erase_if(results, [](const auto& result) { return result.trials.empty(); });
   if (results.empty())
-    throw UsageError(fmt::format("[--context_size] expected room for the shortest prompt, got {} tokens; raise it or "
-                                 "choose shorter --lengths",
-                                 model.context_size));
+    throw UsageError(
+        fmt::format("[--context_size] expected room for the shortest prompt, got {} tokens; raise it or "
+                    "choose shorter --lengths",
+                    model.context_size));
   print_table(results);
   if (!arguments.csv.empty()) write_file_atomic(arguments.csv, to_csv(results));
   if (arguments.json.empty()) return;
@@ -101,16 +99,17 @@ void add_passkey_verb(CLI::App& app) {
   verb.add_option("--interval", arguments->interval, "Tokens from one length to the next, and the shortest")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  CLI::Option* lengths =
-      verb.add_option("--lengths", arguments->lengths, "The lengths themselves, in place of --max_tokens and --interval")
-          ->delimiter(',')
-          ->check(CLI::PositiveNumber);
+  CLI::Option* lengths = verb.add_option("--lengths", arguments->lengths,
+                                         "The lengths themselves, in place of --max_tokens and --interval")
+                             ->delimiter(',')
+                             ->check(CLI::PositiveNumber);
   lengths->excludes("--max_tokens")->excludes("--interval");
   verb.add_option("--num_tests", arguments->num_tests, "Trials for each length")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   verb.add_option("--label", arguments->label, "Name of the model in reports");
-  verb.add_option("--json", arguments->json, "Write the result, every trial, to this file")->type_name("FILE");
+  verb.add_option("--json", arguments->json, "Write the result, every trial, to this file")
+      ->type_name("FILE");
   verb.add_option("--csv", arguments->csv, "Write the table to this file")->type_name("FILE");
   verb.callback([arguments] { run_passkey(*arguments); });
 }

@@ -35,7 +35,8 @@ std::vector<int64_t> ids_to_score(const ScoreArguments& arguments, const tokeniz
 /// The text of one id alone, in quotes and on one line; empty without a tokenizer.
 std::string piece(const tokenizer::Tokenizer* tokenizer, int64_t id) {
   if (tokenizer == nullptr || id >= tokenizer->vocab_size()) return "";
-  return Json(tokenizer->decode({static_cast<int32_t>(id)})).dump(-1, ' ', false, Json::error_handler_t::replace);
+  return Json(tokenizer->decode({static_cast<int32_t>(id)}))
+      .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 void run_score(const ScoreArguments& arguments) {
@@ -51,11 +52,12 @@ void run_score(const ScoreArguments& arguments) {
 
   fmt::print("{:>8}  {:>8}  {:>12}  {}\n", "position", "id", "logprob", "text");
   for (size_t i = 0; i < logprobs.size(); ++i)
-    fmt::print("{:>8}  {:>8}  {:>12.6f}  {}\n", i + 1, ids[i + 1], logprobs[i], piece(tokenizer.get(), ids[i + 1]));
+    fmt::print("{:>8}  {:>8}  {:>12.6f}  {}\n", i + 1, ids[i + 1], logprobs[i],
+               piece(tokenizer.get(), ids[i + 1]));
   const double sum = std::accumulate(logprobs.begin(), logprobs.end(), 0.0);
   const double mean = sum / static_cast<double>(logprobs.size());
-  log_info(fmt::format("{} tokens: log-probability {:.6f}, {:.6f} a token, perplexity {:.4f}", logprobs.size(), sum,
-                       mean, std::exp(-mean)));
+  log_info(fmt::format("{} tokens: log-probability {:.6f}, {:.6f} a token, perplexity {:.4f}",
+                       logprobs.size(), sum, mean, std::exp(-mean)));
   if (arguments.json.empty()) return;
   Json json = result_header("score", "", arguments.model, model);
   json.erase("label");
@@ -73,15 +75,17 @@ void add_score_verb(CLI::App& app) {
   auto arguments = std::make_shared<ScoreArguments>();
   add_model_flags(verb, arguments->model);
   CLI::Option* text = verb.add_option("--text", arguments->text, "The text");
-  CLI::Option* file =
-      verb.add_option("--file", arguments->file, "A file that holds the text, UTF-8")->type_name("FILE")->excludes(text);
+  CLI::Option* file = verb.add_option("--file", arguments->file, "A file that holds the text, UTF-8")
+                          ->type_name("FILE")
+                          ->excludes(text);
   verb.add_option("--ids", arguments->ids, "Token ids 1,2,3, taken as they are")
       ->delimiter(',')
       ->check(CLI::NonNegativeNumber)
       ->excludes(text)
       ->excludes(file);
   verb.add_option("--json", arguments->json,
-                  "Write ids and logprobs to this file: logprobs has one entry for each of ids[1:], and ids of a text "
+                  "Write ids and logprobs to this file: logprobs has one entry for each of ids[1:], and ids "
+                  "of a text "
                   "begin with BOS where the tokenizer adds it")
       ->type_name("FILE");
   verb.callback([arguments] { run_score(*arguments); });

@@ -1,0 +1,198 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/core/json.h"
+#include "longlora/report/inputs.h"
+#include "tests/core/temporary_folder.h"
+
+namespace longlora::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+using Words = std::vector<std::string>;
+
+std::string data(const std::string& name) {
+  return std::string(LONGLORA_SOURCE_DIR) + "/tests/data/" + name;
+}
+
+/// What the program does with these words, errors included.
+void run(Words words) {
+  CLI::App app;
+  app.require_subcommand(1);
+  add_eval_verb(app);
+  add_passkey_verb(app);
+  add_score_verb(app);
+  std::reverse(words.begin(), words.end());
+  app.parse(words);
+}
+
+Words with(Words words, const Words& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+Words eval_words(const Words& more) {
+  return with(
+      {"eval", "--base_model", data("stories260K_hf"), "--data_path", data("goldens/evaluation/stories.bin")},
+      more);
+}
+
+Words passkey_words(const Words& more) {
+  return with({"passkey", "--base_model", data("stories260K_hf"), "--context_size", "1024"}, more);
+}
+
+Words score_words(const Words& more) {
+  return with({"score", "--base_model", data("stories260K_hf")}, more);
+}
+
+TEST(EvalVerb, WritesOneLengthAtTheTopOfItsResult) {
+  const TemporaryFolder folder;
+  run(eval_words(
+      {"--seq_len", "256", "--flash_attn", "False", "--label", "stories", "--json", folder / "eval.json"}));
+  const Json json = read_json(folder / "eval.json");
+  const Json golden = read_json(data("goldens/evaluation/eval.json"))["trained_model"]["whole"];
+  EXPECT_EQ(json["verb"], "eval");
+  EXPECT_EQ(json["label"], "stories");
+  EXPECT_EQ(json["model"], data("stories260K_hf"));
+  EXPECT_EQ(json["window"], "all");
+  EXPECT_EQ(json["seq_len"], 256);
+  EXPECT_EQ(json["windows"], 5);
+  EXPECT_NEAR(json["val_loss"].get<double>() / golden["val_loss"].get<double>(), 1.0, 1e-5);
+  EXPECT_NEAR(json["val_perplexity"].get<double>(), std::exp(json["val_loss"].get<double>()), 1e-9);
+  EXPECT_NEAR(json["val_acc"].get<double>(), golden["val_acc"].get<double>(), 1e-9);
+  EXPECT_EQ(json["results"].size(), 1u);
+}
+
+TEST(EvalVerb, WritesSeveralLengthsAsAListThatTheReportReads) {
+  const TemporaryFolder folder;
+  run(eval_words({"--window", "same-targets", "--target_tokens", "32", "--max_windows", "3", "--seq_len",
+                  "64", "128", "256", "--json", folder / "eval.json"}));
+  const Json json = read_json(folder / "eval.json");
+  EXPECT_FALSE(json.contains("val_loss"));
+  const auto result = report::parse_perplexity(json, folder / "eval.json");
+  EXPECT_EQ(result.label, "stories260K_hf");
+  EXPECT_EQ(result.window, "same-targets");
+  ASSERT_EQ(result.points.size(), 3u);
+  EXPECT_EQ(result.points[2].seq_len_tokens, 256);
+  EXPECT_EQ(result.points[2].num_windows, 3);
+  EXPECT_GT(result.points[2].perplexity, 1.0);
+}
+
+TEST(EvalVerb, RefusesWindowsLongerThanTheContext) {
+  const std::string message =
+      "[--seq_len] expected at most --context_size (512), got 600; raise --context_size";
+  // Said by the flags alone, and by the model's own window.
+  EXPECT_THAT(
+      [] {
+        run(eval_words({"--seq_len", "256,600", "--context_size", "512"}));
+      },
+      ThrowsMessage<UsageError>(HasSubstr(message)));
+  EXPECT_THAT([] { run(eval_words({"--seq_len", "600"})); }, ThrowsMessage<UsageError>(HasSubstr(message)));
+}
+
+TEST(EvalVerb, RefusesDataThatIsTooShort) {
+  EXPECT_THAT(
+      [] {
+        run(eval_words({"--seq_len", "1600", "--context_size", "2048"}));
+      },
+      ThrowsMessage<InputError>(HasSubstr("[--data_path] expected at least 1857 tokens")));
+}
+
+TEST(EvalVerb, LeavesNothingBehindWhenItFails) {
+  const TemporaryFolder folder;
+  EXPECT_THROW(run(eval_words({"--seq_len", "600", "--json", folder / "eval.json"})), UsageError);
+  EXPECT_TRUE(folder.names().empty());
+}
+
+TEST(EvalVerb, RefusesWordsItDoesNotKnow) {
+  EXPECT_THROW(run(eval_words({"--window", "sliding"})), CLI::ParseError);
+  EXPECT_THROW(run(eval_words({"--dtype", "float16"})), CLI::ParseError);
+  EXPECT_THROW(run(eval_words({"--seq_len", "-5"})), CLI::ParseError);
+  EXPECT_THROW(run({"eval", "--data_path", "x.bin"}), CLI::ParseError);
+}
+
+TEST(PasskeyVerb, WritesWhatTheReportReads) {
+  const TemporaryFolder folder;
+  run(passkey_words({"--lengths", "300", "--num_tests", "2", "--json", folder / "passkey.json", "--csv",
+                     folder / "passkey.csv"}));
+  const Json json = read_json(folder / "passkey.json");
+  EXPECT_EQ(json["verb"], "passkey");
+  EXPECT_EQ(json["results"][0]["garbage_chars"], 1024);
+  const auto result = report::parse_passkey(json, folder / "passkey.json");
+  ASSERT_EQ(result.lengths.size(), 1u);
+  ASSERT_EQ(result.lengths[0].trials.size(), 2u);
+  EXPECT_NEAR(result.lengths[0].trials[0].depth, 684.0 / 1024.0, 1e-12);
+  EXPECT_FALSE(result.lengths[0].trials[0].correct);
+  EXPECT_THAT(read_file(folder / "passkey.csv"),
+              testing::StartsWith("target_tokens,garbage_chars,tokens,accuracy,trials,skipped\n300,1024,"));
+}
+
+TEST(PasskeyVerb, LeavesOutLengthsBeyondTheContextButNeedsOne) {
+  const TemporaryFolder folder;
+  run(passkey_words(
+      {"--max_tokens", "1800", "--interval", "300", "--num_tests", "1", "--json", folder / "p.json"}));
+  EXPECT_LT(read_json(folder / "p.json")["results"].size(), 6u);
+  EXPECT_THAT(
+      [] {
+        run(passkey_words({"--lengths", "5000", "--num_tests", "1"}));
+      },
+      ThrowsMessage<UsageError>(
+          HasSubstr("[--context_size] expected room for the shortest prompt, got 1024")));
+}
+
+TEST(PasskeyVerb, RefusesContradictoryLengths) {
+  EXPECT_THROW(run(passkey_words({"--lengths", "300", "--interval", "300"})), CLI::ParseError);
+  EXPECT_THROW(run(passkey_words({"--lengths", "300", "--max_tokens", "300"})), CLI::ParseError);
+}
+
+TEST(ScoreVerb, WritesIdsAndTheirLogProbabilities) {
+  const TemporaryFolder folder;
+  const Json golden = read_json(data("goldens/evaluation/score.json"))[2];
+  std::string ids;
+  for (const Json& id : golden["ids"]) ids += (ids.empty() ? "" : ",") + id.dump();
+  run(score_words({"--ids", ids, "--json", folder / "score.json"}));
+  const Json json = read_json(folder / "score.json");
+  EXPECT_EQ(json["ids"], golden["ids"]);
+  ASSERT_EQ(json["logprobs"].size(), golden["logprobs"].size());
+  for (size_t i = 0; i < json["logprobs"].size(); ++i)
+    EXPECT_NEAR(json["logprobs"][i].get<double>(), golden["logprobs"][i].get<double>(), 1e-4);
+}
+
+TEST(ScoreVerb, TakesTextFromTheLineOrAFile) {
+  const TemporaryFolder folder;
+  write_file_atomic(folder / "text.txt", "Once upon a time");
+  run(score_words({"--text", "Once upon a time", "--json", folder / "line.json"}));
+  run(score_words({"--file", folder / "text.txt", "--json", folder / "file.json"}));
+  const Json line = read_json(folder / "line.json");
+  EXPECT_EQ(line["ids"][0], 1);    // BOS
+  EXPECT_EQ(line["ids"][1], 403);  // "Once"
+  EXPECT_EQ(line["logprobs"].size(), line["ids"].size() - 1);
+  EXPECT_EQ(line["logprobs"], read_json(folder / "file.json")["logprobs"]);
+}
+
+TEST(ScoreVerb, NeedsExactlyOneSource) {
+  EXPECT_THAT([] { run(score_words({})); },
+              ThrowsMessage<UsageError>(HasSubstr("one of --text, --file and --ids")));
+  EXPECT_THROW(run(score_words({"--text", "a", "--ids", "1,2"})), CLI::ParseError);
+  EXPECT_THROW(run(score_words({"--text", "a", "--file", "b"})), CLI::ParseError);
+}
+
+TEST(ScoreVerb, RefusesIdsBeyondTheVocabulary) {
+  EXPECT_THAT(
+      [] {
+        run(score_words({"--ids", "1,512"}));
+      },
+      ThrowsMessage<InputError>(HasSubstr("expected ids in [0, 512)")));
+}
+
+}  // namespace
+}  // namespace longlora::cli
