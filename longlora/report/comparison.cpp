@@ -53,6 +53,19 @@ double mean_loss(const std::vector<TrainStep>& steps, bool at_end) {
   return num_finite > 0 ? sum / static_cast<double>(num_finite) : std::numeric_limits<double>::quiet_NaN();
 }
 
+/// "a.bin, b.bin" for "x/a.bin, y/b.bin": the names without their folders.
+std::string names_of_paths(const std::string& paths) {
+  std::string names;
+  for (size_t begin = 0; begin < paths.size();) {
+    const size_t end = std::min(paths.find(", ", begin), paths.size());
+    const std::filesystem::path path = paths.substr(begin, end - begin);
+    const std::filesystem::path name = path.has_filename() ? path.filename() : path.parent_path().filename();
+    names += (names.empty() ? "" : ", ") + name.string();
+    begin = end + 2;
+  }
+  return names;
+}
+
 }  // namespace
 
 const PerplexityPoint* find_point(const ModelPerplexity& model, int64_t seq_len_tokens) {
@@ -67,7 +80,7 @@ const PerplexityPoint* find_point(const ModelPerplexity& model, int64_t seq_len_
 std::string describe(const PerplexityGroup& group) {
   std::string text = group.window.empty() ? "" : "window " + group.window;
   if (!group.data.empty()) {
-    text += (text.empty() ? "on " : ", on ") + group.data;
+    text += (text.empty() ? "on " : ", on ") + names_of_paths(group.data);
   }
   return text;
 }

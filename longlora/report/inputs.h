@@ -59,7 +59,7 @@ struct PerplexityPoint {
 struct PerplexityResult {
   std::string label;
   std::string window;  // "all", "last" or "same-targets"; empty when not given
-  std::string data;    // what was evaluated on; empty when not given
+  std::string data;    // paths of the text evaluated on, split by ", "; empty when not given
   std::vector<PerplexityPoint> points;
   std::filesystem::path path;
   Json source;  // the whole file

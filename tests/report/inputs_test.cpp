@@ -164,12 +164,13 @@ TEST(Comparison, KeepsDifferentWindowsApartAndJoinsOneModelsFiles) {
   result.points[0].seq_len_tokens = 1024;
   inputs.perplexities.push_back(result);
   result.window = "last";
+  result.data = "books/a.bin, more/b/";
   inputs.perplexities.push_back(result);
   const auto groups = group_perplexities(inputs);
   ASSERT_EQ(groups.size(), 2u);
   EXPECT_THAT(groups[0].lengths, ElementsAre(512, 1024));
   EXPECT_EQ(groups[0].models.size(), 1u);
-  EXPECT_EQ(describe(groups[1]), "window last");
+  EXPECT_EQ(describe(groups[1]), "window last, on a.bin, b");
 }
 
 TEST(Comparison, NotesARepeatedResultAndShowsTheLater) {
