@@ -87,6 +87,7 @@ ChildResult run_child(std::vector<std::string> arguments, const std::string& inp
   std::rewind(in.get());
 
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) {
     argv.push_back(argument.data());
   }

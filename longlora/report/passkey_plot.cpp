@@ -104,7 +104,8 @@ std::string panel_ticks(const PasskeyPanel& panel) {
 
 std::string panel_script(const PasskeyPanel& panel, size_t index, const Grid& grid) {
   const double left = grid.panel_width * static_cast<double>(index % grid.num_columns);
-  const double top = kHeadHeight + grid.panel_height * static_cast<double>(index / grid.num_columns);
+  const size_t line = index / grid.num_columns;
+  const double top = kHeadHeight + grid.panel_height * static_cast<double>(line);
   Margins margins;
   margins.left = left + (index % grid.num_columns == 0 ? 76 : 64);
   margins.right = kPlotWidth - (left + grid.panel_width) + 66;

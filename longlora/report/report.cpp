@@ -50,7 +50,7 @@ void validate(const ReportOptions& options) {
 /// "optimizer.learning_rate" | "2e-05" for every value in nested objects.
 void flatten(const Json& json, const std::string& prefix, Table& table) {
   for (const auto& [key, value] : json.items()) {
-    const std::string name = prefix.empty() ? key : prefix + "." + key;
+    const std::string name = prefix.empty() ? key : fmt::format("{}.{}", prefix, key);
     if (value.is_object() && !value.empty()) {
       flatten(value, name, table);
     } else {

@@ -57,6 +57,7 @@ std::vector<ModelCurve> close_up(const std::vector<ModelCurve>& curves) {
 
 std::string names_of(const std::vector<ModelCurve>& curves) {
   std::vector<std::string> names;
+  names.reserve(curves.size());
   for (const ModelCurve& curve : curves) {
     names.push_back("“" + curve.name + "”");
   }

@@ -60,6 +60,7 @@ Table model_table(const std::vector<std::string>& labels, const std::vector<int6
 template <typename Model>
 std::vector<std::string> labels_of(const std::vector<Model>& models) {
   std::vector<std::string> labels;
+  labels.reserve(models.size());
   for (const Model& model : models) {
     labels.push_back(model.label);
   }

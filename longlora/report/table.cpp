@@ -58,6 +58,7 @@ std::string to_text(const Table& table) {
     }
   }
   std::vector<std::string> rule;
+  rule.reserve(widths.size());
   for (const int width : widths) {
     rule.emplace_back(static_cast<size_t>(width), '-');
   }
