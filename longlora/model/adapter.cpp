@@ -28,6 +28,11 @@ std::string module_kinds(const Decoder& decoder) {
   return fmt::format("{}", fmt::join(kinds, ", "));
 }
 
+/// The weight at its best precision.
+at::Tensor float_weight(const Parameter& parameter) {
+  return parameter.trainable() ? parameter.master : parameter.value.to(at::kFloat);
+}
+
 void check_pair_shapes(const std::string& module, const Linear& linear, const at::Tensor& a,
                        const at::Tensor& b) {
   const auto& weight = linear.weight.value;
@@ -78,7 +83,9 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
     found->second->lora = std::move(pair);
   }
   for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"})
-    if (adapter.has_parameter(name)) grow_vocabulary(decoder, adapter.parameter_info(name).shape.at(0));
+    // A tensor of another rank is refused below, by its shape.
+    if (adapter.has_parameter(name) && adapter.parameter_info(name).shape.size() == 2)
+      grow_vocabulary(decoder, adapter.parameter_info(name).shape[0]);
   std::map<std::string, Parameter*> parameters;
   visit_parameters(decoder,
                    [&](const std::string& name, Parameter& parameter) { parameters[name] = &parameter; });
@@ -112,10 +119,8 @@ void merge_lora(Decoder& decoder) {
   visit_linears(decoder, [&](const std::string&, Linear& linear) {
     if (!linear.lora) return;
     const LoraPair& pair = *linear.lora;
-    const at::Tensor update =
-        at::mm(pair.b.value.to(at::kFloat), pair.a.value.to(at::kFloat)).mul_(pair.scale);
-    linear.weight.value =
-        linear.weight.value.to(at::kFloat).add(update).to(linear.weight.value.scalar_type());
+    const at::Tensor update = at::mm(float_weight(pair.b), float_weight(pair.a)).mul_(pair.scale);
+    linear.weight.value = float_weight(linear.weight).add(update).to(linear.weight.value.scalar_type());
     linear.lora.reset();
   });
 }

@@ -18,6 +18,7 @@ constexpr const char* kSupportedArchitectures[] = {"LlamaForCausalLM"};
 
 /// Sizes above this are not a model but a damaged or hostile file.
 constexpr int64_t kLargestSize = int64_t{1} << 31;
+constexpr int64_t kMostLayers = 1 << 16;
 
 [[noreturn]] void fail(const std::string& source, const std::string& what) {
   throw InputError(fmt::format("[{}] {}", source, what));
@@ -182,6 +183,9 @@ ModelConfig parse_model_config(const Json& json, const std::string& source) {
   config.hidden_size = reader.size("hidden_size");
   config.intermediate_size = reader.size("intermediate_size");
   config.num_hidden_layers = reader.size("num_hidden_layers");
+  if (config.num_hidden_layers > kMostLayers)
+    fail(source, fmt::format("expected \"num_hidden_layers\" of at most {}, got {}", kMostLayers,
+                             config.num_hidden_layers));
   config.num_attention_heads = reader.size("num_attention_heads");
   config.num_key_value_heads = reader.size("num_key_value_heads", config.num_attention_heads);
   if (!reader.has("head_dim") && config.hidden_size % config.num_attention_heads != 0)

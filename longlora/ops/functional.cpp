@@ -194,7 +194,7 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
                             weight.dim()));
   if (!has_kernels(x) || weight.scalar_type() != x.scalar_type())
     return reference::rms_norm(x, weight, epsilon);
-  return RmsNorm::apply(x.contiguous(), weight, epsilon);
+  return RmsNorm::apply(x.contiguous(), weight.contiguous(), epsilon);
 }
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
@@ -203,7 +203,7 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
       2 * cos.size(1) > x.size(2))
     throw Error("[rotate] expected x [N, H, D], positions [N] and cos, sin [P, <= D/2]");
   if (!has_kernels(x)) return reference::rotate(x, positions, cos, sin);
-  return Rotate::apply(x, positions, cos, sin);
+  return Rotate::apply(x, positions.contiguous(), cos.contiguous(), sin.contiguous());
 }
 
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {

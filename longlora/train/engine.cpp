@@ -27,6 +27,13 @@ std::vector<model::Parameter*> trainable_parameters(model::Block& block) {
   return parameters;
 }
 
+/// The rotation kernel reads the tables unchecked.
+void check_positions(const Batch& batch, const model::RotaryTable& rotary) {
+  const int64_t last = batch.positions.max().item<int64_t>();
+  if (last >= rotary.cos.size(0))
+    throw Error(fmt::format("[engine] expected positions below {}, got {}", rotary.cos.size(0), last));
+}
+
 }  // namespace
 
 LossSums& LossSums::operator+=(const LossSums& other) {
@@ -112,6 +119,7 @@ at::Tensor Engine::layer_backward(size_t index, LayerRecord& record, const Batch
 }
 
 LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
+  check_positions(batch, rotary_);
   const size_t layers = decoder_.blocks.size();
   std::vector<LayerRecord> records(layers);
   // Layers below all that trains need no backward.
@@ -137,6 +145,7 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
 }
 
 LossSums Engine::evaluate(const Batch& batch) {
+  check_positions(batch, rotary_);
   const c10::NoGradGuard no_grad;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) hidden = run_layer(i, hidden, batch, false).output;

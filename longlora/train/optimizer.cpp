@@ -27,7 +27,8 @@ void AdamW::zero_grad() {
 double AdamW::grad_norm() const {
   double sum = 0.0;
   for (const Slot& slot : slots_) {
-    const double norm = slot.parameter->grad.norm().item<double>();
+    // Summed in double: float32 sums of an embedding's millions of terms are off by percents.
+    const double norm = slot.parameter->grad.norm(2, at::kDouble).item<double>();
     sum += norm * norm;
   }
   return std::sqrt(sum);

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cmath>
+
 #include "longlora/core/error.h"
 #include "longlora/ops/segment_plan.h"
 
@@ -53,15 +55,17 @@ std::vector<std::string> TrainOptions::problems() const {
   require(peft_model.empty() || low_rank_training,
           "--peft_model goes on from an adapter: it needs --low_rank_training True");
   require(lora.rank > 0, fmt::format("--lora_r must be positive, got {}", lora.rank));
-  require(lora.alpha > 0.0, fmt::format("--lora_alpha must be positive, got {}", lora.alpha));
+  require(lora.alpha > 0.0 && std::isfinite(lora.alpha),
+          fmt::format("--lora_alpha must be positive, got {}", lora.alpha));
   require(max_steps >= 0, fmt::format("--max_steps must be positive, got {}", max_steps));
-  require(max_steps > 0 || num_train_epochs > 0.0,
+  require(max_steps > 0 || (num_train_epochs > 0.0 && std::isfinite(num_train_epochs)),
           fmt::format("--num_train_epochs must be positive, got {}", num_train_epochs));
   require(
       per_device_train_batch_size > 0 && per_device_eval_batch_size > 0 && gradient_accumulation_steps > 0,
       "--per_device_train_batch_size, --per_device_eval_batch_size and --gradient_accumulation_steps must be "
       "positive");
-  require(learning_rate >= 0.0, fmt::format("--learning_rate must not be negative, got {}", learning_rate));
+  require(learning_rate >= 0.0 && std::isfinite(learning_rate),
+          fmt::format("--learning_rate must be a number and not negative, got {}", learning_rate));
   require(warmup_steps >= 0, fmt::format("--warmup_steps must not be negative, got {}", warmup_steps));
   require(max_grad_norm >= 0.0, fmt::format("--max_grad_norm must not be negative, got {}", max_grad_norm));
   require(adamw.beta1 >= 0.0 && adamw.beta1 < 1.0 && adamw.beta2 >= 0.0 && adamw.beta2 < 1.0,

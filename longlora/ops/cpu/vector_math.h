@@ -39,6 +39,15 @@ inline void store(Bf16* p, float value) {
   p->bits = static_cast<uint16_t>(is_nan ? (bits >> 16) | 0x40u : rounded);
 }
 
+// The value computed as written, also under -fassociative-math.
+inline float in_this_order(float value) {
+#if defined(__GNUC__) && !defined(__clang__)
+  return __builtin_assoc_barrier(value);
+#else
+  return value;
+#endif
+}
+
 // e^x to about 1 ulp·2 for x in [-87, 88], clamped outside: x = n ln 2 + r, with
 // a degree-6 polynomial for e^r on |r| <= ln 2 / 2.
 inline float fast_exp(float x) {
@@ -46,7 +55,9 @@ inline float fast_exp(float x) {
   const float shifted = x * 1.44269504088896341f + 12582912.0f;  // rounds to an integer in the low bits
   const int32_t n = static_cast<int32_t>(float_to_bits(shifted)) - 0x4b400000;
   const float nf = static_cast<float>(n);
-  float r = x - nf * 0.693359375f;
+  // ln 2 in two parts: the first product is exact. Reassociation would make one
+  // inexact product of them, 4e-6 off at the ends of the range.
+  float r = in_this_order(x - nf * 0.693359375f);
   r = r + nf * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;

@@ -1,0 +1,252 @@
+#include "longlora/model/decoder.h"
+
+#include <set>
+
+#include "longlora/core/error.h"
+#include "longlora/ops/cross_entropy.h"
+#include "tests/model/tiny_models.h"
+#include "tests/support/temporary_directory.h"
+
+namespace longlora::model {
+namespace {
+
+namespace fs = std::filesystem;
+using test::message_of;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+TEST(RotaryFrequencies, EqualTransformers) {
+  const Json cases = read_json(test::data_path("goldens/rotary/cases.json"));
+  const auto store =
+      checkpoint::TensorStore::open_file(test::data_path("goldens/rotary/inv_freq.safetensors"));
+  ASSERT_GT(cases.size(), 20u);
+  for (const auto& [name, described] : cases.items()) {
+    SCOPED_TRACE(name);
+    const int64_t head_dim = described["head_dim"];
+    const ModelConfig config =
+        parse_model_config({{"architectures", {"LlamaForCausalLM"}},
+                            {"hidden_size", 2 * head_dim},
+                            {"intermediate_size", 8},
+                            {"num_hidden_layers", 1},
+                            {"num_attention_heads", 2},
+                            {"vocab_size", 8},
+                            {"head_dim", head_dim},
+                            {"max_position_embeddings", described["max_position_embeddings"]},
+                            {"rope_theta", described["rope_theta"]},
+                            {"rope_scaling", described["rope_scaling"]}},
+                           name);
+    const RotaryFrequencies found = rotary_frequencies(config);
+    EXPECT_NEAR(found.attention_factor, described["attention_factor"].get<double>(), 1e-12);
+    const at::Tensor expected = store.load(name).to(at::kDouble);
+    const at::Tensor actual = at::tensor(found.inverse_frequencies, at::kDouble);
+    ASSERT_EQ(actual.sizes(), expected.sizes());
+    // Each by itself: the small ones matter most for long windows.
+    EXPECT_LT(((actual - expected) / expected).abs().max().item<double>(), 2e-6);
+  }
+}
+
+TEST(RotaryTable, HoldsCosAndSinTimesTheAttentionFactor) {
+  ModelConfig config = read_model_config(tiny_model("yarn_x8"));
+  const RotaryFrequencies frequencies = rotary_frequencies(config);
+  EXPECT_GT(frequencies.attention_factor, 1.1);
+  const RotaryTable table = make_rotary_table(config, 65);
+  EXPECT_EQ(table.cos.sizes(), (std::vector<int64_t>{65, config.head_dim / 2}));
+  for (const int64_t position : {0, 1, 64})
+    for (int64_t i = 0; i < config.head_dim / 2; ++i) {
+      const double angle = static_cast<double>(position) * frequencies.inverse_frequencies[i];
+      EXPECT_NEAR(table.cos[position][i].item<double>(), std::cos(angle) * frequencies.attention_factor,
+                  1e-5);
+      EXPECT_NEAR(table.sin[position][i].item<double>(), std::sin(angle) * frequencies.attention_factor,
+                  1e-5);
+    }
+}
+
+TEST(Decoder, HasTheLogitsAndTheLossOfTransformers) {
+  for (const char* name : kTinyModels) {
+    SCOPED_TRACE(name);
+    const Decoder decoder = load_decoder(tiny_model(name), at::kFloat);
+    const auto golden = checkpoint::TensorStore::open_file(tiny_model(name) / "golden.safetensors");
+    const at::Tensor ids = golden.load("ids");
+    EXPECT_CLOSE(logits_of(decoder, ids), golden.load("logits"), 1e-5);
+
+    at::Tensor labels = at::full_like(ids, ops::kIgnoreLabel);
+    labels.slice(1, 0, ids.size(1) - 1).copy_(ids.slice(1, 1));
+    const auto loss = ops::linear_cross_entropy(hidden_states(decoder, ids), decoder.head().value,
+                                                labels.reshape({-1}), {});
+    EXPECT_EQ(loss.num_labels, 44);
+    const double expected = golden.load("loss").item<double>();
+    EXPECT_NEAR(loss.loss_sum / 44.0, expected, 1e-5 * expected);
+  }
+}
+
+TEST(Decoder, StaysCloseToTransformersInBfloat16) {
+  for (const char* name : kTinyModels) {
+    SCOPED_TRACE(name);
+    const Decoder decoder = load_decoder(tiny_model(name), at::kBFloat16);
+    const auto golden = checkpoint::TensorStore::open_file(tiny_model(name) / "golden.safetensors");
+    const at::Tensor logits = logits_of(decoder, golden.load("ids"));
+    EXPECT_EQ(logits.scalar_type(), at::kBFloat16);
+    EXPECT_CLOSE(logits, golden.load("logits"), 4e-2);
+  }
+}
+
+TEST(Decoder, HasTheLogitsOfARealTrainedModel) {
+  const Decoder decoder = load_decoder(test::data_path("stories260K_hf"), at::kFloat);
+  const auto golden =
+      checkpoint::TensorStore::open_file(test::data_path("goldens/stories260K/logits.safetensors"));
+  EXPECT_CLOSE(logits_of(decoder, golden.load("ids").unsqueeze(0)).squeeze(0), golden.load("logits"), 1e-5);
+}
+
+TEST(Decoder, NamesItsParametersAsTheCheckpointDoes) {
+  for (const char* name : {"mha_tied", "gqa_untied", "sharded"}) {
+    const Decoder decoder = load_decoder(tiny_model(name), at::kFloat);
+    const auto store = checkpoint::TensorStore::open_model_directory(tiny_model(name));
+    std::set<std::string> visited;
+    int64_t elements = 0;
+    visit_parameters(decoder, [&](const std::string& parameter, const Parameter& value) {
+      EXPECT_TRUE(visited.insert(parameter).second) << parameter << " came twice";
+      EXPECT_EQ(store.info(parameter).shape, value.value.sizes().vec()) << parameter;
+      elements += value.value.numel();
+    });
+    EXPECT_EQ(visited.size(), store.tensors().size());
+    EXPECT_EQ(count_parameters(decoder).total, elements);
+    EXPECT_EQ(count_parameters(decoder).trainable, 0);
+  }
+}
+
+TEST(Decoder, KeepsATiedHeadInOnePlace) {
+  const Decoder tied = load_decoder(tiny_model("mha_tied"), at::kFloat);
+  EXPECT_TRUE(tied.head().value.is_same(tied.embed_tokens.value));
+  const Decoder untied = load_decoder(tiny_model("gqa_untied"), at::kFloat);
+  EXPECT_FALSE(untied.head().value.is_same(untied.embed_tokens.value));
+}
+
+void expect_same_tensors(const Decoder& a, const Decoder& b) {
+  const auto left = model_tensors(a, at::kFloat), right = model_tensors(b, at::kFloat);
+  ASSERT_EQ(left.size(), right.size());
+  for (size_t i = 0; i < left.size(); ++i) {
+    EXPECT_EQ(left[i].first, right[i].first);
+    EXPECT_TRUE(test::is_identical(left[i].second, right[i].second)) << left[i].first;
+  }
+}
+
+TEST(SaveDecoder, WritesWhatLoadDecoderReads) {
+  for (const char* name : {"mha_tied", "gqa_untied", "yarn_x8", "linear_x4"})
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(name);
+      test::TemporaryDirectory folder;
+      const Decoder decoder = load_decoder(tiny_model(name), dtype);
+      save_decoder(decoder, folder.path(), dtype);
+      const Decoder again = load_decoder(folder.path(), dtype);
+      expect_same_tensors(decoder, again);
+      EXPECT_EQ(again.config.rope_scaling.factor, decoder.config.rope_scaling.factor);
+      EXPECT_EQ(checkpoint::TensorStore::open_model_directory(folder.path()).info("model.norm.weight").dtype,
+                dtype);
+    }
+}
+
+TEST(SaveDecoder, WritesTrainedWeightsFromTheirMasters) {
+  test::TemporaryDirectory folder;
+  Decoder decoder = load_decoder(tiny_model("mha_tied"), at::kBFloat16);
+  decoder.norm.make_trainable();
+  decoder.norm.master.fill_(1.0009765625f);  // more bits than bfloat16 has
+  decoder.norm.refresh_value();
+  EXPECT_EQ(decoder.norm.value.detach()[0].item<float>(), 1.0f);
+  save_decoder(decoder, folder.path(), at::kFloat);
+  EXPECT_EQ(load_decoder(folder.path(), at::kFloat).norm.value[0].item<float>(), 1.0009765625f);
+}
+
+TEST(RandomDecoder, IsAFunctionOfConfigAndSeed) {
+  ModelConfig config = read_model_config(tiny_model("gqa_untied"));
+  config.initializer_range = 0.05;
+  const Decoder decoder = random_decoder(config, at::kFloat, 7);
+  expect_same_tensors(decoder, random_decoder(config, at::kFloat, 7));
+  EXPECT_FALSE(
+      at::equal(decoder.embed_tokens.value, random_decoder(config, at::kFloat, 8).embed_tokens.value));
+  EXPECT_NEAR(decoder.embed_tokens.value.std().item<double>(), 0.05, 0.003);
+  EXPECT_TRUE(at::equal(decoder.norm.value, at::ones({config.hidden_size})));
+}
+
+TEST(Parameter, SharesItsMasterInFloat32Alone) {
+  Parameter wide = {at::randn({4, 3}), {}, {}};
+  wide.make_trainable();
+  EXPECT_TRUE(wide.master.is_same(wide.value));
+  EXPECT_TRUE(wide.value.requires_grad());
+  EXPECT_EQ(wide.grad.abs().sum().item<double>(), 0.0);
+  Parameter narrow = {at::randn({4, 3}).to(at::kBFloat16), {}, {}};
+  narrow.make_trainable();
+  EXPECT_EQ(narrow.master.scalar_type(), at::kFloat);
+  narrow.master.add_(1.0);
+  narrow.refresh_value();
+  EXPECT_TRUE(at::equal(narrow.value.detach(), narrow.master.to(at::kBFloat16)));
+}
+
+/// A copy of a reference model whose config.json says something else.
+fs::path changed_copy(const test::TemporaryDirectory& folder, const std::string& name, const std::string& key,
+                      const Json& value) {
+  Json config = read_json(tiny_model(name) / "config.json");
+  config[key] = value;
+  write_json(folder / "config.json", config);
+  fs::copy_file(tiny_model(name) / "model.safetensors", folder / "model.safetensors");
+  return folder.path();
+}
+
+TEST(LoadDecoder, RefusesWeightsThatContradictTheConfig) {
+  const auto refusal = [](const std::string& key, const Json& value) {
+    test::TemporaryDirectory folder;
+    const fs::path model = changed_copy(folder, "gqa_untied", key, value);
+    return message_of<InputError>([&] { load_decoder(model, at::kFloat); });
+  };
+  EXPECT_THAT(refusal("vocab_size", 97),
+              AllOf(HasSubstr("model.safetensors"), HasSubstr("model.embed_tokens.weight"),
+                    HasSubstr("[97, 32]"), HasSubstr("[96, 32]")));
+  EXPECT_THAT(refusal("num_key_value_heads", 4), HasSubstr("k_proj"));
+  EXPECT_THAT(refusal("intermediate_size", 40), HasSubstr("gate_proj"));
+  EXPECT_THAT(refusal("num_hidden_layers", 4), HasSubstr("model.layers.3."));
+}
+
+TEST(LoadDecoder, RefusesAMissingHead) {
+  test::TemporaryDirectory folder;
+  const fs::path model = changed_copy(folder, "mha_tied", "tie_word_embeddings", false);
+  EXPECT_THAT(message_of<InputError>([&] { load_decoder(model, at::kFloat); }), HasSubstr("lm_head.weight"));
+}
+
+TEST(LoadDecoder, RefusesAMissingShard) {
+  test::TemporaryDirectory folder;
+  for (const char* file : {"config.json", "model.safetensors.index.json", "model-00001-of-00004.safetensors"})
+    fs::copy_file(tiny_model("sharded") / file, folder / file);
+  EXPECT_THAT(message_of<InputError>([&] { load_decoder(folder.path(), at::kFloat); }),
+              HasSubstr("model-00002-of-00004.safetensors"));
+}
+
+TEST(LoadDecoder, RefusesAFolderWithoutWeights) {
+  test::TemporaryDirectory folder;
+  fs::copy_file(tiny_model("mqa") / "config.json", folder / "config.json");
+  EXPECT_THAT(message_of<InputError>([&] { load_decoder(folder.path(), at::kFloat); }),
+              HasSubstr("model.safetensors"));
+}
+
+TEST(GrowVocabulary, AddsTheMeanOfTheOtherRows) {
+  for (const char* name : {"gqa_untied", "mha_tied"}) {
+    SCOPED_TRACE(name);
+    Decoder decoder = load_decoder(tiny_model(name), at::kFloat);
+    const at::Tensor embedding = decoder.embed_tokens.value, head = decoder.head().value;
+    grow_vocabulary(decoder, 98);
+    EXPECT_EQ(decoder.config.vocab_size, 98);
+    EXPECT_EQ(decoder.embed_tokens.value.size(0), 98);
+    EXPECT_TRUE(at::equal(decoder.embed_tokens.value.slice(0, 0, 96), embedding));
+    EXPECT_CLOSE(decoder.embed_tokens.value[97], embedding.mean(0), 1e-6);
+    EXPECT_CLOSE(decoder.head().value[96], head.mean(0), 1e-6);
+    EXPECT_EQ(decoder.lm_head.value.defined(), name == std::string("gqa_untied"));
+    EXPECT_EQ(logits_of(decoder, at::arange(5).unsqueeze(0)).size(2), 98);
+  }
+}
+
+TEST(GrowVocabulary, RefusesToShrink) {
+  Decoder decoder = load_decoder(tiny_model("mqa"), at::kFloat);
+  EXPECT_THAT(message_of<InputError>([&] { grow_vocabulary(decoder, 95); }),
+              HasSubstr("at least the model's 96"));
+}
+
+}  // namespace
+}  // namespace longlora::model

@@ -1,0 +1,354 @@
+#include "longlora/ops/segment_attention.h"
+
+#include <ATen/Parallel.h>
+
+#include <functional>
+
+#include "longlora/checkpoint/tensor_store.h"
+#include "longlora/core/error.h"
+#include "longlora/core/json.h"
+#include "longlora/ops/reference.h"
+#include "longlora/ops/segment_attention_paths.h"
+#include "tests/support/tensors.h"
+
+namespace longlora::ops {
+namespace {
+
+using test::random_tensor;
+using ::testing::HasSubstr;
+
+struct Path {
+  const char* name;
+  at::Tensor (*attend)(const at::Tensor&, const at::Tensor&, const at::Tensor&, const SegmentPlan&);
+  bool (*takes)(const at::Tensor& q);
+};
+
+bool always(const at::Tensor&) {
+  return true;
+}
+
+constexpr Path kPaths[] = {{"dispatched", segment_attention, always},
+                           {"composed", segment_attention_composed, always},
+                           {"cpu kernel", segment_attention_cpu, segment_attention_cpu_supports}};
+
+/// Sizes of one input; documents are starts inside each row.
+struct Case {
+  int64_t rows, tokens, group, heads, kv_heads, head_size;
+  std::vector<int64_t> documents = {};
+
+  SegmentPlan plan() const {
+    SegmentPlanOptions options = {.num_rows = rows, .row_tokens = tokens, .group_tokens = group};
+    for (int64_t row = 0; row < rows; ++row)
+      for (const int64_t start : documents) options.document_starts.push_back(row * tokens + start);
+    return make_segment_plan(options);
+  }
+  std::string describe() const {
+    return (::testing::Message() << rows << " rows of " << tokens << ", group " << group << ", heads "
+                                 << heads << "/" << kv_heads << " of " << head_size << ", "
+                                 << documents.size() << " documents")
+        .GetString();
+  }
+};
+
+/// Output and gradients of one computation.
+struct Result {
+  at::Tensor out, grad_q, grad_k, grad_v;
+};
+
+struct Inputs {
+  at::Tensor q, k, v, grad_out;
+
+  static Inputs random(const Case& sizes, uint64_t seed, at::ScalarType dtype) {
+    const int64_t tokens = sizes.rows * sizes.tokens;
+    return {random_tensor({tokens, sizes.heads, sizes.head_size}, seed, dtype),
+            random_tensor({tokens, sizes.kv_heads, sizes.head_size}, seed + 1, dtype),
+            random_tensor({tokens, sizes.kv_heads, sizes.head_size}, seed + 2, dtype),
+            random_tensor({tokens, sizes.heads, sizes.head_size}, seed + 3, dtype)};
+  }
+  Inputs to(at::ScalarType dtype) const {
+    return {q.to(dtype), k.to(dtype), v.to(dtype), grad_out.to(dtype)};
+  }
+};
+
+template <typename Attend>
+Result run(const Attend& attend, const Inputs& inputs, const SegmentPlan& plan) {
+  const at::ScalarType dtype = inputs.q.scalar_type();
+  const at::Tensor q = test::leaf(inputs.q, dtype), k = test::leaf(inputs.k, dtype),
+                   v = test::leaf(inputs.v, dtype);
+  const at::Tensor out = attend(q, k, v, plan);
+  const auto grads = test::gradients(out, {q, k, v}, inputs.grad_out);
+  return {out.detach(), grads[0], grads[1], grads[2]};
+}
+
+void expect_close(const Result& actual, const Result& expected, double tolerance) {
+  EXPECT_CLOSE(actual.out, expected.out, tolerance);
+  EXPECT_CLOSE(actual.grad_q, expected.grad_q, tolerance);
+  EXPECT_CLOSE(actual.grad_k, expected.grad_k, tolerance);
+  EXPECT_CLOSE(actual.grad_v, expected.grad_v, tolerance);
+}
+
+/// What a dtype may lose against the same inputs in double, as a share of the largest value: float32 is
+/// accumulated over hundreds of terms; bfloat16 holds 8 bits in inputs, probabilities and results.
+double tolerance_of(at::ScalarType dtype) {
+  if (dtype == at::kDouble) return 1e-12;
+  return dtype == at::kFloat ? 1e-5 : 2e-2;
+}
+
+const std::vector<Case>& cases() {
+  static const std::vector<Case> all = {
+      {1, 64, 0, 4, 4, 16},                   // full
+      {1, 1, 4, 2, 2, 16},                    // one token
+      {1, 2, 1, 2, 1, 32},                    // groups of one
+      {1, 97, 32, 4, 2, 16},                  // odd T
+      {1, 131, 33, 4, 4, 32},                 // odd T and group
+      {1, 20, 64, 4, 2, 64},                  // T < G / 2 … and G
+      {1, 50, 64, 4, 2, 64},                  // G / 2 < T < G
+      {3, 45, 16, 4, 2, 24},                  // several rows
+      {1, 90, 16, 6, 3, 16},                  // odd number of key/value heads
+      {1, 90, 16, 10, 5, 16},                 // the shared one serves both halves
+      {2, 37, 12, 4, 1, 80},                  // one key/value head
+      {1, 120, 40, 8, 2, 128},                // large heads
+      {1, 300, 128, 2, 2, 96},                // longer than a block
+      {1, 700, 0, 2, 1, 64},                  // many blocks
+      {1, 110, 16, 4, 2, 48, {0, 7, 8, 60}},  // packed documents, one of a single token
+      {2, 61, 16, 6, 3, 16, {0, 30}},         // rows and documents
+      {1, 33, 8, 1, 1, 16},                   // a single head is shifted
+  };
+  return all;
+}
+
+template <typename Body>
+void for_each_path(const Body& body, const at::Tensor& q) {
+  for (const Path& path : kPaths) {
+    if (!path.takes(q)) continue;
+    SCOPED_TRACE(path.name);
+    body(path);
+  }
+}
+
+TEST(SegmentAttention, EveryPathEqualsTheDenseReference) {
+  for (const Case& sizes : cases())
+    for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(sizes.describe() + " " + c10::toString(dtype));
+      const Inputs inputs = Inputs::random(sizes, 10, dtype);
+      const Result expected = run(reference::segment_attention, inputs.to(at::kDouble), sizes.plan());
+      for_each_path(
+          [&](const Path& path) {
+            const Result actual = run(path.attend, inputs, sizes.plan());
+            EXPECT_EQ(actual.out.scalar_type(), dtype);
+            EXPECT_TRUE(actual.out.is_contiguous());
+            expect_close(actual, expected, tolerance_of(dtype));
+          },
+          inputs.q);
+    }
+}
+
+TEST(SegmentAttention, TheReferenceItselfWorksInEveryDtype) {
+  const Case sizes = {1, 40, 16, 4, 2, 16};
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Inputs inputs = Inputs::random(sizes, 20, dtype);
+    const Result expected = run(reference::segment_attention, inputs.to(at::kDouble), sizes.plan());
+    expect_close(run(reference::segment_attention, inputs, sizes.plan()), expected, tolerance_of(dtype));
+  }
+}
+
+TEST(SegmentAttention, EqualsTheFloat64Goldens) {
+  const Json described = read_json(test::data_path("goldens/s2_attention/cases.json"));
+  const auto store =
+      checkpoint::TensorStore::open_file(test::data_path("goldens/s2_attention/golden.safetensors"));
+  ASSERT_FALSE(described.empty());
+  for (const auto& [name, sizes] : described.items()) {
+    SCOPED_TRACE(name);
+    const Case golden = {sizes["rows"],     sizes["tokens"],   sizes["group"],          sizes["heads"],
+                         sizes["kv_heads"], sizes["head_dim"], sizes["document_starts"]};
+    const auto load = [&](const std::string& part) {  // rows are laid end to end
+      const at::Tensor x = store.load(name + "." + part);
+      EXPECT_EQ(x.scalar_type(), at::kDouble);
+      return x.flatten(0, 1);
+    };
+    const Inputs inputs = {load("q"), load("k"), load("v"), load("grad_out")};
+    const Result expected = {load("out"), load("grad_q"), load("grad_k"), load("grad_v")};
+    expect_close(run(reference::segment_attention, inputs, golden.plan()), expected, 1e-12);
+    for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+      const Inputs typed = inputs.to(dtype);
+      for_each_path(
+          [&](const Path& path) {
+            expect_close(run(path.attend, typed, golden.plan()), expected, tolerance_of(dtype));
+          },
+          typed.q);
+    }
+  }
+}
+
+TEST(SegmentAttention, TheReferenceHasTheGradientOfFiniteDifferences) {
+  const Case sizes = {2, 7, 4, 4, 2, 3, {0, 4}};
+  const Inputs inputs = Inputs::random(sizes, 30, at::kDouble);
+  const SegmentPlan plan = sizes.plan();
+  const Result result = run(reference::segment_attention, inputs, plan);
+  const auto value = [&] {
+    return (reference::segment_attention(inputs.q, inputs.k, inputs.v, plan) * inputs.grad_out)
+        .sum()
+        .item<double>();
+  };
+  EXPECT_CLOSE(result.grad_q, test::finite_difference_gradient(inputs.q, value), 1e-8);
+  EXPECT_CLOSE(result.grad_k, test::finite_difference_gradient(inputs.k, value), 1e-8);
+  EXPECT_CLOSE(result.grad_v, test::finite_difference_gradient(inputs.v, value), 1e-8);
+}
+
+TEST(SegmentAttention, TakesHeadsThatLieInOneWiderTensor) {
+  const Case sizes = {1, 75, 32, 4, 2, 32};
+  const SegmentPlan plan = sizes.plan();
+  const int64_t heads = sizes.heads, kv_heads = sizes.kv_heads;
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    SCOPED_TRACE(c10::toString(dtype));
+    // q, k and v side by side, each head in the first part of a wider one: only the last dimension is dense.
+    const at::Tensor fused = random_tensor({75, heads + 2 * kv_heads, 40}, 40, dtype);
+    const auto part = [&](const at::Tensor& x, int64_t first, int64_t count) {
+      return x.narrow(1, first, count).narrow(2, 0, 32);
+    };
+    const Inputs dense = {part(fused, 0, heads).contiguous(), part(fused, heads, kv_heads).contiguous(),
+                          part(fused, heads + kv_heads, kv_heads).contiguous(),
+                          random_tensor({75, heads, 32}, 41, dtype)};
+    for_each_path(
+        [&](const Path& path) {
+          const Result expected = run(path.attend, dense, plan);
+          const at::Tensor x = test::leaf(fused, dtype);
+          const at::Tensor out = path.attend(part(x, 0, heads), part(x, heads, kv_heads),
+                                             part(x, heads + kv_heads, kv_heads), plan);
+          const at::Tensor grad = test::gradients(out, {x}, dense.grad_out)[0];
+          const double tolerance = dtype == at::kFloat ? 1e-6 : 1e-2;
+          expect_close({out.detach(), part(grad, 0, heads), part(grad, heads, kv_heads),
+                        part(grad, heads + kv_heads, kv_heads)},
+                       expected, tolerance);
+        },
+        dense.q);
+  }
+}
+
+TEST(SegmentAttention, TakesAGradientThatIsNotContiguous) {
+  const Case sizes = {1, 40, 16, 4, 2, 16};
+  const Inputs inputs = Inputs::random(sizes, 45, at::kFloat);
+  Inputs strided = inputs;
+  strided.grad_out = inputs.grad_out.transpose(0, 1).contiguous().transpose(0, 1);
+  for_each_path(
+      [&](const Path& path) {
+        expect_close(run(path.attend, strided, sizes.plan()), run(path.attend, inputs, sizes.plan()), 1e-6);
+      },
+      inputs.q);
+}
+
+TEST(SegmentAttention, NoTokenSeesItsFuture) {
+  const Case sizes = {1, 70, 16, 4, 2, 16};
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
+    const Inputs inputs = Inputs::random(sizes, 50, dtype);
+    const auto check = [&](const char* name, const auto& attend) {
+      SCOPED_TRACE(::testing::Message() << name << " " << c10::toString(dtype));
+      const at::Tensor before = attend(inputs.q, inputs.k, inputs.v, sizes.plan());
+      for (const int64_t token : {0, 1, 7, 8, 15, 16, 33, 69}) {
+        Inputs changed = {inputs.q.clone(), inputs.k.clone(), inputs.v.clone(), {}};
+        for (const at::Tensor& x : {changed.q, changed.k, changed.v}) x.select(0, token).add_(3.0);
+        const at::Tensor after = attend(changed.q, changed.k, changed.v, sizes.plan());
+        EXPECT_TRUE(at::equal(before.slice(0, 0, token), after.slice(0, 0, token))) << "token " << token;
+        EXPECT_FALSE(at::equal(before.select(0, token), after.select(0, token))) << "token " << token;
+      }
+    };
+    check("reference", reference::segment_attention);
+    for_each_path([&](const Path& path) { check(path.name, path.attend); }, inputs.q);
+  }
+}
+
+TEST(SegmentAttention, NoDocumentAndNoRowSeesAnother) {
+  const Case sizes = {2, 40, 16, 4, 2, 16, {0, 18}};
+  const std::vector<int64_t> starts = {0, 18, 40, 58, 80};
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Inputs inputs = Inputs::random(sizes, 60, dtype);
+    for_each_path(
+        [&](const Path& path) {
+          const at::Tensor before = path.attend(inputs.q, inputs.k, inputs.v, sizes.plan());
+          for (size_t document = 0; document + 1 < starts.size(); ++document) {
+            const int64_t first = starts[document], last = starts[document + 1];
+            Inputs changed = {inputs.q.clone(), inputs.k.clone(), inputs.v.clone(), {}};
+            for (const at::Tensor& x : {changed.q, changed.k, changed.v}) x.slice(0, first, last).mul_(-2.0);
+            const at::Tensor after = path.attend(changed.q, changed.k, changed.v, sizes.plan());
+            EXPECT_TRUE(at::equal(before.slice(0, 0, first), after.slice(0, 0, first)));
+            EXPECT_TRUE(at::equal(before.slice(0, last), after.slice(0, last)));
+          }
+        },
+        inputs.q);
+  }
+}
+
+TEST(SegmentAttention, StaysFiniteWhereScoresAreLarge) {
+  const Case sizes = {1, 48, 16, 4, 2, 16};
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    Inputs inputs = Inputs::random(sizes, 65, dtype);
+    inputs.q = inputs.q * 40.0;
+    inputs.k = inputs.k * 40.0;
+    const Result expected = run(reference::segment_attention, inputs.to(at::kDouble), sizes.plan());
+    for_each_path(
+        [&](const Path& path) {
+          const Result actual = run(path.attend, inputs, sizes.plan());
+          EXPECT_CLOSE(actual.out, expected.out, tolerance_of(dtype) * 10);
+          for (const at::Tensor& grad : {actual.grad_q, actual.grad_k, actual.grad_v})
+            EXPECT_TRUE(at::isfinite(grad).all().item<bool>());
+        },
+        inputs.q);
+  }
+}
+
+TEST(SegmentAttention, DoesNotDependOnTheNumberOfThreads) {
+  const int threads = at::get_num_threads();
+  const Case sizes = {2, 150, 64, 6, 3, 32};
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Inputs inputs = Inputs::random(sizes, 70, dtype);
+    for_each_path(
+        [&](const Path& path) {
+          at::set_num_threads(1);
+          const Result one = run(path.attend, inputs, sizes.plan());
+          at::set_num_threads(3);
+          const Result three = run(path.attend, inputs, sizes.plan());
+          EXPECT_TRUE(at::equal(one.out, three.out));
+          EXPECT_TRUE(at::equal(one.grad_q, three.grad_q));
+          EXPECT_TRUE(at::equal(one.grad_k, three.grad_k));
+          EXPECT_TRUE(at::equal(one.grad_v, three.grad_v));
+        },
+        inputs.q);
+  }
+  at::set_num_threads(threads);
+}
+
+TEST(SegmentAttention, GivesGradientsOnlyForWhatAsks) {
+  const Case sizes = {1, 30, 8, 4, 2, 16};
+  const Inputs inputs = Inputs::random(sizes, 80, at::kFloat);
+  for_each_path(
+      [&](const Path& path) {
+        const Result all = run(path.attend, inputs, sizes.plan());
+        const at::Tensor k = test::leaf(inputs.k, at::kFloat);
+        const at::Tensor out = path.attend(inputs.q, k, inputs.v, sizes.plan());
+        EXPECT_CLOSE(test::gradients(out, {k}, inputs.grad_out)[0], all.grad_k, 1e-6);
+        EXPECT_FALSE(path.attend(inputs.q, inputs.k, inputs.v, sizes.plan()).requires_grad());
+      },
+      inputs.q);
+}
+
+TEST(SegmentAttention, RefusesShapesThatDoNotFit) {
+  const SegmentPlan plan = make_segment_plan({.num_rows = 1, .row_tokens = 8});
+  const at::Tensor q = random_tensor({8, 4, 16}, 1), k = random_tensor({8, 2, 16}, 2);
+  const auto refusal = [&](const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values) {
+    try {
+      segment_attention(queries, keys, values, plan);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  EXPECT_EQ(refusal(q, k, k), "accepted");
+  EXPECT_THAT(refusal(random_tensor({8, 3, 16}, 1), k, k), HasSubstr("K dividing H"));
+  EXPECT_THAT(refusal(random_tensor({7, 4, 16}, 1), k, k), HasSubstr("N = 8 tokens of the plan"));
+  EXPECT_THAT(refusal(q.flatten(1), k, k), HasSubstr("Float [8, 64]"));
+  EXPECT_THAT(refusal(q, k, k.to(at::kBFloat16)), HasSubstr("BFloat16 [8, 2, 16]"));
+  EXPECT_THAT(refusal(q, k, random_tensor({8, 2, 8}, 3)), HasSubstr("[8, 2, 8]"));
+}
+
+}  // namespace
+}  // namespace longlora::ops

@@ -1,0 +1,234 @@
+#include "longlora/train/engine.h"
+
+#include "longlora/core/error.h"
+#include "longlora/ops/cross_entropy.h"
+#include "tests/train/counting_allocator.h"
+#include "tests/train/support.h"
+
+namespace longlora::train {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr const char* kTinyModels[] = {"mha_tied", "gqa_untied", "odd_kv",    "mqa",
+                                       "bfloat16", "sharded",    "linear_x4", "yarn_x8"};
+
+/// One call with fresh gradients.
+LossSums run(model::Decoder& decoder, const Batch& batch, const std::vector<Keep>& keep, double grad_scale) {
+  model::visit_parameters(decoder, [](const std::string&, model::Parameter& parameter) {
+    if (parameter.trainable()) parameter.grad.zero_();
+  });
+  return Engine(decoder, keep, batch.ids.numel()).forward_backward(batch, grad_scale);
+}
+
+std::vector<Keep> all_layers(const model::Decoder& decoder, Keep keep) {
+  return std::vector<Keep>(decoder.blocks.size(), keep);
+}
+
+std::vector<int64_t> as_vector(const at::Tensor& x) {
+  return {x.const_data_ptr<int64_t>(), x.const_data_ptr<int64_t>() + x.numel()};
+}
+
+TEST(NextTokenBatch, LabelsEachTokenWithTheNextOfItsRow) {
+  const at::Tensor ids = at::arange(10, 18).view({2, 4});
+  const Batch batch = make_next_token_batch(ids, 0);
+  EXPECT_THAT(as_vector(batch.ids), ElementsAre(10, 11, 12, 13, 14, 15, 16, 17));
+  EXPECT_THAT(as_vector(batch.labels),
+              ElementsAre(11, 12, 13, ops::kIgnoreLabel, 15, 16, 17, ops::kIgnoreLabel));
+  EXPECT_THAT(as_vector(batch.positions), ElementsAre(0, 1, 2, 3, 0, 1, 2, 3));
+  EXPECT_THAT(batch.plan.bounds[0], ElementsAre(0, 4, 8));
+  EXPECT_THROW(make_next_token_batch(at::arange(4), 0), Error);
+}
+
+TEST(Engine, HasTheLossAndEveryGradientOfTransformers) {
+  for (const char* name : kTinyModels)
+    for (const Keep keep : {Keep::kInput, Keep::kEverything}) {
+      SCOPED_TRACE(::testing::Message() << name << (keep == Keep::kInput ? ", recomputed" : ", kept"));
+      model::Decoder decoder = full_model(name);
+      const auto golden = checkpoint::TensorStore::open_file(tiny_model(name) / "golden.safetensors");
+      const Batch batch = make_next_token_batch(golden.load("ids"), 0);
+      const LossSums sums = run(decoder, batch, all_layers(decoder, keep), 1.0 / 44.0);
+      const double expected = golden.load("loss").item<double>();
+      EXPECT_EQ(sums.num_labels, 44);
+      EXPECT_NEAR(sums.mean(), expected, 1e-5 * expected);
+      size_t compared = 0;
+      for (const auto& [parameter, grad] : gradients_of(decoder)) {
+        SCOPED_TRACE(parameter);
+        EXPECT_CLOSE(grad, golden.load("grad." + parameter), 1e-4);
+        ++compared;
+      }
+      EXPECT_EQ(compared + 3, golden.tensors().size());  // all but ids, logits and loss
+    }
+}
+
+TEST(Engine, StaysCloseInBfloat16) {
+  model::Decoder wide = full_model("gqa_untied"), narrow = full_model("gqa_untied", at::kBFloat16);
+  const Batch batch = make_next_token_batch(test::random_ids({2, 24}, 96, 1), 8);
+  const LossSums wide_sums = run(wide, batch, all_layers(wide, Keep::kInput), 1.0 / 46.0);
+  const LossSums narrow_sums = run(narrow, batch, all_layers(narrow, Keep::kInput), 1.0 / 46.0);
+  EXPECT_NEAR(narrow_sums.mean(), wide_sums.mean(), 0.02 * wide_sums.mean());
+  const auto expected = gradients_of(wide), actual = gradients_of(narrow);
+  for (size_t i = 0; i < expected.size(); ++i) {
+    SCOPED_TRACE(expected[i].first);
+    EXPECT_CLOSE(actual[i].second, expected[i].second, 0.08);
+  }
+}
+
+/// The same bits whatever the layers keep.
+void expect_keep_makes_no_difference(model::Decoder& decoder, const Batch& batch) {
+  const LossSums expected_sums = run(decoder, batch, all_layers(decoder, Keep::kInput), 0.1);
+  const auto expected = gradients_of(decoder);
+  std::vector<Keep> mixed = all_layers(decoder, Keep::kInput);
+  mixed.back() = Keep::kEverything;
+  for (const auto& keep : {all_layers(decoder, Keep::kEverything), mixed}) {
+    const LossSums sums = run(decoder, batch, keep, 0.1);
+    EXPECT_EQ(sums.loss, expected_sums.loss);
+    EXPECT_EQ(sums.num_correct, expected_sums.num_correct);
+    const auto grads = gradients_of(decoder);
+    for (size_t i = 0; i < grads.size(); ++i)
+      EXPECT_TRUE(at::equal(grads[i].second, expected[i].second)) << grads[i].first;
+  }
+}
+
+TEST(Engine, ComputesTheSameBitsWhateverLayersKeep) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
+    for (const int64_t group : {0, 6}) {
+      const Batch batch = make_next_token_batch(test::random_ids({2, 17}, 96, 2), group);
+      for (const char* name : {"gqa_untied", "mha_tied"}) {
+        SCOPED_TRACE(::testing::Message() << name << " " << c10::toString(dtype) << " group " << group);
+        model::Decoder full = full_model(name, dtype), lora = lora_plus_model(name, dtype);
+        expect_keep_makes_no_difference(full, batch);
+        expect_keep_makes_no_difference(lora, batch);
+      }
+    }
+}
+
+/// Trains the parameters whose names contain `part` alone and compares with the gradients of a full run.
+void expect_part_equals_whole(const std::string& part) {
+  SCOPED_TRACE(part);
+  const Batch batch = make_next_token_batch(test::random_ids({1, 19}, 96, 3), 8);
+  model::Decoder whole = full_model("gqa_untied");
+  run(whole, batch, all_layers(whole, Keep::kInput), 0.1);
+  const auto expected = gradients_of(whole);
+  for (const Keep keep : {Keep::kInput, Keep::kEverything}) {
+    model::Decoder decoder = model::load_decoder(tiny_model("gqa_untied"), at::kFloat);
+    model::train_adapter(decoder, {part});
+    run(decoder, batch, all_layers(decoder, keep), 0.1);
+    size_t matched = 0;
+    for (const auto& [name, grad] : gradients_of(decoder))
+      for (const auto& [expected_name, expected_grad] : expected) {
+        if (name != expected_name) continue;
+        EXPECT_CLOSE(grad, expected_grad, 1e-6);
+        ++matched;
+      }
+    EXPECT_EQ(matched, gradients_of(decoder).size());
+    EXPECT_GT(matched, 0u);
+  }
+}
+
+TEST(Engine, TrainsAnyPartOfTheModelAlone) {
+  for (const char* part : {"embed_tokens", "model.norm", "lm_head", "layers.0.self_attn.v_proj",
+                           "layers.2.mlp", "layers.1.input_layernorm"})
+    expect_part_equals_whole(part);
+}
+
+TEST(Engine, AddsMicroBatchesUpToTheLargeBatch) {
+  const at::Tensor ids = test::random_ids({4, 15}, 96, 4);
+  for (const bool lora : {false, true}) {
+    model::Decoder decoder = lora ? lora_plus_model("gqa_untied") : full_model("gqa_untied");
+    const auto keep = all_layers(decoder, Keep::kInput);
+    const LossSums whole = run(decoder, make_next_token_batch(ids, 6), keep, 1.0 / 56.0);
+    const auto expected = gradients_of(decoder);
+    LossSums sums = run(decoder, make_next_token_batch(ids.slice(0, 0, 1), 6), keep, 1.0 / 56.0);
+    Engine engine(decoder, keep, 15);
+    sums += engine.forward_backward(make_next_token_batch(ids.slice(0, 1, 4), 6), 1.0 / 56.0);
+    EXPECT_EQ(sums.num_labels, whole.num_labels);
+    EXPECT_NEAR(sums.loss, whole.loss, 1e-5 * whole.loss);
+    const auto grads = gradients_of(decoder);
+    for (size_t i = 0; i < grads.size(); ++i) {
+      SCOPED_TRACE(grads[i].first);
+      EXPECT_CLOSE(grads[i].second, expected[i].second, 2e-6);
+    }
+  }
+}
+
+TEST(Engine, EvaluatesToTheLossOfTraining) {
+  model::Decoder decoder = lora_plus_model("mha_tied");
+  const Batch batch = make_next_token_batch(test::random_ids({2, 17}, 96, 5), 6);
+  Engine engine(decoder, all_layers(decoder, Keep::kInput), 17);
+  const LossSums evaluated = engine.evaluate(batch);
+  const auto untouched = gradients_of(decoder);
+  for (const auto& [name, grad] : untouched) EXPECT_EQ(grad.abs().sum().item<double>(), 0.0) << name;
+  const LossSums trained = engine.forward_backward(batch, 1.0);
+  EXPECT_EQ(evaluated.loss, trained.loss);
+  EXPECT_EQ(evaluated.num_labels, trained.num_labels);
+  EXPECT_EQ(evaluated.num_correct, trained.num_correct);
+}
+
+TEST(Engine, NoTokenSeesItsFutureUnderShiftedSparseAttention) {
+  model::Decoder decoder = full_model("gqa_untied");
+  Engine engine(decoder, all_layers(decoder, Keep::kInput), 20);
+  const at::Tensor ids = test::random_ids({1, 20}, 96, 6);
+  const auto loss_of_first = [&](const at::Tensor& row) {  // of the first twelve predictions
+    Batch batch = make_next_token_batch(row, 8);
+    batch.labels.slice(0, 12).fill_(ops::kIgnoreLabel);
+    return engine.evaluate(batch).loss;
+  };
+  at::Tensor changed = ids.clone();
+  changed.slice(1, 13).fill_(5);
+  EXPECT_EQ(loss_of_first(ids), loss_of_first(changed));
+  changed = ids.clone();
+  changed[0][3] = (ids[0][3].item<int64_t>() + 1) % 96;
+  EXPECT_NE(loss_of_first(ids), loss_of_first(changed));
+}
+
+TEST(Engine, RefusesWhatDoesNotFitTheModel) {
+  model::Decoder decoder = full_model("gqa_untied");
+  EXPECT_THAT(test::message_of<Error>([&] { Engine(decoder, {Keep::kInput}, 8); }),
+              HasSubstr("3 layers, got 1"));
+  Engine engine(decoder, all_layers(decoder, Keep::kInput), 8);
+  EXPECT_THAT(test::message_of<Error>([&] {
+                engine.evaluate(make_next_token_batch(test::random_ids({1, 9}, 96, 7), 0));
+              }),
+              HasSubstr("positions below 8, got 8"));
+}
+
+/// A narrow model with a large vocabulary: logits of 16384 tokens would be 2 GiB.
+model::Decoder narrow_model() {
+  const model::ModelConfig config = model::parse_model_config({{"architectures", {"LlamaForCausalLM"}},
+                                                               {"vocab_size", 32000},
+                                                               {"hidden_size", 32},
+                                                               {"intermediate_size", 64},
+                                                               {"num_hidden_layers", 8},
+                                                               {"num_attention_heads", 2},
+                                                               {"max_position_embeddings", 16384}},
+                                                              "test");
+  model::Decoder decoder = model::random_decoder(config, at::kFloat, 1);
+  model::add_lora(decoder, {}, 1);
+  model::train_adapter(decoder, {"embed", "norm"});
+  return decoder;
+}
+
+TEST(EngineMemory, HoldsNeitherAllLogitsNorTheActivationsOfAllLayers) {
+  const int64_t tokens = 16384;
+  auto& allocator = test::CountingAllocator::instance();
+  model::Decoder decoder = narrow_model();
+  const Batch batch = make_next_token_batch(test::random_ids({1, tokens}, 32000, 8), 512);
+  const auto peak_with = [&](Keep keep) {
+    Engine engine(decoder, all_layers(decoder, keep), tokens);
+    allocator.reset();
+    engine.forward_backward(batch, 1.0 / static_cast<double>(tokens));
+    return allocator.peak_bytes();
+  };
+  const int64_t mebibyte = int64_t{1} << 20;
+  const int64_t recomputed = peak_with(Keep::kInput);
+  EXPECT_LT(recomputed, 160 * mebibyte) << recomputed / mebibyte << " MiB";
+  // Keeping everything takes more for each of the eight layers: the measure sees what it should.
+  const int64_t kept = peak_with(Keep::kEverything);
+  EXPECT_GT(kept, recomputed + 7 * 16 * mebibyte) << kept / mebibyte << " MiB";
+  EXPECT_LT(kept, 1000 * mebibyte) << kept / mebibyte << " MiB";
+}
+
+}  // namespace
+}  // namespace longlora::train

@@ -1,0 +1,230 @@
+// Options, schedules and the memory plan: what is decided before the first step.
+#include "longlora/core/error.h"
+#include "longlora/train/memory_plan.h"
+#include "longlora/train/options.h"
+#include "longlora/train/schedule.h"
+#include "tests/train/support.h"
+
+namespace longlora::train {
+namespace {
+
+using test::message_of;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+TEST(Schedule, EqualsTransformers) {
+  const Json golden = read_json(test::data_path("goldens/schedules.json"));
+  ASSERT_EQ(golden["cases"].size(), 15u);
+  for (const Json& found : golden["cases"]) {
+    SCOPED_TRACE(found["name"].dump() + " " + found["warmup_steps"].dump());
+    const Schedule schedule = {schedule_from_name(found["name"]), golden["peak_learning_rate"],
+                               found["warmup_steps"], golden["max_steps"]};
+    for (int64_t step = 0; step < schedule.max_steps; ++step)
+      EXPECT_NEAR(schedule.learning_rate(step), found["learning_rates"][step].get<double>(), 1e-18) << step;
+  }
+}
+
+TEST(Schedule, RefusesAnUnknownName) {
+  EXPECT_THAT(message_of<UsageError>([] { schedule_from_name("polynomial"); }),
+              AllOf(HasSubstr("constant_with_warmup, linear or cosine"), HasSubstr("got polynomial")));
+}
+
+TrainOptions good_options() {
+  return small_run("out");
+}
+
+/// The problems after one change.
+template <typename Change>
+std::vector<std::string> problems_after(const Change& change) {
+  TrainOptions options = good_options();
+  change(options);
+  return options.problems();
+}
+
+TEST(TrainOptions, HaveNoProblemsWhenTheyAreFine) {
+  EXPECT_THAT(good_options().problems(), IsEmpty());
+  EXPECT_NO_THROW(validate(good_options()));
+}
+
+TEST(TrainOptions, NameEveryFlagThatIsWrong) {
+  struct Wrong {
+    std::function<void(TrainOptions&)> change;
+    const char* says;
+  };
+  const double infinity = std::numeric_limits<double>::infinity(), nan = std::nan("");
+  const Wrong wrongs[] = {
+      {[](auto& o) { o.model_name_or_path.clear(); }, "--model_name_or_path is needed"},
+      {[](auto& o) {
+         o.init_random = true;
+         o.low_rank_training = false;
+         o.config_file = "c";
+       },
+       "give either it or"},
+      {[](auto& o) {
+         o.init_random = true;
+         o.low_rank_training = false;
+         o.model_name_or_path.clear();
+       },
+       "needs --config"},
+      {[](auto& o) { o.config_file = "config.json"; }, "--config is for --init random alone"},
+      {[](auto& o) {
+         o.init_random = true;
+         o.config_file = "c";
+         o.model_name_or_path.clear();
+       },
+       "--low_rank_training False"},
+      {[](auto& o) { o.data_path.clear(); }, "--data_path is needed"},
+      {[](auto& o) { o.output_dir.clear(); }, "--output_dir is needed"},
+      {[](auto& o) { o.model_max_length = 1; }, "--model_max_length must be at least 2, got 1"},
+      {[](auto& o) { o.group_size_ratio = 1.5; }, "--group_size_ratio must be in (0, 1], got 1.5"},
+      {[](auto& o) { o.group_size = 1; }, "--group_size must be at least 2, got 1"},
+      {[](auto& o) {
+         o.peft_model = "a";
+         o.low_rank_training = false;
+       },
+       "--peft_model goes on from an adapter"},
+      {[](auto& o) { o.lora.rank = 0; }, "--lora_r must be positive, got 0"},
+      {[](auto& o) { o.lora.alpha = 0; }, "--lora_alpha must be positive"},
+      {[=](auto& o) { o.lora.alpha = infinity; }, "--lora_alpha must be positive"},
+      {[](auto& o) { o.max_steps = -1; }, "--max_steps must be positive, got -1"},
+      {[](auto& o) {
+         o.max_steps = 0;
+         o.num_train_epochs = 0;
+       },
+       "--num_train_epochs must be positive"},
+      {[=](auto& o) {
+         o.max_steps = 0;
+         o.num_train_epochs = infinity;
+       },
+       "--num_train_epochs must be positive"},
+      {[](auto& o) { o.per_device_train_batch_size = 0; }, "--per_device_train_batch_size"},
+      {[](auto& o) { o.per_device_eval_batch_size = -1; }, "--per_device_eval_batch_size"},
+      {[](auto& o) { o.gradient_accumulation_steps = 0; }, "--gradient_accumulation_steps"},
+      {[](auto& o) { o.learning_rate = -1e-5; },
+       "--learning_rate must be a number and not negative, got -1e-05"},
+      {[=](auto& o) { o.learning_rate = nan; }, "--learning_rate"},
+      {[=](auto& o) { o.learning_rate = infinity; }, "--learning_rate"},
+      {[](auto& o) { o.warmup_steps = -2; }, "--warmup_steps must not be negative, got -2"},
+      {[](auto& o) { o.max_grad_norm = -1; }, "--max_grad_norm must not be negative"},
+      {[](auto& o) { o.adamw.beta2 = 1.0; }, "--adam_beta1 and --adam_beta2 must be in [0, 1)"},
+      {[](auto& o) { o.adamw.epsilon = 0.0; }, "--adam_epsilon must be positive"},
+      {[](auto& o) { o.adamw.weight_decay = -0.1; }, "--weight_decay not negative"},
+      {[](auto& o) { o.save_steps = -1; }, "--save_steps"},
+      {[](auto& o) { o.logging_steps = 0; }, "--logging_steps positive"},
+      {[](auto& o) { o.eval_steps = 5; }, "--eval_steps needs --eval_data_path"},
+      {[](auto& o) { o.full_attention_steps = -1; }, "--full_attention_steps must not be negative"},
+  };
+  for (const Wrong& wrong : wrongs)
+    EXPECT_THAT(problems_after(wrong.change), ElementsAre(HasSubstr(wrong.says))) << wrong.says;
+}
+
+TEST(TrainOptions, ReportAllProblemsAtOnce) {
+  TrainOptions options = good_options();
+  options.learning_rate = -1.0;
+  options.lora.rank = -8;
+  options.data_path.clear();
+  EXPECT_THAT(message_of<UsageError>([&] { validate(options); }),
+              AllOf(HasSubstr("--learning_rate"), HasSubstr("--lora_r"), HasSubstr("--data_path")));
+}
+
+TEST(TrainOptions, TakeTheGroupFromTheRatioOrTheSize) {
+  TrainOptions options = good_options();
+  options.model_max_length = 4097;
+  options.group_size = 0;
+  EXPECT_EQ(options.group_tokens(), 1025);
+  options.group_size = 512;
+  EXPECT_EQ(options.group_tokens(), 512);
+  options.attention = AttentionKind::kFull;
+  EXPECT_EQ(options.group_tokens(), 0);
+}
+
+TEST(TrainOptions, KeepTheirIdentityWhenOnlyTheOutputChanges) {
+  TrainOptions options = good_options();
+  const Json identity = options.identity();
+  options.save_steps = 3;
+  options.save_total_limit = 1;
+  options.logging_steps = 10;
+  options.resume = true;
+  EXPECT_EQ(options.identity(), identity);
+  options.seed = 43;
+  EXPECT_NE(options.identity(), identity);
+  EXPECT_EQ(options.to_json()["save_steps"], 3);
+}
+
+TEST(MemoryPlan, GrowsWithTokens) {
+  const model::Decoder decoder = lora_plus_model("gqa_untied");
+  int64_t last = 0;
+  for (const int64_t tokens : {16, 64, 1024, 100000}) {
+    const MemoryPlan plan = make_memory_plan(decoder, tokens, Recompute::kAlways, int64_t{1} << 40);
+    EXPECT_GT(plan.total_bytes(), last);
+    last = plan.total_bytes();
+  }
+}
+
+TEST(MemoryPlan, KeepsMoreLayersTheLargerTheBudget) {
+  const model::Decoder decoder = lora_plus_model("gqa_untied");
+  const int64_t tokens = 100000;
+  const int64_t least = make_memory_plan(decoder, tokens, Recompute::kAlways, int64_t{1} << 40).total_bytes();
+  const int64_t most = make_memory_plan(decoder, tokens, Recompute::kNever, int64_t{1} << 40).total_bytes();
+  ASSERT_GT(most, least);
+  int64_t last_kept = 0;
+  for (int64_t budget = least; budget <= most; budget += (most - least) / 12) {
+    const MemoryPlan plan = make_memory_plan(decoder, tokens, Recompute::kAuto, budget);
+    EXPECT_LE(plan.total_bytes(), budget);
+    const int64_t kept = std::count(plan.keep.begin(), plan.keep.end(), Keep::kEverything);
+    EXPECT_GE(kept, last_kept);
+    last_kept = kept;
+    // From the last layer down.
+    EXPECT_TRUE(std::is_sorted(plan.keep.begin(), plan.keep.end(),
+                               [](Keep a, Keep b) { return a == Keep::kInput && b == Keep::kEverything; }));
+  }
+  const MemoryPlan whole = make_memory_plan(decoder, tokens, Recompute::kAuto, most);
+  EXPECT_EQ(std::count(whole.keep.begin(), whole.keep.end(), Keep::kEverything), 3);
+  EXPECT_THAT(whole.describe(), AllOf(HasSubstr("3 of 3 layers keep"), HasSubstr("0 recompute")));
+}
+
+TEST(MemoryPlan, ObeysWhatIsForced) {
+  const model::Decoder decoder = lora_plus_model("gqa_untied");
+  const MemoryPlan always = make_memory_plan(decoder, 64, Recompute::kAlways, int64_t{1} << 40);
+  EXPECT_THAT(always.keep, ElementsAre(Keep::kInput, Keep::kInput, Keep::kInput));
+  EXPECT_EQ(always.kept_bytes, 0);
+  const MemoryPlan never =
+      make_memory_plan(decoder, 100000, Recompute::kNever, always.total_bytes() + (int64_t{1} << 30));
+  EXPECT_THAT(never.keep, ElementsAre(Keep::kEverything, Keep::kEverything, Keep::kEverything));
+}
+
+TEST(MemoryPlan, CountsMastersGradientsAndMoments) {
+  const model::Decoder narrow = full_model("gqa_untied", at::kBFloat16), wide = full_model("gqa_untied");
+  const int64_t parameters = model::count_parameters(wide).total;
+  const MemoryPlan narrow_plan = make_memory_plan(narrow, 16, Recompute::kAlways, int64_t{1} << 40);
+  EXPECT_EQ(narrow_plan.weights_bytes, 2 * parameters);
+  EXPECT_EQ(narrow_plan.optimizer_bytes, 16 * parameters);
+  const MemoryPlan wide_plan = make_memory_plan(wide, 16, Recompute::kAlways, int64_t{1} << 40);
+  EXPECT_EQ(wide_plan.weights_bytes, 4 * parameters);
+  EXPECT_EQ(wide_plan.optimizer_bytes, 12 * parameters);  // the weights are the masters
+}
+
+TEST(MemoryPlan, RefusesWhatCannotFitAndSaysWhatWould) {
+  const model::Decoder decoder = lora_plus_model("gqa_untied");
+  const int64_t budget = int64_t{600} << 20;
+  const std::string message =
+      message_of<ResourceError>([&] { make_memory_plan(decoder, 1000000, Recompute::kAuto, budget); });
+  EXPECT_THAT(message, AllOf(HasSubstr("600"), HasSubstr("tokens per micro-batch would fit"),
+                             HasSubstr("--model_max_length")));
+  // The number it names does fit, and not much more does.
+  const size_t start = message.find("; about ") + 8;
+  std::string digits;
+  for (size_t i = start; message[i] != ' '; ++i)
+    if (message[i] != ',') digits += message[i];
+  const int64_t tokens = std::stoll(digits);
+  EXPECT_GT(tokens, 1000);
+  EXPECT_NO_THROW(make_memory_plan(decoder, tokens, Recompute::kAuto, budget));
+  EXPECT_THROW(make_memory_plan(decoder, tokens + tokens / 50, Recompute::kAuto, budget), ResourceError);
+  EXPECT_THAT(message_of<ResourceError>([&] { make_memory_plan(decoder, 16, Recompute::kAuto, 1000); }),
+              HasSubstr("about 0 tokens"));
+}
+
+}  // namespace
+}  // namespace longlora::train

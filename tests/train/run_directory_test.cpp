@@ -1,0 +1,242 @@
+#include "longlora/train/run_directory.h"
+
+#include <fstream>
+
+#include "longlora/core/error.h"
+#include "tests/train/support.h"
+
+namespace longlora::train {
+namespace {
+
+namespace fs = std::filesystem;
+using test::message_of;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const fs::path& path : list_directory(folder)) names.push_back(path.filename().string());
+  return names;
+}
+
+/// A model that took a few steps with gradients that are not zero.
+struct Trained {
+  model::Decoder decoder;
+  AdamW optimizer;
+
+  explicit Trained(model::Decoder made, int steps = 3, uint64_t seed = 1)
+      : decoder(std::move(made)), optimizer(decoder, {}) {
+    for (int step = 0; step < steps; ++step) {
+      for (AdamW::Slot& slot : optimizer.slots())
+        slot.parameter->grad.copy_(test::random_tensor(slot.parameter->grad.sizes(), seed++));
+      optimizer.step(1e-2, 1.0);
+    }
+  }
+};
+
+void expect_same_state(Trained& a, Trained& b) {
+  ASSERT_EQ(a.optimizer.slots().size(), b.optimizer.slots().size());
+  for (size_t i = 0; i < a.optimizer.slots().size(); ++i) {
+    const AdamW::Slot &left = a.optimizer.slots()[i], &right = b.optimizer.slots()[i];
+    EXPECT_EQ(left.name, right.name);
+    EXPECT_TRUE(at::equal(left.parameter->master, right.parameter->master)) << left.name;
+    EXPECT_TRUE(at::equal(left.parameter->value, right.parameter->value)) << left.name;
+    EXPECT_TRUE(at::equal(left.exp_avg, right.exp_avg)) << left.name;
+    EXPECT_TRUE(at::equal(left.exp_avg_sq, right.exp_avg_sq)) << left.name;
+  }
+  EXPECT_EQ(a.optimizer.num_steps(), b.optimizer.num_steps());
+}
+
+TrainOptions full_run(const fs::path& output_dir) {
+  TrainOptions options = small_run(output_dir);
+  options.low_rank_training = false;
+  return options;
+}
+
+TEST(RunDirectory, RestoresWhatItSavedToTheBit) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
+    for (const bool lora : {false, true}) {
+      SCOPED_TRACE(::testing::Message() << c10::toString(dtype) << (lora ? " LoRA+" : " full"));
+      test::TemporaryDirectory folder;
+      TrainOptions options = lora ? small_run(folder / "out") : full_run(folder / "out");
+      const auto fresh = [&] {
+        return lora ? lora_plus_model("mha_tied", dtype) : full_model("mha_tied", dtype);
+      };
+      Trained trained(fresh());
+      RunDirectory(options).save({.step = 3, .rows_consumed = 12, .tokens = 192, .seconds = 1.5},
+                                 trained.optimizer, trained.decoder);
+      options.resume = true;
+      Trained other(fresh(), 1, 77);
+      const auto state = RunDirectory(options).restore(other.optimizer);
+      ASSERT_TRUE(state.has_value());
+      EXPECT_EQ(state->step, 3);
+      EXPECT_EQ(state->rows_consumed, 12);
+      EXPECT_EQ(state->tokens, 192);
+      EXPECT_EQ(state->seconds, 1.5);
+      expect_same_state(trained, other);
+    }
+}
+
+TEST(RunDirectory, HasNothingToRestoreAtFirst) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "a/new/place");
+  options.resume = true;
+  RunDirectory directory(options);
+  Trained trained(lora_plus_model("gqa_untied"), 0);
+  EXPECT_FALSE(directory.restore(trained.optimizer).has_value());
+  EXPECT_FALSE(directory.newest_checkpoint().has_value());
+}
+
+TEST(RunDirectory, WritesAnAdapterThatLoads) {
+  test::TemporaryDirectory folder;
+  Trained trained(lora_plus_model("gqa_untied"));
+  trained.decoder.config.rope_scaling =
+      model::scaling_for_window(trained.decoder.config, model::RopeType::kLinear, 256);
+  RunDirectory directory(small_run(folder / "out"));
+  directory.save({.step = 5}, trained.optimizer, trained.decoder);
+  const fs::path checkpoint = folder / "out" / "checkpoint-5";
+  EXPECT_THAT(names_in(checkpoint),
+              ElementsAre("adapter_config.json", "adapter_model.safetensors", "config.json",
+                          "optimizer.safetensors", "trainable_params.safetensors", "trainer_state.json"));
+  const model::Decoder again = model::load_with_adapter(tiny_model("gqa_untied"), checkpoint, at::kFloat);
+  EXPECT_EQ(again.config.rope_scaling.factor, 4.0);
+  EXPECT_TRUE(at::equal(again.embed_tokens.value, trained.decoder.embed_tokens.master));
+  EXPECT_TRUE(
+      at::equal(again.blocks[2].o_proj.lora->b.value, trained.decoder.blocks[2].o_proj.lora->b.master));
+}
+
+TEST(RunDirectory, WritesAWholeModelAfterFullTraining) {
+  test::TemporaryDirectory folder;
+  fs::create_directories(folder / "base");
+  for (const char* file : {"tokenizer.model", "tokenizer_config.json"})
+    fs::copy_file(test::data_path("stories260K_hf") / file, folder / "base" / file);
+  TrainOptions options = full_run(folder / "out");
+  options.tokenizer_path = folder / "base";
+  Trained trained(full_model("gqa_untied"));
+  RunDirectory directory(options);
+  directory.write_model(trained.decoder, folder / "out");
+  EXPECT_THAT(names_in(folder / "out"),
+              ElementsAre("config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json"));
+  const model::Decoder again = model::load_decoder(folder / "out", at::kFloat);
+  EXPECT_TRUE(at::equal(again.norm.value, trained.decoder.norm.master));
+}
+
+TEST(RunDirectory, RefusesToResumeWithOtherOptionsAndNamesThem) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"));
+  RunDirectory(options).save({.step = 1}, trained.optimizer, trained.decoder);
+  options.resume = true;
+  options.learning_rate = 5e-4;
+  options.seed = 7;
+  RunDirectory directory(options);
+  const std::string message = message_of<InputError>([&] { directory.restore(trained.optimizer); });
+  EXPECT_THAT(message, AllOf(HasSubstr("checkpoint-1"), HasSubstr("learning_rate (was 0.001, now 0.0005)"),
+                             HasSubstr("seed (was 42, now 7)")));
+  EXPECT_EQ(message.find("lora_r"), std::string::npos);
+}
+
+TEST(RunDirectory, RefusesADirectoryWithCheckpointsUnlessTold) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"));
+  RunDirectory(options).save({.step = 4}, trained.optimizer, trained.decoder);
+  EXPECT_THAT(
+      message_of<UsageError>([&] { RunDirectory{options}; }),
+      AllOf(HasSubstr("checkpoint-4"), HasSubstr("--resume"), HasSubstr("--overwrite_output_dir True")));
+  options.overwrite_output_dir = true;
+  EXPECT_FALSE(RunDirectory(options).newest_checkpoint().has_value());
+  EXPECT_TRUE(names_in(folder / "out").empty());
+}
+
+TEST(RunDirectory, TakesADirectoryThatHoldsOtherFiles) {
+  test::TemporaryDirectory folder;
+  fs::create_directories(folder / "out/checkpoint-old");
+  std::ofstream(folder / "out/notes.txt") << "mine";
+  std::ofstream(folder / "out/checkpoint-7") << "a file, not a folder";
+  RunDirectory directory(small_run(folder / "out"));
+  EXPECT_FALSE(directory.newest_checkpoint().has_value());
+}
+
+TEST(RunDirectory, RefusesAPlaceThatCannotBeWritten) {
+  test::TemporaryDirectory folder;
+  std::ofstream(folder / "file") << "x";
+  EXPECT_THAT(message_of<ResourceError>([&] { RunDirectory(small_run(folder / "file/out")); }),
+              HasSubstr("file"));
+}
+
+TEST(RunDirectory, KeepsTheNewestCheckpointsAlone) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  options.save_total_limit = 2;
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory directory(options);
+  for (const int64_t step : {2, 9, 10, 100})
+    directory.save({.step = step}, trained.optimizer, trained.decoder);
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre("checkpoint-10", "checkpoint-100"));
+  EXPECT_EQ(directory.newest_checkpoint(), 100);
+}
+
+TEST(RunDirectory, ReplacesACheckpointOfTheSameStep) {
+  test::TemporaryDirectory folder;
+  const TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory directory(options);
+  directory.save({.step = 2, .tokens = 1}, trained.optimizer, trained.decoder);
+  directory.save({.step = 2, .tokens = 5}, trained.optimizer, trained.decoder);
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre("checkpoint-2"));
+  EXPECT_EQ(directory.restore(trained.optimizer)->tokens, 5);
+}
+
+TEST(RunDirectory, ClearsWhatAKilledRunLeft) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory(options).save({.step = 2}, trained.optimizer, trained.decoder);
+  // Killed while it wrote checkpoint-3, while it replaced 5, and while it removed 1.
+  fs::create_directories(folder / "out/.checkpoint-3.staging-99999-0");
+  std::ofstream(folder / "out/.checkpoint-3.staging-99999-0/config.json") << "{";
+  fs::rename(folder / "out/checkpoint-2", folder / "out/.checkpoint-5.replaced-99999-0");
+  fs::create_directories(folder / "out/.checkpoint-1.removed-99999-0");
+  options.resume = true;
+  RunDirectory directory(options);
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre("checkpoint-5"));
+}
+
+TEST(RunDirectory, RefusesADamagedCheckpoint) {
+  const auto refusal = [](const std::string& file, const std::string& bytes) {
+    test::TemporaryDirectory folder;
+    TrainOptions options = small_run(folder / "out");
+    Trained trained(lora_plus_model("gqa_untied"), 1);
+    RunDirectory directory(options);
+    directory.save({.step = 2}, trained.optimizer, trained.decoder);
+    std::ofstream(folder / "out/checkpoint-2" / file, std::ios::trunc) << bytes;
+    return message_of<InputError>([&] { directory.restore(trained.optimizer); });
+  };
+  EXPECT_THAT(refusal("trainer_state.json", "{"), HasSubstr("trainer_state.json"));
+  EXPECT_THAT(refusal("trainer_state.json", "{}"), HasSubstr("trainer_state.json"));
+  EXPECT_THAT(refusal("trainer_state.json", "[1]"), HasSubstr("trainer_state.json"));
+  EXPECT_THAT(refusal("optimizer.safetensors", "short"), HasSubstr("optimizer.safetensors"));
+}
+
+TEST(RunDirectory, TruncatesTheLogAfterAStep) {
+  test::TemporaryDirectory folder;
+  RunDirectory directory(small_run(folder / "out"));
+  directory.truncate_log(0);  // no log yet
+  for (int step = 1; step <= 5; ++step) directory.log({{"step", step}, {"loss", 0.5 * step}});
+  {
+    std::ofstream file(folder / "out/train_log.jsonl", std::ios::app);
+    file << "{\"step\": 6, \"lo";  // cut off by a kill
+  }
+  directory.truncate_log(3);
+  EXPECT_EQ(read_file(folder / "out/train_log.jsonl"),
+            "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":1.0}\n{\"step\":3,\"loss\":1.5}\n");
+  directory.log({{"step", 4}});
+  EXPECT_THAT(read_file(folder / "out/train_log.jsonl"), HasSubstr("1.5}\n{\"step\":4}\n"));
+  directory.truncate_log(0);
+  EXPECT_EQ(read_file(folder / "out/train_log.jsonl"), "");
+}
+
+}  // namespace
+}  // namespace longlora::train

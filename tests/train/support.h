@@ -1,0 +1,97 @@
+// What the tests of training share: reference models made ready to train, and token data in memory.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "longlora/data/token_data.h"
+#include "longlora/model/adapter.h"
+#include "longlora/model/load.h"
+#include "longlora/train/engine.h"
+#include "longlora/train/options.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/tensors.h"
+
+namespace longlora::train {
+
+/// Ids held in a vector.
+class MemoryTokens : public data::TokenData {
+ public:
+  explicit MemoryTokens(std::vector<int64_t> ids) : ids_(std::move(ids)) {}
+  /// `count` ids below `vocab_size`: a noisy walk that a model can learn something about.
+  static MemoryTokens walk(int64_t count, int64_t vocab_size) {
+    std::vector<int64_t> ids(count);
+    for (int64_t i = 1; i < count; ++i) ids[i] = (ids[i - 1] + (i % 5 == 0 ? 7 : 1)) % vocab_size;
+    return MemoryTokens(std::move(ids));
+  }
+  /// The uint16 ids of a file.
+  static MemoryTokens from_file(const std::filesystem::path& path) {
+    const std::string bytes = read_file(path);
+    std::vector<int64_t> ids;
+    for (size_t i = 0; i + 1 < bytes.size(); i += 2)
+      ids.push_back(static_cast<uint8_t>(bytes[i]) | static_cast<uint8_t>(bytes[i + 1]) << 8);
+    return MemoryTokens(std::move(ids));
+  }
+  int64_t size() const override { return static_cast<int64_t>(ids_.size()); }
+  void read(int64_t start, std::span<int64_t> out) const override {
+    ASSERT_LE(start + static_cast<int64_t>(out.size()), size());
+    std::copy_n(ids_.begin() + start, out.size(), out.begin());
+  }
+  std::string describe() const override { return "ids in memory"; }
+
+ private:
+  std::vector<int64_t> ids_;
+};
+
+inline std::filesystem::path tiny_model(const std::string& name) {
+  return test::data_path("goldens/tiny_models") / name;
+}
+
+/// A reference model of which every weight trains.
+inline model::Decoder full_model(const std::string& name, at::ScalarType dtype = at::kFloat) {
+  model::Decoder decoder = model::load_decoder(tiny_model(name), dtype);
+  model::train_everything(decoder);
+  return decoder;
+}
+
+/// A reference model under LoRA+, with pairs that are not zero.
+inline model::Decoder lora_plus_model(const std::string& name, at::ScalarType dtype = at::kFloat) {
+  model::Decoder decoder = model::load_decoder(tiny_model(name), dtype);
+  model::add_lora(decoder, {}, 1);
+  uint64_t seed = 40;
+  model::visit_linears(decoder, [&](const std::string&, model::Linear& linear) {
+    if (linear.lora)
+      linear.lora->b.value = test::random_tensor(linear.lora->b.value.sizes(), seed++).mul(0.05).to(dtype);
+  });
+  model::train_adapter(decoder, {"embed", "norm"});
+  return decoder;
+}
+
+/// Options of a short run on gqa_untied: LoRA+ under S² attention, 16 tokens a row.
+inline TrainOptions small_run(const std::filesystem::path& output_dir) {
+  TrainOptions options;
+  options.model_name_or_path = tiny_model("gqa_untied");
+  options.fp32 = true;
+  options.model_max_length = 16;
+  options.group_size = 6;
+  options.data_path = {"memory"};
+  options.output_dir = output_dir;
+  options.max_steps = 7;
+  options.per_device_train_batch_size = 2;
+  options.gradient_accumulation_steps = 2;
+  options.learning_rate = 1e-3;
+  options.warmup_steps = 2;
+  options.save_steps = 0;
+  return options;
+}
+
+/// Gradients by parameter name.
+inline std::vector<std::pair<std::string, at::Tensor>> gradients_of(const model::Decoder& decoder) {
+  std::vector<std::pair<std::string, at::Tensor>> grads;
+  model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
+    if (parameter.trainable()) grads.emplace_back(name, parameter.grad.clone());
+  });
+  return grads;
+}
+
+}  // namespace longlora::train
