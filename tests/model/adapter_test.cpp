@@ -80,10 +80,7 @@ TEST(MergeLora, KeepsTheLogitsAndLeavesNoPairs) {
 
 TEST(MergeLora, UsesTheMastersOfATrainedAdapter) {
   Decoder decoder = load_decoder(tiny_model("gqa_untied"), at::kBFloat16);
-  LoraConfig config;
-  config.rank = 4;
-  config.alpha = 12.0;
-  add_lora(decoder, config, 1);
+  add_lora(decoder, lora_of_rank(4), 1);
   train_adapter(decoder, {});
   LoraPair& pair = *decoder.blocks[0].q_proj.lora;
   pair.a.master.fill_(1.5f);

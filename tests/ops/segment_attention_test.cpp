@@ -157,7 +157,9 @@ TEST(SegmentAttention, EqualsTheFloat64Goldens) {
   const auto store =
       checkpoint::TensorStore::open_file(test::data_path("goldens/s2_attention/golden.safetensors"));
   ASSERT_FALSE(described.empty());
-  for (const auto& [name, sizes] : described.items()) {
+  for (const auto& item : described.items()) {
+    const std::string name = item.key();
+    const Json& sizes = item.value();
     SCOPED_TRACE(name);
     const Case golden = {sizes["rows"],     sizes["tokens"],   sizes["group"],          sizes["heads"],
                          sizes["kv_heads"], sizes["head_dim"], sizes["document_starts"]};
