@@ -9,7 +9,7 @@
 namespace longlora::ops::cpu {
 namespace {
 
-constexpr int64_t B = kAttentionBlock;
+constexpr int64_t kBlock = kAttentionBlock;
 
 // A masked score: far below any real one, and finite so that no NaN can arise.
 constexpr float kMasked = -1e30f;
@@ -20,28 +20,29 @@ constexpr int64_t kInterleave = std::is_same_v<T, Bf16> ? 2 : 1;
 
 template <typename T>
 void copy_block(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out) {
-  for (int64_t r = 0; r < B; ++r)
+  for (int64_t r = 0; r < kBlock; ++r)
     for (int64_t d = 0; d < width; ++d) out[r * width + d] = r < valid ? src[r * row_stride + d] : T{};
 }
 
 template <typename T>
 void transpose_block(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out) {
-  for (int64_t r = 0; r < B; ++r)
-    for (int64_t d = 0; d < width; ++d) out[d * B + r] = r < valid ? src[r * row_stride + d] : T{};
+  for (int64_t r = 0; r < kBlock; ++r)
+    for (int64_t d = 0; d < width; ++d) out[d * kBlock + r] = r < valid ? src[r * row_stride + d] : T{};
 }
 
 template <typename T>
 void pack_transposed(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out) {
   constexpr int64_t F = kInterleave<T>;
   for (int64_t d = 0; d < width; d += F)
-    for (int64_t r = 0; r < B; ++r)
-      for (int64_t f = 0; f < F; ++f) out[d * B + r * F + f] = r < valid ? src[r * row_stride + d + f] : T{};
+    for (int64_t r = 0; r < kBlock; ++r)
+      for (int64_t f = 0; f < F; ++f)
+        out[d * kBlock + r * F + f] = r < valid ? src[r * row_stride + d + f] : T{};
 }
 
 template <typename T>
 void pack_rows(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out) {
   constexpr int64_t F = kInterleave<T>;
-  for (int64_t r = 0; r < B; r += F)
+  for (int64_t r = 0; r < kBlock; r += F)
     for (int64_t d = 0; d < width; ++d)
       for (int64_t f = 0; f < F; ++f)
         out[r * width + d * F + f] = r + f < valid ? src[(r + f) * row_stride + d] : T{};
@@ -50,23 +51,23 @@ void pack_rows(const T* src, int64_t row_stride, int64_t valid, int64_t width, T
 template <typename T>
 void softmax_block(float* scores, float scale, bool causal, float* maximum, float* sum, float* output,
                    int64_t width, T* probabilities) {
-  for (int64_t q = 0; q < B; ++q) {
-    float* row = scores + q * B;
+  for (int64_t q = 0; q < kBlock; ++q) {
+    float* row = scores + q * kBlock;
     if (causal)
-      for (int64_t k = q + 1; k < B; ++k) row[k] = kMasked;
-    for (int64_t k = 0; k < B; ++k) row[k] *= scale;
-    const float block_maximum = maximum_of(row, B);
+      for (int64_t k = q + 1; k < kBlock; ++k) row[k] = kMasked;
+    for (int64_t k = 0; k < kBlock; ++k) row[k] *= scale;
+    const float block_maximum = maximum_of(row, kBlock);
     const float best = block_maximum > maximum[q] ? block_maximum : maximum[q];
     const float rescale = fast_exp(maximum[q] - best);
     float total = 0.0f;
-    for (int64_t k = 0; k < B; ++k) {
+    for (int64_t k = 0; k < kBlock; ++k) {
       const float p = fast_exp(row[k] - best);
       total += p;
-      store(probabilities + q * B + k, p);
+      store(probabilities + q * kBlock + k, p);
     }
     // fast_exp clamps at e^-87: masked entries are exactly zero all the same.
     if (causal)
-      for (int64_t k = q + 1; k < B; ++k) store(probabilities + q * B + k, 0.0f);
+      for (int64_t k = q + 1; k < kBlock; ++k) store(probabilities + q * kBlock + k, 0.0f);
     maximum[q] = best;
     sum[q] = sum[q] * rescale + total;
     if (rescale != 1.0f)
@@ -89,32 +90,33 @@ void softmax_backward_block(const float* scores, const float* grad_probabilities
                             const float* delta, float scale, bool causal, T* probabilities, T* grad_scores,
                             T* grad_scores_packed) {
   constexpr int64_t F = kInterleave<T>;
-  for (int64_t k = 0; k < B; ++k) {
-    const float* s = scores + k * B;
-    const float* g = grad_probabilities + k * B;
-    T* p_out = probabilities + k * B;
-    T* g_out = grad_scores + k * B;
+  for (int64_t k = 0; k < kBlock; ++k) {
+    const float* s = scores + k * kBlock;
+    const float* g = grad_probabilities + k * kBlock;
+    T* p_out = probabilities + k * kBlock;
+    T* g_out = grad_scores + k * kBlock;
     // On the diagonal queries before this key do not see it.
     const int64_t first = causal ? k : 0;
     for (int64_t q = 0; q < first; ++q) {
       p_out[q] = T{};
       g_out[q] = T{};
     }
-    for (int64_t q = first; q < B; ++q) {
+    for (int64_t q = first; q < kBlock; ++q) {
       const float p = fast_exp(s[q] * scale - log_sum_exp[q]);
       store(p_out + q, p);
       store(g_out + q, p * (g[q] - delta[q]) * scale);
     }
   }
-  for (int64_t k = 0; k < B; k += F)
-    for (int64_t q = 0; q < B; ++q)
-      for (int64_t f = 0; f < F; ++f) grad_scores_packed[k * B + q * F + f] = grad_scores[(k + f) * B + q];
+  for (int64_t k = 0; k < kBlock; k += F)
+    for (int64_t q = 0; q < kBlock; ++q)
+      for (int64_t f = 0; f < F; ++f)
+        grad_scores_packed[k * kBlock + q * F + f] = grad_scores[(k + f) * kBlock + q];
 }
 
 template <typename T>
 void row_dots(const T* grad_out, int64_t grad_stride, const T* out, int64_t out_stride, int64_t valid,
               int64_t width, float* delta) {
-  for (int64_t r = 0; r < B; ++r) {
+  for (int64_t r = 0; r < kBlock; ++r) {
     float dot = 0.0f;
     if (r < valid)
       for (int64_t d = 0; d < width; ++d)
@@ -132,7 +134,7 @@ void store_rows(const float* src, int64_t valid, int64_t width, T* dst, int64_t 
 template <typename T>
 void store_transposed(const float* src, int64_t valid, int64_t width, T* dst, int64_t row_stride) {
   for (int64_t r = 0; r < valid; ++r)
-    for (int64_t d = 0; d < width; ++d) store(dst + r * row_stride + d, src[d * B + r]);
+    for (int64_t d = 0; d < width; ++d) store(dst + r * row_stride + d, src[d * kBlock + r]);
 }
 
 template <typename T>

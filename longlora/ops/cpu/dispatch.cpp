@@ -1,3 +1,5 @@
+#include <initializer_list>
+
 #include "longlora/ops/cpu/row_kernels.h"
 
 namespace longlora::ops::cpu {
