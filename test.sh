@@ -37,6 +37,7 @@ while (($# > 0)); do
   shift
 done
 readonly BUILD="$REPO/build/$preset"
+readonly SOURCE_FOLDERS=("$REPO"/{longlora,tests,benchmarks,models})
 passed=0 failed=0 skipped=0
 
 # count_check TEXT COMMAND...: a step that counts as one test.
@@ -51,7 +52,7 @@ finish() {
 }
 
 check_format() {
-  find "$REPO/longlora" "$REPO/tests" "$REPO/benchmarks" \( -name '*.h' -o -name '*.cpp' \) -print0 |
+  find "${SOURCE_FOLDERS[@]}" \( -name '*.h' -o -name '*.cpp' \) -print0 |
     xargs -0 clang-format --dry-run --Werror
 }
 
@@ -63,8 +64,8 @@ check_room_order() {
 check_scripts() {
   local shell_scripts python_scripts script
   cd "$REPO" || return 1
-  mapfile -t shell_scripts < <(find ./*.sh .ci/run scripts models benchmarks -name '*.sh' -o -path .ci/run)
-  mapfile -t python_scripts < <(find scripts models benchmarks tests -name '*.py')
+  mapfile -t shell_scripts < <(find ./*.sh .ci/run scripts "${SOURCE_FOLDERS[@]}" -name '*.sh' -o -path .ci/run)
+  mapfile -t python_scripts < <(find scripts "${SOURCE_FOLDERS[@]}" -name '*.py')
   for script in "${shell_scripts[@]}"; do bash -n "$script" || return 1; done
   shellcheck -x "${shell_scripts[@]}" || return 1
   python3 -c 'import ast, sys; [ast.parse(open(name).read(), name) for name in sys.argv[1:]]' "${python_scripts[@]}"

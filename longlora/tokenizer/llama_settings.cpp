@@ -88,9 +88,9 @@ void read_added_tokens_decoder(const SettingsFile& file, LlamaSettings* settings
     }
     SpecialToken token{file.token_content(name, value), checked_id(file, name, Json(id))};
     if (value.is_object()) {
-      const auto flag = [&](const char* flag_name, bool* target) {
-        if (value.contains(flag_name) && value[flag_name].is_boolean())
-          *target = value[flag_name].get<bool>();
+      const auto flag = [&entry = value](const char* flag_name, bool* target) {
+        if (entry.contains(flag_name) && entry[flag_name].is_boolean())
+          *target = entry[flag_name].get<bool>();
       };
       token.special = false;
       flag("special", &token.special);
