@@ -44,8 +44,10 @@ at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at:
     at::Tensor segment = at::empty({tokens}, q.options().dtype(at::kLong));
     for (int64_t i = 0; i < plan.num_segments(half); ++i)
       segment.slice(0, plan.bounds[half][i], plan.bounds[half][i + 1]).fill_(i);
-    const at::Tensor visible =
+    at::Tensor visible =
         segment.unsqueeze(1).eq(segment.unsqueeze(0)).logical_and(index.unsqueeze(0).le(index.unsqueeze(1)));
+    if (plan.window_tokens > 0)
+      visible = visible.logical_and(index.unsqueeze(0).gt(index.unsqueeze(1) - plan.window_tokens));
     const int64_t half_heads = half == 0 ? heads / 2 : heads - heads / 2;
     masks.push_back(visible.unsqueeze(0).expand({half_heads, tokens, tokens}));
   }
