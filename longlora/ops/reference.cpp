@@ -11,6 +11,14 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
   return (wide * inverse * weight.to(compute)).to(x.scalar_type());
 }
 
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon) {
+  const at::ScalarType compute = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor wide = x.to(compute);
+  const at::Tensor centred = wide - wide.mean({-1}, /*keepdim=*/true);
+  const at::Tensor inverse = (centred.square().mean({-1}, /*keepdim=*/true) + epsilon).rsqrt();
+  return (centred * inverse * weight.to(compute) + bias.to(compute)).to(x.scalar_type());
+}
+
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
                   const at::Tensor& sin) {
   const at::ScalarType compute = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -26,6 +34,15 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
 
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
   return at::silu(gate) * up;
+}
+
+at::Tensor gelu(const at::Tensor& x, GeluForm form) {
+  const at::ScalarType compute = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor wide = x.to(compute);
+  const at::Tensor share = form == GeluForm::kExact
+                               ? at::erf(wide * M_SQRT1_2)
+                               : at::tanh(std::sqrt(2.0 / M_PI) * (wide + 0.044715 * wide.pow(3)));
+  return (0.5 * wide * (1.0 + share)).to(x.scalar_type());
 }
 
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
