@@ -95,10 +95,13 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
   const auto result = ops::linear_cross_entropy(normed.detach(), head.value.detach(), batch.labels, options);
 
   std::vector<at::Tensor> inputs = {leaf};
-  if (decoder_.norm.trainable()) inputs.push_back(decoder_.norm.value);
+  std::vector<model::Parameter*> norms;
+  for (model::Parameter* norm : {&decoder_.norm.weight, &decoder_.norm.bias})
+    if (norm->trainable()) norms.push_back(norm);
+  for (const model::Parameter* norm : norms) inputs.push_back(norm->value);
   const auto grads = torch::autograd::grad({normed}, inputs, {result.grad_hidden});
   grad_hidden = grads[0];
-  if (decoder_.norm.trainable()) accumulate({&decoder_.norm}, grads, 1);
+  accumulate(norms, grads, 1);
   return {result.loss_sum, result.num_labels, result.num_correct};
 }
 
