@@ -37,7 +37,10 @@ DecodeSession::DecodeSession(const model::Decoder& decoder, std::unique_ptr<KeyV
     : decoder_(decoder), cache_(std::move(cache)), prefill_chunk_tokens_(prefill_chunk_tokens) {
   if (prefill_chunk_tokens < 1)
     throw Error(fmt::format("[prefill chunk] expected at least one token, got {}", prefill_chunk_tokens));
-  if (!model::depends_on_length(decoder.config.rope_scaling.type))
+  const model::RopeType scaling = decoder.config.rope_scaling.type;
+  // As transformers: Phi-3 alone does, whose configuration knows the original window.
+  remakes_keys_ = scaling == model::RopeType::kLongRope && decoder.config.family().longrope_only;
+  if (!model::depends_on_length(scaling))
     rotary_ = rotary_table({0, cache_->max_tokens(), cache_->max_tokens()});
 }
 
@@ -81,7 +84,7 @@ at::Tensor DecodeSession::forward_chunk(std::span<const int64_t> ids, int64_t se
 }
 
 bool DecodeSession::leaves_short_factors(int64_t count) const {
-  if (decoder_.config.rope_scaling.type != model::RopeType::kLongRope) return false;
+  if (!remakes_keys_) return false;
   const int64_t before = cache_->num_tokens(), window = decoder_.config.original_window();
   // A cache that drops tokens cannot be filled again from the text.
   return before > 0 && before <= window && before + count > window &&
@@ -111,8 +114,7 @@ at::Tensor DecodeSession::feed(std::span<const int64_t> ids) {
   const c10::NoGradGuard no_grad;
   cache_->reserve(before + count);
   const bool again = leaves_short_factors(count);
-  if (decoder_.config.rope_scaling.type == model::RopeType::kLongRope)
-    ids_.insert(ids_.end(), ids.begin(), ids.end());
+  if (remakes_keys_) ids_.insert(ids_.end(), ids.begin(), ids.end());
   if (again) cache_->clear();
   const at::Tensor hidden = forward(again ? std::span<const int64_t>(ids_) : ids);
   const at::Tensor last = model::final_norm(decoder_, hidden.slice(0, hidden.size(0) - 1));

@@ -43,13 +43,13 @@ class DecodeSession {
 
  private:
   /// Hidden states [n, C] of the new tokens, or of the last of their chunks. Under dynamic
-  /// scaling keys keep the angles of the sequence as long as it was when they came.
+  /// scaling, and mostly under LongRoPE, keys keep the angles of the sequence as it was when they came.
   at::Tensor forward(std::span<const int64_t> ids);
   at::Tensor forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens);
   model::RotaryTable rotary_table(const model::RotaryRange& range) const;
   model::Positions positions_of(int64_t place, int64_t count, int64_t sequence_tokens) const;
-  /// Whether `count` more tokens take a sequence under LongRoPE beyond its
-  /// original window: the factors change, so the keys before it have to be made again.
+  /// Whether `count` more tokens take the sequence beyond the original window of
+  /// LongRoPE: the factors change, and the keys before have to be made again.
   bool leaves_short_factors(int64_t count) const;
 
   const model::Decoder& decoder_;
@@ -57,7 +57,8 @@ class DecodeSession {
   int64_t prefill_chunk_tokens_;
   /// For all places; undefined where the angles depend on the length of the sequence.
   model::RotaryTable rotary_;
-  std::vector<int64_t> ids_;  // of the sequence, under LongRoPE
+  bool remakes_keys_ = false;
+  std::vector<int64_t> ids_;  // of the sequence, where keys may have to be made again
 };
 
 /// When to stop.

@@ -161,7 +161,8 @@ void write_rotary(const ModelConfig& config, const Family& family, Json& json) {
   const bool new_form = json.contains("rope_parameters");
   const Json scaling = rope_scaling_json(config);
   json[family.rope_theta_key] = config.rope_theta;
-  if (config.rotary_fraction != 1.0 || json.contains(family.rotary_fraction_key))
+  const bool partial = config.rotary_fraction != 1.0 || family.rotary_fraction != 1.0;
+  if (partial || json.contains(family.rotary_fraction_key))
     json[family.rotary_fraction_key] = config.rotary_fraction;
   if (family.longrope_only && !scaling.is_null())
     json["original_max_position_embeddings"] = config.original_window();
@@ -170,7 +171,7 @@ void write_rotary(const ModelConfig& config, const Family& family, Json& json) {
     // Programs that know the new form look here first; it holds everything.
     Json parameters = scaling.is_null() ? Json{{"rope_type", "default"}} : scaling;
     parameters["rope_theta"] = config.rope_theta;
-    if (config.rotary_fraction != 1.0) parameters["partial_rotary_factor"] = config.rotary_fraction;
+    if (partial) parameters["partial_rotary_factor"] = config.rotary_fraction;
     json["rope_parameters"] = parameters;
   }
   json["rope_scaling"] = scaling;

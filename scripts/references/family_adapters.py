@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from scripts.references import families
-from scripts.references.common import GOLDENS, next_token_loss, save_tensors
+from scripts.references.common import GOLDENS, checkpoint_name, next_token_loss, save_tensors
 from scripts.references.training_curves import plain_name, save_adapter
 
 # name -> (base model, target modules)
@@ -25,6 +25,7 @@ def make(name, base, targets, seed):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
+            parameter_name = checkpoint_name(model, plain_name(parameter_name))
             if "lora_" in parameter_name:
                 parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
             elif "embed" in parameter_name or "norm" in parameter_name:
@@ -38,7 +39,7 @@ def make(name, base, targets, seed):
     golden = {"ids": ids, "logits": logits, "loss": loss}
     for parameter_name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            golden["grad." + plain_name(parameter_name)] = parameter.grad
+            golden["grad." + checkpoint_name(model, plain_name(parameter_name))] = parameter.grad
     save_tensors(folder / "golden.safetensors", golden)
     print(f"{name}: loss {loss.item():.6f}, {len(golden) - 3} gradients")
 

@@ -160,7 +160,7 @@ TEST(Generate, EqualsTheGreedyGenerationOfTransformersForEveryFamily) {
 }
 
 TEST(DecodeSession, GoesOverToTheLongFactorsAsIfItHadBegunWithThem) {
-  for (const char* name : {"phi3_longrope", "llama_longrope"}) {
+  for (const char* name : {"phi3_longrope", "phi3_partial"}) {
     SCOPED_TRACE(name);
     const model::Decoder decoder = model::load_decoder(model::family_model(name), at::kFloat);
     Ids ids = walk(30);
