@@ -18,8 +18,7 @@ void read_llama(const ConfigReader& json, ModelConfig& config) {
 
 /// One window for all layers; `absent` is the configuration class's default. Null means none.
 void read_window(const ConfigReader& json, int64_t absent, ModelConfig& config) {
-  const int64_t window =
-      json.has("sliding_window") || json.mentions("sliding_window") ? json.size("sliding_window", 0) : absent;
+  const int64_t window = json.mentions("sliding_window") ? json.size("sliding_window", 0) : absent;
   if (window > 0) config.layer_windows.assign(config.num_hidden_layers, window);
 }
 
@@ -60,6 +59,13 @@ void read_phi3(const ConfigReader& json, ModelConfig& config) {
 void read_gpt_neox(const ConfigReader& json, ModelConfig& config) {
   config.form.qkv_bias = config.form.output_bias = json.flag("attention_bias", true);
   if (!json.flag("use_parallel_residual", true)) config.form.residual = ResidualForm::kSequential;
+}
+
+void read_stablelm(const ConfigReader& json, ModelConfig& config) {
+  config.form.qkv_bias = json.flag("use_qkv_bias", false);
+  if (json.flag("use_parallel_residual", false)) config.form.residual = ResidualForm::kSharedNorm;
+  if (json.flag("qk_layernorm", false))
+    json.fail("expected qk_layernorm false, got true, which is not supported");
 }
 
 std::vector<Family> make_families() {
@@ -115,6 +121,14 @@ std::vector<Family> make_families() {
                  .lora_targets = {"query_key_value", "dense"},
                  .ignored_tensors = {".attention.bias", ".attention.masked_bias"},
                  .read = read_gpt_neox});
+  all.push_back({.architecture = "StableLmForCausalLM",
+                 .model_type = "stablelm",
+                 .form = {.norm = NormKind::kLayer},
+                 .norm_eps_key = "layer_norm_eps",
+                 .norm_eps = 1e-5,
+                 .max_position_embeddings = 4096,
+                 .rotary_fraction = 0.25,
+                 .read = read_stablelm});
   return all;
 }
 

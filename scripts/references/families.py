@@ -8,9 +8,9 @@ import json
 
 import torch
 from transformers import AutoModelForCausalLM
-from transformers import GPTNeoXConfig, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config, Qwen3Config
+from transformers import GPTNeoXConfig, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config, Qwen3Config, StableLmConfig
 
-from scripts.references.common import GOLDENS, next_token_loss, open_folder, save_tensors
+from scripts.references.common import GOLDENS, checkpoint_name, next_token_loss, open_folder, save_tensors
 
 FOLDER = GOLDENS / "families"
 WINDOW = 16
@@ -66,6 +66,10 @@ VARIANTS = {
     "phi3_partial": (Phi3Config, dict(**GROUPED, hidden_size=32, max_position_embeddings=64, sliding_window=6,
                                       tie_word_embeddings=True, original_max_position_embeddings=16,
                                       **long_rope(3, partial_rotary_factor=0.75)), "float32", False),
+    "stablelm": (StableLmConfig, dict(**GROUPED, hidden_size=32, use_qkv_bias=True), "bfloat16", True),
+    "stablelm_parallel": (StableLmConfig, dict(num_key_value_heads=4, use_parallel_residual=True, tie_word_embeddings=True,
+                                               **rope("yarn", factor=4.0, original_max_position_embeddings=16,
+                                                      partial_rotary_factor=0.5)), "float32", False),
 }
 
 
@@ -128,7 +132,7 @@ def golden_of(folder, seed):
     loss.backward()
     result = {"ids": ids, "logits": logits, "loss": loss}
     for name, parameter in model.named_parameters():
-        result["grad." + name] = parameter.grad
+        result["grad." + checkpoint_name(model, name)] = parameter.grad
     with torch.no_grad():
         result["below.logits"] = load(folder)(input_ids=ids[:, :SHORT], use_cache=False).logits
         # From inside the original window to beyond it.

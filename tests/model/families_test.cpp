@@ -101,6 +101,23 @@ TEST(Families, AreFoundByArchitectureAndByModelType) {
   EXPECT_EQ(find_family("GPT2LMHeadModel"), nullptr);
 }
 
+TEST(Families, SayThatAllOfAHeadIsRotatedWhereTheyUsuallyRotateAPart) {
+  ModelConfig config = read_model_config(family_model("neox_dynamic"));
+  config.raw.erase("rotary_pct");
+  config.raw["rope_parameters"] = Json::object();
+  const Json written = model_config_json(config, "float32");
+  EXPECT_EQ(written["rotary_pct"], 1.0);
+  EXPECT_EQ(written["rope_parameters"]["partial_rotary_factor"], 1.0);
+  EXPECT_EQ(parse_model_config(written, "written").rotary_fraction, 1.0);
+}
+
+TEST(Families, RefuseWhatTheyCannotCompute) {
+  Json json = read_json(family_model("stablelm") / "config.json");
+  json["qk_layernorm"] = true;
+  EXPECT_THAT(message_of<InputError>([&] { parse_model_config(json, "here/config.json"); }),
+              AllOf(HasSubstr("here/config.json"), HasSubstr("qk_layernorm")));
+}
+
 std::vector<int64_t> windows_of(const Json& json) {
   Json whole = {{"vocab_size", 8},        {"hidden_size", 8},
                 {"intermediate_size", 8}, {"num_attention_heads", 2},
