@@ -12,6 +12,7 @@
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/model/adapter.h"
+#include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/report/tensorboard.h"
 #include "longlora/train/trainer.h"
@@ -66,10 +67,9 @@ model::Decoder prepare_decoder(train::TrainOptions& options) {
     model::train_everything(decoder);
     return decoder;
   }
-  if (options.peft_model.empty())
-    model::add_lora(decoder, options.lora, options.seed);
-  else
-    options.lora = checkpoint::read_lora_config(options.peft_model);
+  if (!options.peft_model.empty()) options.lora = checkpoint::read_lora_config(options.peft_model);
+  if (options.lora.target_modules.empty()) options.lora.target_modules = decoder.config.family().lora_targets;
+  if (options.peft_model.empty()) model::add_lora(decoder, options.lora, options.seed);
   model::train_adapter(decoder, options.trainable_params);
   return decoder;
 }
@@ -231,7 +231,7 @@ void add_context_flags(CLI::App& verb, FineTuneArguments& arguments) {
       ->required();
   verb.add_option("--rope_scaling", arguments.rope_scaling,
                   "How positions are stretched when the window is longer than the model's")
-      ->check(CLI::IsMember({"linear", "yarn"}))
+      ->check(CLI::IsMember(model::extension_rope_types()))
       ->capture_default_str();
   verb.add_option("--attention", arguments.attention,
                   "s2: shifted sparse attention; full: every token sees all before it")
@@ -249,7 +249,10 @@ void add_context_flags(CLI::App& verb, FineTuneArguments& arguments) {
            "Also train parameters whose names contain one of these");
   verb.add_option("--lora_r", options.lora.rank, "Rank of the low-rank pairs")->capture_default_str();
   verb.add_option("--lora_alpha", options.lora.alpha, "Their scale times the rank")->capture_default_str();
-  add_list(verb, "--lora_target_modules", options.lora.target_modules, "Linear layers that get a pair");
+  options.lora.target_modules.clear();  // prepare_decoder fills in those of the model's family
+  add_list(verb, "--lora_target_modules", options.lora.target_modules,
+           "Linear layers that get a pair (default: the attention's: q_proj,k_proj,v_proj,o_proj; GPT-NeoX: "
+           "query_key_value,dense; Phi-3: qkv_proj,o_proj)");
 }
 
 void add_data_flags(CLI::App& verb, train::TrainOptions& options) {

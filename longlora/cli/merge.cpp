@@ -10,6 +10,7 @@
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
 #include "longlora/model/adapter.h"
+#include "longlora/model/family.h"
 #include "longlora/model/load.h"
 
 namespace longlora::cli {
@@ -32,7 +33,9 @@ at::ScalarType stored_dtype(const MergeArguments& arguments) {
   if (arguments.dtype == "float32") return at::kFloat;
   if (arguments.dtype == "bfloat16") return at::kBFloat16;
   const auto store = checkpoint::TensorStore::open_model_directory(arguments.base_model);
-  return store.info("model.embed_tokens.weight").dtype == at::kFloat ? at::kFloat : at::kBFloat16;
+  const auto& names = model::read_model_config(arguments.base_model).family().names;
+  return store.info(std::string(names.embed_tokens) + ".weight").dtype == at::kFloat ? at::kFloat
+                                                                                     : at::kBFloat16;
 }
 
 void check_paths(const MergeArguments& arguments) {
@@ -89,7 +92,7 @@ void add_merge_verb(CLI::App& app) {
   verb.add_option("--save_path", arguments->save_path, "Directory to write")->required();
   verb.add_option("--rope_scaling", arguments->rope_scaling,
                   "Scaling for --context_size where the adapter has no config.json")
-      ->check(CLI::IsMember({"linear", "yarn"}))
+      ->check(CLI::IsMember(model::extension_rope_types()))
       ->capture_default_str();
   verb.add_option("--dtype", arguments->dtype, "How weights are stored; auto: as in the base")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))

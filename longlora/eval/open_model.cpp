@@ -1,6 +1,9 @@
 #include "longlora/eval/open_model.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
@@ -21,8 +24,10 @@ at::ScalarType dtype_from_name(const std::string& name) {
 /// The scaling to use at `context_size`, given what the model carries.
 void apply_scaling(model::ModelConfig& config, const ModelOptions& options, int64_t context_size) {
   const std::string& asked = options.rope_scaling;
-  if (!asked.empty() && asked != "none" && asked != "linear" && asked != "yarn")
-    throw UsageError(fmt::format("[--rope_scaling] expected linear, yarn or none, got {}", asked));
+  const auto& names = model::extension_rope_types();
+  if (!asked.empty() && asked != "none" && std::find(names.begin(), names.end(), asked) == names.end())
+    throw UsageError(
+        fmt::format("[--rope_scaling] expected {} or none, got {}", fmt::join(names, ", "), asked));
   const model::RopeType carried = config.rope_scaling.type;
   if (carried != model::RopeType::kDefault) {
     if (!asked.empty() && asked != model::rope_type_name(carried))
@@ -35,7 +40,7 @@ void apply_scaling(model::ModelConfig& config, const ModelOptions& options, int6
     return;
   }
   if (asked == "none" || context_size <= config.original_window()) return;
-  const model::RopeType type = asked == "yarn" ? model::RopeType::kYarn : model::RopeType::kLinear;
+  const model::RopeType type = model::rope_type_from_name(asked.empty() ? "linear" : asked, "--rope_scaling");
   config.rope_scaling = model::scaling_for_window(config, type, context_size);
 }
 

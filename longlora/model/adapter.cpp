@@ -82,10 +82,13 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
     pair.scale = adapter.config().scaling();
     found->second->lora = std::move(pair);
   }
-  for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"})
+  const ModuleNames& names = decoder.config.family().names;
+  for (const char* module : {names.embed_tokens, names.lm_head}) {
+    const std::string name = std::string(module) + ".weight";
     // A tensor of another rank is refused below, by its shape.
     if (adapter.has_parameter(name) && adapter.parameter_info(name).shape.size() == 2)
       grow_vocabulary(decoder, adapter.parameter_info(name).shape[0]);
+  }
   std::map<std::string, Parameter*> parameters;
   visit_parameters(decoder,
                    [&](const std::string& name, Parameter& parameter) { parameters[name] = &parameter; });
@@ -109,8 +112,11 @@ Decoder load_with_adapter(const std::filesystem::path& base, const std::filesyst
   Decoder decoder = load_decoder(base, dtype);
   if (adapter.empty()) return decoder;
   load_adapter(decoder, checkpoint::PeftAdapter::open(adapter));
-  if (std::filesystem::exists(adapter / "config.json"))
-    decoder.config.rope_scaling = read_model_config(adapter).rope_scaling;
+  if (std::filesystem::exists(adapter / "config.json")) {
+    const ModelConfig trained = read_model_config(adapter);
+    decoder.config.rope_scaling = trained.rope_scaling;
+    decoder.config.max_position_embeddings = trained.max_position_embeddings;  // dynamic scaling starts there
+  }
   return decoder;
 }
 

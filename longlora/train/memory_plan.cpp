@@ -20,10 +20,15 @@ constexpr int64_t kLossChunkBytes = int64_t{64} << 20;
 int64_t kept_bytes_per_token(const model::ModelConfig& config, bool weights_train, int64_t element_bytes) {
   const int64_t query = config.num_attention_heads * config.head_dim;
   const int64_t key = config.num_key_value_heads * config.head_dim;
-  // Two norms' inputs and outputs; q, k, v; attention output; gate, up and (when
-  // down_proj needs its input) their product; the log-sum-exp of attention.
-  const int64_t elements =
-      4 * config.hidden_size + 2 * query + 2 * key + (weights_train ? 3 : 2) * config.intermediate_size;
+  // Two norms' inputs and outputs; q, k, v; attention output; gate, up (or what
+  // goes into the activation alone) and, when down_proj needs its input, their
+  // product; the log-sum-exp of attention.
+  const int64_t before_activation = config.form.mlp == model::MlpForm::kPlain ? 1 : 2;
+  int64_t elements = 4 * config.hidden_size + 2 * query + 2 * key +
+                     (before_activation + (weights_train ? 1 : 0)) * config.intermediate_size;
+  // The halves of a fused gate and up are copied; normed heads keep what they were.
+  if (config.form.mlp == model::MlpForm::kFusedGated) elements += 2 * config.intermediate_size;
+  if (config.form.query_key_norm != model::QueryKeyNorm::kNone) elements += query + key;
   return elements * element_bytes + config.num_attention_heads * 4;
 }
 

@@ -119,7 +119,7 @@ TEST(RunDirectory, WritesAWholeModelAfterFullTraining) {
   EXPECT_THAT(names_in(folder / "out"),
               ElementsAre("config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json"));
   const model::Decoder again = model::load_decoder(folder / "out", at::kFloat);
-  EXPECT_TRUE(at::equal(again.norm.value, trained.decoder.norm.master));
+  EXPECT_TRUE(at::equal(again.norm.weight.value, trained.decoder.norm.weight.master));
 }
 
 TEST(RunDirectory, RefusesToResumeWithOtherOptionsAndNamesThem) {

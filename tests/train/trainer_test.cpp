@@ -342,7 +342,7 @@ TEST(Trainer, EndsWithAnErrorThatNamesTheStepWhenTheLossIsNotFinite) {
   model::Decoder decoder = lora_plus_model("gqa_untied");
   Recorder recorder;
   recorder.after_step = [&](int64_t step) {
-    if (step == 2) decoder.norm.value.detach().fill_(std::nanf(""));
+    if (step == 2) decoder.norm.weight.value.detach().fill_(std::nanf(""));
   };
   Trainer trainer(options, decoder, data, nullptr, recorder);
   EXPECT_THAT(

@@ -49,12 +49,19 @@ void pack_rows(const T* src, int64_t row_stride, int64_t valid, int64_t width, T
 }
 
 template <typename T>
-void softmax_block(float* scores, float scale, bool causal, float* maximum, float* sum, float* output,
-                   int64_t width, T* probabilities) {
+void softmax_block(float* scores, float scale, bool causal, int64_t first_key, float* maximum, float* sum,
+                   float* output, int64_t width, T* probabilities) {
   for (int64_t q = 0; q < kBlock; ++q) {
     float* row = scores + q * kBlock;
-    if (causal)
-      for (int64_t k = q + 1; k < kBlock; ++k) row[k] = kMasked;
+    T* row_out = probabilities + q * kBlock;
+    // The query sees the keys [first, last).
+    const int64_t first = q + first_key, last = causal ? q + 1 : kBlock;
+    if (first >= last) {
+      for (int64_t k = 0; k < kBlock; ++k) store(row_out + k, 0.0f);
+      continue;
+    }
+    for (int64_t k = 0; k < first; ++k) row[k] = kMasked;
+    for (int64_t k = last; k < kBlock; ++k) row[k] = kMasked;
     for (int64_t k = 0; k < kBlock; ++k) row[k] *= scale;
     const float block_maximum = maximum_of(row, kBlock);
     const float best = block_maximum > maximum[q] ? block_maximum : maximum[q];
@@ -63,11 +70,11 @@ void softmax_block(float* scores, float scale, bool causal, float* maximum, floa
     for (int64_t k = 0; k < kBlock; ++k) {
       const float p = fast_exp(row[k] - best);
       total += p;
-      store(probabilities + q * kBlock + k, p);
+      store(row_out + k, p);
     }
     // fast_exp clamps at e^-87: masked entries are exactly zero all the same.
-    if (causal)
-      for (int64_t k = q + 1; k < kBlock; ++k) store(probabilities + q * kBlock + k, 0.0f);
+    for (int64_t k = 0; k < first; ++k) store(row_out + k, 0.0f);
+    for (int64_t k = last; k < kBlock; ++k) store(row_out + k, 0.0f);
     maximum[q] = best;
     sum[q] = sum[q] * rescale + total;
     if (rescale != 1.0f)
@@ -87,21 +94,27 @@ void finish_rows(const float* output, const float* maximum, const float* sum, in
 
 template <typename T>
 void softmax_backward_block(const float* scores, const float* grad_probabilities, const float* log_sum_exp,
-                            const float* delta, float scale, bool causal, T* probabilities, T* grad_scores,
-                            T* grad_scores_packed) {
+                            const float* delta, float scale, bool causal, int64_t first_key, T* probabilities,
+                            T* grad_scores, T* grad_scores_packed) {
   constexpr int64_t F = kInterleave<T>;
   for (int64_t k = 0; k < kBlock; ++k) {
     const float* s = scores + k * kBlock;
     const float* g = grad_probabilities + k * kBlock;
     T* p_out = probabilities + k * kBlock;
     T* g_out = grad_scores + k * kBlock;
-    // On the diagonal queries before this key do not see it.
-    const int64_t first = causal ? k : 0;
+    // Seen by the queries [first, last): on the diagonal not by earlier ones, and
+    // not by those whose window has left it behind.
+    const int64_t reach = k - first_key + 1;
+    const int64_t last = reach < 0 ? 0 : (reach < kBlock ? reach : kBlock), first = causal ? k : 0;
     for (int64_t q = 0; q < first; ++q) {
       p_out[q] = T{};
       g_out[q] = T{};
     }
-    for (int64_t q = first; q < kBlock; ++q) {
+    for (int64_t q = last; q < kBlock; ++q) {
+      p_out[q] = T{};
+      g_out[q] = T{};
+    }
+    for (int64_t q = first; q < last; ++q) {
       const float p = fast_exp(s[q] * scale - log_sum_exp[q]);
       store(p_out + q, p);
       store(g_out + q, p * (g[q] - delta[q]) * scale);

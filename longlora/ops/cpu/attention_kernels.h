@@ -12,6 +12,9 @@ namespace longlora::ops::cpu {
 /// Queries and keys of a block. All blocks are whole: short ones are padded with zeros.
 constexpr int64_t kAttentionBlock = 64;
 
+/// The first_key of a block of which no window hides anything.
+constexpr int64_t kNoWindow = -kAttentionBlock;
+
 /// B operands of block products are stored in the order the product wants: plain
 /// [K][N] for float, pairs of rows interleaved [K/2][N][2] for bfloat16.
 template <typename T>
@@ -28,8 +31,9 @@ struct AttentionKernels {
   /// One block of online softmax. scores [block, block] become probabilities
   /// relative to the running maximum; maximum[] and sum[] (per query) are brought
   /// up to date and output [block, width] is rescaled. `causal`: the block lies on the diagonal.
-  void (*softmax_block)(float* scores, float scale, bool causal, float* maximum, float* sum, float* output,
-                        int64_t width, T* probabilities);
+  /// Key k is behind the window of query q where k < q + first_key (kNoWindow: none is).
+  void (*softmax_block)(float* scores, float scale, bool causal, int64_t first_key, float* maximum,
+                        float* sum, float* output, int64_t width, T* probabilities);
   /// out[r] = output[r] / sum[r] for the first `valid` rows; log_sum_exp[r] = maximum + log(sum).
   void (*finish_rows)(const float* output, const float* maximum, const float* sum, int64_t valid,
                       int64_t width, T* out, int64_t row_stride, float* log_sum_exp);
@@ -38,7 +42,7 @@ struct AttentionKernels {
   /// the scores' gradient as A operands, and the gradient once more as a B operand.
   void (*softmax_backward_block)(const float* scores, const float* grad_probabilities,
                                  const float* log_sum_exp, const float* delta, float scale, bool causal,
-                                 T* probabilities, T* grad_scores, T* grad_scores_packed);
+                                 int64_t first_key, T* probabilities, T* grad_scores, T* grad_scores_packed);
   /// delta[r] = grad_out[r] · out[r]; 0 from `valid` on.
   void (*row_dots)(const T* grad_out, int64_t grad_stride, const T* out, int64_t out_stride, int64_t valid,
                    int64_t width, float* delta);

@@ -36,6 +36,14 @@ struct RowKernels {
   /// (first maximum). With grad_scale != 0 the logits become grad_scale · (softmax − onehot).
   void (*cross_entropy)(T* logits, const int64_t* labels, float* loss, uint8_t* correct, int64_t rows,
                         int64_t width, float grad_scale);
+  /// y[r] = (x[r] − mean) · inverse_deviation · weight + bias; mean[r] and
+  /// inverse_deviation[r] = 1 / sqrt(var + eps) are kept for backward.
+  void (*layer_norm_forward)(const T* x, const T* weight, const T* bias, T* y, float* mean,
+                             float* inverse_deviation, int64_t rows, int64_t width, float eps);
+  /// grad_x from grad_y; adds to grad_weight[width] and grad_bias[width] (float32).
+  void (*layer_norm_backward)(const T* grad_y, const T* x, const T* weight, const float* mean,
+                              const float* inverse_deviation, T* grad_x, float* grad_weight, float* grad_bias,
+                              int64_t rows, int64_t width);
 };
 
 /// One AdamW step over n float32 elements (Loshchilov & Hutter, as torch.optim.AdamW).
