@@ -69,7 +69,7 @@ model::Decoder prepare_decoder(train::TrainOptions& options) {
   if (options.peft_model.empty())
     model::add_lora(decoder, options.lora, options.seed);
   else
-    options.lora = checkpoint::read_lora_config(options.peft_model);
+    options.lora = checkpoint::PeftAdapter::open(options.peft_model).config();
   model::train_adapter(decoder, options.trainable_params);
   return decoder;
 }

@@ -112,7 +112,8 @@ void copy_companion_files(const fs::path& from, const fs::path& to) {
 std::string dtype_name(at::ScalarType dtype) {
   if (dtype == at::kFloat) return "float32";
   if (dtype == at::kBFloat16) return "bfloat16";
-  throw Error("[dtype] expected float32 or bfloat16");
+  if (dtype == at::kHalf) return "float16";
+  throw Error("[dtype] expected float32, bfloat16 or float16");
 }
 
 void grow_vocabulary(Decoder& decoder, int64_t vocab_size) {

@@ -27,7 +27,7 @@ void save_decoder(const Decoder& decoder, const std::filesystem::path& directory
 /// Copies the tokenizer's and generation files from `from` where they exist.
 void copy_companion_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
-/// "float32" or "bfloat16". Throws Error for another dtype.
+/// "float32", "bfloat16" or "float16". Throws Error for another dtype.
 std::string dtype_name(at::ScalarType dtype);
 
 /// Grows embedding and head to `vocab_size` rows, new rows the mean of the
