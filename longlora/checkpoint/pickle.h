@@ -12,6 +12,9 @@
 
 namespace longlora::checkpoint {
 
+/// No count, size or stride in a pickle is larger: times the widest element it is still a file offset.
+constexpr uint64_t kMaxPickledCount = uint64_t{1} << 56;
+
 enum class PickleKind : uint8_t {
   kNone,
   kBool,
@@ -54,7 +57,8 @@ struct PickledStorage {
   uint64_t view_elements;
 };
 
-/// A tensor: sizes and strides in elements. Every element lies inside the storage (its view).
+/// A tensor: sizes and strides in elements, not negative and each below 2^56. Whether its elements lie
+/// inside the storage is for the reader to check, who knows the tensor's name.
 struct PickledTensor {
   uint32_t storage;  // index into Pickle::storages
   at::ScalarType dtype;
@@ -79,8 +83,7 @@ struct Pickle {
 /// torch.device, dtypes, storage types and the functions of torch._utils that
 /// rebuild tensors and parameters; any other is refused by name, and nothing of
 /// a pickle is ever run. Throws InputError: another global, a damaged or
-/// truncated pickle, more values than a checkpoint has, a tensor that does not
-/// lie inside its storage.
+/// truncated pickle, more values than a checkpoint has.
 Pickle read_pickle(std::string_view bytes, const std::string& source);
 
 }  // namespace longlora::checkpoint

@@ -2,8 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-
 #include "longlora/checkpoint/bytes.h"
 #include "longlora/checkpoint/dtypes.h"
 #include "longlora/core/error.h"
@@ -14,7 +12,6 @@ namespace {
 // A state dict of 100,000 tensors has 2 million.
 constexpr size_t kMaxValues = 8'000'000;
 constexpr size_t kMaxRank = 64;
-constexpr uint64_t kMaxElements = uint64_t{1} << 56;  // times the widest element, still a file offset
 
 struct KnownGlobal {
   const char* module;
@@ -66,7 +63,7 @@ class Arguments {
   }
   uint64_t count(size_t index, const char* expected) const {
     const PickleValue& value = at(index, PickleKind::kInt, expected);
-    if (value.integer < 0 || static_cast<uint64_t>(value.integer) > kMaxElements)
+    if (value.integer < 0 || static_cast<uint64_t>(value.integer) > kMaxPickledCount)
       fail(expected, std::to_string(value.integer));
     return static_cast<uint64_t>(value.integer);
   }
@@ -90,39 +87,6 @@ class Arguments {
   const char* what_;
   const std::string& source_;
 };
-
-// Elements that a storage must hold for the tensor's last one; nothing when the number overflows.
-std::optional<uint64_t> needed_elements(const PickledTensor& tensor) {
-  uint64_t last = tensor.offset;
-  for (size_t i = 0; i < tensor.shape.size(); ++i) {
-    if (tensor.shape[i] == 0) return 0;
-    const auto steps = static_cast<uint64_t>(tensor.shape[i] - 1);
-    const auto stride = static_cast<uint64_t>(tensor.strides[i]);
-    if (stride != 0 && steps > (kMaxElements - last) / stride) return std::nullopt;
-    last += steps * stride;
-  }
-  return last + 1;
-}
-
-uint64_t storage_bytes(const PickledStorage& storage) {
-  return storage.view_elements * element_bytes(storage.dtype);
-}
-
-// A stride of 0 may repeat what is stored, but not to a size that no memory holds.
-void check_size(const Arguments& arguments, const PickledTensor& tensor, uint64_t num_stored_bytes) {
-  constexpr uint64_t kMaxRepeatedBytes = uint64_t{1} << 31;
-  const bool is_empty = std::count(tensor.shape.begin(), tensor.shape.end(), 0) != 0;
-  // The strides of an empty tensor are made of its other sizes.
-  const uint64_t most = is_empty ? kMaxElements : std::max(num_stored_bytes, kMaxRepeatedBytes);
-  uint64_t num_bytes = element_bytes(tensor.dtype);
-  for (const int64_t size : tensor.shape) {
-    const auto factor = static_cast<uint64_t>(std::max<int64_t>(size, 1));
-    if (factor > most / num_bytes)
-      arguments.fail("a tensor about as large as its storage",
-                     fmt::format("one that repeats {} bytes beyond measure", num_stored_bytes));
-    num_bytes *= factor;
-  }
-}
 
 bool is_empty_or_none(const PickleValue& value) {
   return value.kind == PickleKind::kNone || value.items.empty();
@@ -152,15 +116,6 @@ PickleRef rebuild_tensor(Pickle& pickle, PickleGlobal global, const PickleValue&
   if (tensor.shape.size() != tensor.strides.size())
     arguments.fail("as many strides as sizes",
                    fmt::format("{} and {}", tensor.strides.size(), tensor.shape.size()));
-
-  const auto needed = needed_elements(tensor);
-  const uint64_t num_elements = storage_bytes(storage) / element_bytes(tensor.dtype);
-  if (!needed || *needed > num_elements)
-    arguments.fail(
-        fmt::format("elements inside its storage \"{}\" of {}", shown_text(storage.key), num_elements),
-        needed ? fmt::format("one that reaches to element {}", *needed)
-               : std::string("sizes and strides beyond 64 bits"));
-  check_size(arguments, tensor, storage_bytes(storage));
 
   PickleValue value;
   value.kind = PickleKind::kTensor;

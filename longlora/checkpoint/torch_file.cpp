@@ -2,7 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "longlora/checkpoint/bytes.h"
@@ -121,23 +123,84 @@ void check_storages_agree(const Pickle& pickle, const std::string& source) {
   }
 }
 
-/// Where the bytes of each storage start in the file, by key.
-using StoragePlaces = std::map<std::string_view, uint64_t>;
+/// Where the bytes of each storage lie in the file, by key.
+struct StoragePlace {
+  uint64_t offset_bytes;
+  uint64_t num_bytes;
+};
+using StoragePlaces = std::map<std::string_view, StoragePlace>;
+using NamedPickledTensors = std::vector<std::pair<std::string, const PickledTensor*>>;
 
-std::vector<StoredTensor> place_tensors(const Pickle& pickle, const StoragePlaces& places,
-                                        const std::string& source) {
-  std::vector<StoredTensor> result;
-  for (const auto& [name, tensor] : Flattener(pickle, source).run()) {
-    const PickledStorage& storage = pickle.storages[tensor->storage];
-    const auto place = places.find(storage.key);
-    if (place == places.end())
-      fail(source,
-           fmt::format("the storage \"{}\" of tensor \"{}\"", shown_text(storage.key), shown_text(name)),
-           "none of that name; the file is damaged");
-    const uint64_t offset =
-        storage.view_offset * element_bytes(storage.dtype) + tensor->offset * element_bytes(tensor->dtype);
-    result.push_back({name, tensor->dtype, tensor->shape, tensor->strides, place->second + offset});
+[[noreturn]] void fail_tensor(const std::string& source, const std::string& name, const std::string& expected,
+                              const std::string& got) {
+  throw InputError(
+      fmt::format("[{}] tensor \"{}\": expected {}, got {}", source, shown_text(name), expected, got));
+}
+
+uint64_t storage_bytes(const PickledStorage& storage) {
+  return storage.num_elements * element_bytes(storage.dtype);
+}
+
+// Elements that a storage must hold for the tensor's last one; nothing when the number overflows.
+std::optional<uint64_t> needed_elements(const PickledTensor& tensor) {
+  uint64_t last = tensor.offset;
+  for (size_t i = 0; i < tensor.shape.size(); ++i) {
+    if (tensor.shape[i] == 0) return 0;
+    const auto steps = static_cast<uint64_t>(tensor.shape[i] - 1);
+    const auto stride = static_cast<uint64_t>(tensor.strides[i]);
+    if (stride != 0 && steps > (kMaxPickledCount - last) / stride) return std::nullopt;
+    last += steps * stride;
   }
+  return last + 1;
+}
+
+// A stride of 0 may repeat what is stored, but not to a size that no memory holds.
+bool has_sane_size(const PickledTensor& tensor, uint64_t num_stored_bytes) {
+  constexpr uint64_t kMaxRepeatedBytes = uint64_t{1} << 31;
+  const bool is_empty = std::count(tensor.shape.begin(), tensor.shape.end(), 0) != 0;
+  // The strides of an empty tensor are made of its other sizes.
+  const uint64_t most = is_empty ? kMaxPickledCount : std::max(num_stored_bytes, kMaxRepeatedBytes);
+  uint64_t num_bytes = element_bytes(tensor.dtype);
+  for (const int64_t size : tensor.shape) {
+    const auto factor = static_cast<uint64_t>(std::max<int64_t>(size, 1));
+    if (factor > most / num_bytes) return false;
+    num_bytes *= factor;
+  }
+  return true;
+}
+
+StoredTensor place_tensor(const std::string& name, const PickledTensor& tensor, const PickledStorage& storage,
+                          const StoragePlaces& places, const std::string& source) {
+  const std::string key = shown_text(storage.key);
+  const auto place = places.find(storage.key);
+  if (place == places.end())
+    fail_tensor(source, name, fmt::format("the storage \"{}\"", key),
+                "none of that name; the file is damaged");
+  if (place->second.num_bytes != storage_bytes(storage))
+    fail_tensor(source, name, fmt::format("{} bytes of storage \"{}\"", storage_bytes(storage), key),
+                fmt::format("{}; the file is damaged", place->second.num_bytes));
+
+  const uint64_t view_bytes = storage.view_elements * element_bytes(storage.dtype);
+  const uint64_t num_elements = view_bytes / element_bytes(tensor.dtype);
+  const auto needed = needed_elements(tensor);
+  if (!needed || *needed > num_elements)
+    fail_tensor(source, name, fmt::format("elements inside its storage \"{}\" of {}", key, num_elements),
+                needed ? fmt::format("one that reaches to element {}", *needed)
+                       : std::string("sizes and strides beyond 64 bits"));
+  if (!has_sane_size(tensor, view_bytes))
+    fail_tensor(source, name, "a tensor about as large as its storage",
+                fmt::format("one that repeats {} bytes beyond measure", view_bytes));
+  const uint64_t offset =
+      storage.view_offset * element_bytes(storage.dtype) + tensor.offset * element_bytes(tensor.dtype);
+  return {name, tensor.dtype, tensor.shape, tensor.strides, place->second.offset_bytes + offset};
+}
+
+std::vector<StoredTensor> place_tensors(const Pickle& pickle, const NamedPickledTensors& tensors,
+                                        const StoragePlaces& places, const std::string& source) {
+  std::vector<StoredTensor> result;
+  result.reserve(tensors.size());
+  for (const auto& [name, tensor] : tensors)
+    result.push_back(place_tensor(name, *tensor, pickle.storages[tensor->storage], places, source));
   return result;
 }
 
@@ -163,14 +226,9 @@ class ZipFile {
     check_storages_agree(pickle, source_);
     StoragePlaces places;
     for (const PickledStorage& storage : pickle.storages)
-      if (const ZipEntry* entry = find("data/" + std::string(storage.key))) {
-        const uint64_t needed = storage.num_elements * element_bytes(storage.dtype);
-        if (entry->num_bytes != needed)
-          fail(source_, fmt::format("{} bytes of storage \"{}\"", needed, shown_text(storage.key)),
-               fmt::format("{}; the file is damaged", entry->num_bytes));
-        places[storage.key] = entry->offset_bytes;
-      }
-    return place_tensors(pickle, places, source_);
+      if (const ZipEntry* entry = find("data/" + std::string(storage.key)))
+        places[storage.key] = {entry->offset_bytes, entry->num_bytes};
+    return place_tensors(pickle, Flattener(pickle, source_).run(), places, source_);
   }
 
  private:
@@ -218,7 +276,9 @@ class LegacyFile {
     check_machine(next_pickle());
     const Pickle data = next_pickle();
     check_storages_agree(data, source_);
-    return place_tensors(data, read_storages(data, next_pickle()), source_);
+    const NamedPickledTensors tensors = Flattener(data, source_).run();
+    for (const auto& [name, tensor] : tensors) owners_.emplace(data.storages[tensor->storage].key, name);
+    return place_tensors(data, tensors, read_storages(data, next_pickle()), source_);
   }
 
  private:
@@ -253,24 +313,27 @@ class LegacyFile {
     return places;
   }
 
-  uint64_t take_storage(const PickledStorage& storage) {
+  StoragePlace take_storage(const PickledStorage& storage) {
+    const auto owner = owners_.find(storage.key);
+    const std::string what =
+        fmt::format("storage \"{}\"{}", shown_text(storage.key),
+                    owner == owners_.end() ? "" : " of tensor \"" + shown_text(owner->second) + "\"");
     const uint64_t left = file_.size() - position_;
-    const uint64_t needed = storage.num_elements * element_bytes(storage.dtype);
+    const uint64_t needed = storage_bytes(storage);
     if (left < 8 || left - 8 < needed)
-      fail(source_, fmt::format("{} bytes of storage \"{}\"", needed, shown_text(storage.key)),
+      fail(source_, fmt::format("{} bytes of {}", needed, what),
            fmt::format("a file with {} left; it is truncated: fetch or write it again", left));
     if (const auto stated = read_number<uint64_t>(file_, position_); stated != storage.num_elements)
-      fail(source_,
-           fmt::format("{} elements of storage \"{}\"", storage.num_elements, shown_text(storage.key)),
-           std::to_string(stated));
+      fail(source_, fmt::format("{} elements of {}", storage.num_elements, what), std::to_string(stated));
     const uint64_t start = position_ + 8;
     position_ = start + needed;
-    return start;
+    return {start, needed};
   }
 
   std::string_view file_;
   const std::string& source_;
   size_t position_ = 0;
+  std::map<std::string_view, std::string> owners_;  // of each storage, the first tensor
 };
 
 bool is_zip(std::string_view file) {

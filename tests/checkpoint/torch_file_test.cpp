@@ -127,7 +127,7 @@ TEST_F(BrokenTorchFile, LacksAStorage) {
   std::string bytes = changed("views/data/1", "views/none/1");
   const size_t listed = bytes.find("views/data/1");
   EXPECT_THAT(error_of(bytes.replace(listed, 12, "views/none/1")),
-              AllOf(HasSubstr("the storage \"1\""), HasSubstr("halves")));
+              AllOf(HasSubstr("the storage \"1\""), HasSubstr("tensor \"halves\"")));
 }
 
 TEST_F(BrokenTorchFile, IsBigEndian) {
@@ -225,15 +225,25 @@ std::string tensor_pickle(const std::string& offset, const std::string& sizes, c
          "ccollections\nOrderedDict\n)RtR.";
 }
 
+// A file of the older format around a pickle that refers to the storage "0" of 4 floats.
+std::string legacy_file(const std::string& data) {
+  return raw("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.") + data +
+         raw("\x80\x02]\x8c\x01"
+             "0a.\x04\0\0\0\0\0\0\0") +
+         std::string(16, '\0');
+}
+
 std::string tensor_error(const std::string& offset, const std::string& sizes, const std::string& strides) {
-  return input_error_of([&] { read_pickle(tensor_pickle(offset, sizes, strides), "x.bin"); });
+  return input_error_of(
+      [&] { read_torch_file(legacy_file(tensor_pickle(offset, sizes, strides)), "x.bin"); });
 }
 
 TEST(BadPickle, RefusesTensorsOutsideTheirStorage) {
   const Pickle good = read_pickle(tensor_pickle(raw("K\0"), "K\x02K\x02", "K\x02K\x01"), "x.bin");
   ASSERT_EQ(good.tensors.size(), 1u);
   EXPECT_EQ(good.tensors[0].shape, (std::vector<int64_t>{2, 2}));
-  EXPECT_THAT(tensor_error("K\x01", "K\x04", "K\x01"), HasSubstr("reaches to element 5"));
+  EXPECT_THAT(tensor_error("K\x01", "K\x04", "K\x01"),
+              AllOf(HasSubstr("tensor \"tensor\""), HasSubstr("reaches to element 5")));
   EXPECT_THAT(tensor_error(raw("K\0"), "K\x02", "K\x04"), HasSubstr("inside its storage \"0\" of 4"));
   EXPECT_THAT(tensor_error("J\xff\xff\xff\xff", "K\x01", "K\x01"), HasSubstr("an offset"));
   EXPECT_THAT(tensor_error(raw("K\0"), "J\xff\xff\xff\xff", "K\x01"), HasSubstr("sizes"));
@@ -262,11 +272,7 @@ TEST(BadPickle, RefusesContainersInsideThemselves) {
 }
 
 TEST(BadPickle, RefusesTwoTensorsOfOneName) {
-  std::string bytes = read_file(kFolder / "made/list.pt");
-  TemporaryDirectory folder;
-  // {"a": {"b": t}, "a.b": t} in the older format: both are a.b.
-  const std::string magic =
-      raw("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.");
+  // {"a": {"b": t}, "a.b": t}: both are a.b.
   std::string tensor = tensor_pickle(raw("K\0"), "K\x02", "K\x01");
   tensor = tensor.substr(2, tensor.size() - 3) + raw("q\0");
   const std::string data = raw("\x80\x02}(\x8c\x01"
@@ -275,10 +281,7 @@ TEST(BadPickle, RefusesTwoTensorsOfOneName) {
                            tensor +
                            raw("s\x8c\x03"
                                "a.bh\0u.");
-  const std::string storage = raw("\x80\x02]\x8c\x01"
-                                  "0a.\x04\0\0\0\0\0\0\0") +
-                              std::string(16, '\0');
-  EXPECT_THAT(input_error_of([&] { read_torch_file(magic + data + storage, "x.bin"); }),
+  EXPECT_THAT(input_error_of([&] { read_torch_file(legacy_file(data), "x.bin"); }),
               HasSubstr("\"a.b\" twice"));
 }
 
