@@ -67,7 +67,7 @@ model::Decoder prepare_decoder(train::TrainOptions& options) {
     model::train_everything(decoder);
     return decoder;
   }
-  if (!options.peft_model.empty()) options.lora = checkpoint::read_lora_config(options.peft_model);
+  if (!options.peft_model.empty()) options.lora = checkpoint::PeftAdapter::open(options.peft_model).config();
   if (options.lora.target_modules.empty()) options.lora.target_modules = decoder.config.family().lora_targets;
   if (options.peft_model.empty()) model::add_lora(decoder, options.lora, options.seed);
   model::train_adapter(decoder, options.trainable_params);

@@ -49,7 +49,9 @@ int run(int argc, char** argv) {
   app.get_formatter()->column_width(36);
   add_tokenize_verb(app);
   add_fine_tune_verb(app);
+  add_get_trainable_weights_verb(app);
   add_merge_verb(app);
+  add_convert_verb(app);
   add_eval_verb(app);
   add_passkey_verb(app);
   add_score_verb(app);

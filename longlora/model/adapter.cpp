@@ -53,12 +53,12 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
     for (auto it = unmatched.begin(); it != unmatched.end();)
       it = name == *it || name.ends_with("." + *it) ? unmatched.erase(it) : std::next(it);
     const int64_t in = linear.weight.value.size(1), out = linear.weight.value.size(0);
+    const int64_t rank = config.rank_of(name);
     const double bound = 1.0 / std::sqrt(static_cast<double>(in));
     LoraPair pair;
-    pair.a.value =
-        at::empty({config.rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(decoder.dtype());
-    pair.b.value = at::zeros({out, config.rank}, decoder.dtype());
-    pair.scale = config.scaling();
+    pair.a.value = at::empty({rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(decoder.dtype());
+    pair.b.value = at::zeros({out, rank}, decoder.dtype());
+    pair.scale = config.scaling_of(name);
     linear.lora = std::move(pair);
   });
   if (!unmatched.empty())
@@ -79,7 +79,7 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
     LoraPair pair;
     pair.a.value = a.to(decoder.dtype());
     pair.b.value = b.to(decoder.dtype());
-    pair.scale = adapter.config().scaling();
+    pair.scale = adapter.config().scaling_of(module);
     found->second->lora = std::move(pair);
   }
   const ModuleNames& names = decoder.config.family().names;
