@@ -124,6 +124,26 @@ class ReplacePattern : public Normalizer {
   std::string content_;
 };
 
+// Capital letters that are newer than ICU's tables (Unicode 15).
+struct NewCapitals {
+  char32_t first, last;
+  int32_t distance;  // to the small letter
+};
+constexpr NewCapitals kNewCapitals[] = {{0x1C89, 0x1C89, 1},      {0xA7CB, 0xA7CB, 0x264 - 0xA7CB},
+                                        {0xA7CC, 0xA7CC, 1},      {0xA7CE, 0xA7CE, 1},
+                                        {0xA7D2, 0xA7D2, 1},      {0xA7D4, 0xA7D4, 1},
+                                        {0xA7DA, 0xA7DA, 1},      {0xA7DC, 0xA7DC, 0x19B - 0xA7DC},
+                                        {0x10D50, 0x10D65, 0x20}, {0x16EA0, 0x16EB8, 0x1B}};
+
+char32_t lower_case(char32_t code) {
+  for (const NewCapitals& range : kNewCapitals) {
+    if (code >= range.first && code <= range.last) {
+      return static_cast<char32_t>(static_cast<int32_t>(code) + range.distance);
+    }
+  }
+  return static_cast<char32_t>(u_tolower(static_cast<UChar32>(code)));
+}
+
 class Lowercase : public Normalizer {
  public:
   void apply(std::string* text) const override {
@@ -131,7 +151,7 @@ class Lowercase : public Normalizer {
     lower.reserve(text->size());
     for (size_t at = 0, length = 0; at < text->size(); at += length) {
       const char32_t code = read_character(text->data() + at, &length);
-      append_character(static_cast<char32_t>(u_tolower(static_cast<UChar32>(code))), &lower);
+      append_character(lower_case(code), &lower);
       if (code == 0x130) append_character(0x307, &lower);  // the one letter that becomes two characters
     }
     *text = std::move(lower);

@@ -6,6 +6,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/utf8.h"
+#include "longlora/tokenizer/regex_syntax.h"
 
 namespace longlora::tokenizer {
 
@@ -50,8 +51,10 @@ Regex::Regex(const std::string& pattern, const std::string& source)
     : compiled_(std::make_unique<Compiled>()), pattern_(pattern), source_(source) {
   int error = 0;
   PCRE2_SIZE offset = 0;
-  compiled_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                  PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
+  const std::string translated = translate_regex(pattern, source);
+  compiled_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                                  &offset, nullptr);
   if (compiled_->code == nullptr) {
     throw InputError(
         fmt::format("[{}] expected a regular expression that PCRE2 understands, got \"{}\": {} at byte {}",

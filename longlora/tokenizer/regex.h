@@ -9,7 +9,8 @@
 
 namespace longlora::tokenizer {
 
-/// One compiled expression. Immutable; safe to use from several threads.
+/// One compiled expression, written as Hugging Face's tokenizers read it
+/// (Oniguruma's syntax). Immutable; safe to use from several threads.
 /// \p{…} classes are those of PCRE2's own Unicode version.
 class Regex {
  public:

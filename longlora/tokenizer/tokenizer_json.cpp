@@ -15,6 +15,7 @@ namespace longlora::tokenizer {
 namespace {
 
 constexpr int kModelDepth = 2;  // of the keys of "model"
+constexpr int kMaxDepth = 64;
 
 class FileHandler {
  public:
@@ -48,7 +49,7 @@ class FileHandler {
   bool binary(Json::binary_t& value) { return rest_.binary(value); }
 
   bool start_object(size_t size) {
-    ++depth_;
+    go_deeper();
     if (waiting_ && next_ == Mode::kVocab) return begin();
     if (mode_ == Mode::kRest && !waiting_) return rest_.start_object(size);
     throw wrong_value("an object");
@@ -74,7 +75,7 @@ class FileHandler {
     return rest_.end_object();
   }
   bool start_array(size_t size) {
-    ++depth_;
+    go_deeper();
     if (waiting_ && next_ == Mode::kMerges) return begin();
     if (mode_ == Mode::kMerges && depth_ == kModelDepth + 2) {
       pair_.clear();
@@ -99,6 +100,13 @@ class FileHandler {
 
  private:
   enum class Mode { kRest, kVocab, kMerges };
+
+  void go_deeper() {
+    if (++depth_ > kMaxDepth) {
+      throw InputError(fmt::format("[{}] expected JSON nested at most {} deep, got more; the file is damaged",
+                                   spec_->source, kMaxDepth));
+    }
+  }
 
   bool begin() {
     mode_ = next_;

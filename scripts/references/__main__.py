@@ -5,7 +5,7 @@ import sys
 
 # In this order: later ones read the models of earlier ones.
 NAMES = ["tensor_file", "tiny_models", "s2_attention", "rotary", "passkey_prompts", "stories", "training_curves",
-         "peft_adapter", "evaluation", "schedules"]
+         "peft_adapter", "evaluation", "schedules", "tokenizers_pipeline"]
 
 
 def main():
