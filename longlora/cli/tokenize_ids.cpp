@@ -64,7 +64,12 @@ void run_parallel(size_t count, int num_threads, const Work& work) {
 }
 
 std::string format_ids(const Ids& ids) {
-  return fmt::format("[{}]", fmt::join(ids, ", "));
+  std::string text = "[";
+  for (const int32_t id : ids) {
+    if (text.size() > 1) text += ", ";
+    text += std::to_string(id);
+  }
+  return text + "]";
 }
 
 // Standard output in one piece, zero bytes included.

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
@@ -180,15 +181,17 @@ std::vector<AddedToken> PipelineTokenizer::resolve_added_tokens(const PipelineSp
   return added;
 }
 
+// A token that is looked for in normalized text is written as that text holds it, and skipped only where a
+// special token is spelled so: what the library does since 0.21.
 void PipelineTokenizer::add_tokens(const std::vector<AddedToken>& added) {
+  std::set<std::string> special_texts;
   for (const AddedToken& token : added) {
-    set_token(token.id, token.content, token.special);
-    if (!token.normalized) {
-      added_tokens_.add(token, token.content);
-      continue;
-    }
-    const std::string pattern = normalize(replace_broken_utf8(token.content));
-    normalized_added_tokens_.add(token, pattern);
+    if (token.special) special_texts.insert(token.content);
+  }
+  for (const AddedToken& token : added) {
+    const std::string text = token.normalized ? normalize(token.content) : token.content;
+    (token.normalized ? normalized_added_tokens_ : added_tokens_).add(token, text);
+    set_token(token.id, text, special_texts.contains(text));
   }
 }
 

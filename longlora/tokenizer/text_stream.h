@@ -7,8 +7,9 @@
 
 namespace longlora::tokenizer {
 
-/// Gives the text of a growing sequence piece by piece, each character as soon as all its bytes are there (as Hugging
-/// Face's DecodeStream): the pieces together are decode(all ids). The time of a push does not grow with the sequence.
+/// Gives the text of a growing sequence piece by piece, each character as soon as all its bytes are there (as
+/// Hugging Face's DecodeStream): the pieces together are decode(all ids). The time of a push does not grow
+/// with the sequence.
 class TextStream {
  public:
   /// `tokenizer` has to live as long as the stream.
@@ -21,8 +22,8 @@ class TextStream {
 
  private:
   const Tokenizer& tokenizer_;
-  Ids ids_;               // what decoding still depends on: the ids of the last piece and those waiting
-  std::string printed_;   // the text of the first num_printed_ of them
+  Ids ids_;              // what decoding still depends on: the ids of the last piece and those waiting
+  std::string printed_;  // the text of the first num_printed_ of them
   size_t num_printed_ = 0;
 };
 

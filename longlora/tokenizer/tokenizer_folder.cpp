@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "longlora/core/json.h"
 #include "longlora/tokenizer/settings_file.h"
 #include "longlora/tokenizer/tokenizer_json.h"
 
@@ -97,6 +98,22 @@ void add_listed_tokens(std::vector<AddedToken> tokens, PipelineSpec* spec) {
   }
 }
 
+// Older folders: ids by token; special are those that the settings name.
+std::vector<AddedToken> read_old_added_tokens(const fs::path& folder, const std::vector<std::string>& names) {
+  const SettingsFile file(folder / "added_tokens.json");
+  std::vector<AddedToken> tokens;
+  for (const auto& [content, id] : file.json().items()) {
+    if (content.empty()) throw file.wrong_type("a token", "a text", Json(content));
+    AddedToken token;
+    token.content = content;
+    token.id = file.checked_id(content, id);
+    token.special = std::find(names.begin(), names.end(), content) != names.end();
+    token.normalized = !token.special;
+    tokens.push_back(std::move(token));
+  }
+  return tokens;
+}
+
 void add_named_tokens(const std::vector<std::string>& names, PipelineSpec* spec) {
   for (const std::string& name : names) {
     AddedToken* known = find_added(name, spec);
@@ -166,6 +183,7 @@ PipelineSpec read_tokenizer_folder(const fs::path& folder, const std::string& co
   } else {
     const std::vector<std::string> old_names = read_names(SettingsFile(folder / "special_tokens_map.json"));
     names.insert(names.end(), old_names.begin(), old_names.end());
+    add_listed_tokens(read_old_added_tokens(folder, names), &spec);
   }
   if (is_llama) {
     constexpr std::array kDefaults = {std::pair("eos_token", "</s>"), std::pair("bos_token", "<s>"),

@@ -163,7 +163,8 @@ def odd_rules():
 def added_tokens():
     tokenizer = trained(ByteLevel(add_prefix_space=False), normalizers.Lowercase(), special=["<s>", "</s>"])
     tokenizer.add_tokens([AddedToken("<lower>", normalized=True), AddedToken("<word>", single_word=True, normalized=False)])
-    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, rstrip=True), "<|endoftext|>", "Hello"])
+    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, rstrip=True), "<|endoftext|>", "Hello",
+                                  AddedToken("CAFE", normalized=True)])
     return tokenizer
 
 
@@ -247,6 +248,16 @@ def write_folders():
                                             "eos_token": "<|eot_id|>", "pad_token": "<mask>"})
 
 
+def write_old_folder():
+    """Settings as they were written before added_tokens_decoder existed."""
+    folder = OUTPUT / "folder_old"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_json(folder / "special_tokens_map.json", {"bos_token": token("<s>", normalized=True), "eos_token": "</s>",
+                                                   "pad_token": "<mask>"})
+    save_json(folder / "added_tokens.json", {"<mask>": 700, "<word>": 701})
+    write_folder("folder_old", "llama2", {"tokenizer_class": "LlamaTokenizer", "legacy": True})
+
+
 def write_tiktoken():
     file = json.loads((OUTPUT / "llama3/tokenizer.json").read_text())
     byte_of = {char: byte for byte, char in enumerate(byte_characters())}
@@ -277,6 +288,7 @@ def main():
     for make in TOKENIZERS:
         write_tokenizer(make.__name__, make())
     write_folders()
+    write_old_folder()
     write_tiktoken()
 
 

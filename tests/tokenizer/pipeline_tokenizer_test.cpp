@@ -21,7 +21,8 @@ const char* const kFiles[] = {"gpt2",          "gpt2_prefix", "neox",         "l
                               "qwen",          "llama2",      "joined_words", "metaspace_first",
                               "unknown_fused", "odd_rules",   "added_tokens", "no_decoder"};
 // Folders that are opened as AutoTokenizer opens them.
-const char* const kFolders[] = {"folder_llama", "folder_llama_legacy", "folder_mistral", "folder_plain"};
+const char* const kFolders[] = {"folder_llama", "folder_llama_legacy", "folder_mistral", "folder_old",
+                                "folder_plain"};
 
 std::unique_ptr<Tokenizer> open(const std::string& name) {
   return load_tokenizer(kTokenizers / name / "tokenizer.json");

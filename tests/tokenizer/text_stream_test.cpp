@@ -19,7 +19,8 @@ std::string stream(const Tokenizer& tokenizer, const Ids& ids, std::vector<std::
 }
 
 TEST(TextStream, PiecesTogetherAreTheWholeText) {
-  for (const char* name : {"gpt2", "llama3", "llama2", "joined_words", "neox", "qwen", "metaspace_first", "added_tokens"}) {
+  for (const char* name :
+       {"gpt2", "llama3", "llama2", "joined_words", "neox", "qwen", "metaspace_first", "added_tokens"}) {
     const auto tokenizer = load_tokenizer(kData / "tokenizers" / name / "tokenizer.json");
     for (const Json& entry : read_json(kData / "tokenizers" / name / "golden.json")["encodings"]) {
       const auto ids = entry["ids"].get<Ids>();
