@@ -47,7 +47,7 @@ TEST(TokenizeVerb, PrintsIdsAsHuggingFaceGivesThem) {
   for (const Json& entry : golden["encodings"]) {
     const auto text = entry["text"].get<std::string>();
     if (text.find('\0') != std::string::npos) continue;  // no such argument
-    const Json printed = parse_json(run(llama3({"--ids", "--text=" + text})), "output");
+    const Json printed = parse_json(run(llama3({"--ids", "--text", text})), "output");
     EXPECT_EQ(printed, entry["ids"]) << text;
   }
 }
@@ -66,6 +66,13 @@ TEST(TokenizeVerb, PrintsOneListForEachTextAndFileAsItIs) {
   EXPECT_EQ(json["inputs"][2]["input"], (folder / "crlf.txt").string());
   const std::string decoded = run(llama3({"--decode", "--text", json["inputs"][2]["ids"].dump()}));
   EXPECT_EQ(decoded, "\xEF\xBB\xBFone\r\ntwo\n");
+}
+
+TEST(TokenizeVerb, TakesTextsThatLookLikeFlagsAndLists) {
+  for (const std::string text : {"-x", "--ids", "[a,b]", "a,b", "{}"}) {
+    const std::string ids = run(llama3({"--ids", "--text", text}));
+    EXPECT_EQ(run(llama3({"--decode", "--text", ids})), text + "\n");
+  }
 }
 
 TEST(TokenizeVerb, DecodesWhatItPrinted) {

@@ -37,12 +37,12 @@ Ids encode(const Json& json, const std::string& text) {
   return PipelineTokenizer(parse_tokenizer_json(json.dump(), "t.json")).encode(text, true);
 }
 
-std::string message(const std::string& text) {
+std::string message_of_text(const std::string& text) {
   return message_of<InputError>([&] { PipelineTokenizer tokenizer(parse_tokenizer_json(text, "t.json")); });
 }
 
 std::string message(const Json& json) {
-  return message(json.dump());
+  return message_of_text(json.dump());
 }
 
 TEST(TokenizerJson, ReadsMergesAsTextsAndAsPairs) {
@@ -80,9 +80,9 @@ TEST(TokenizerJson, RefusesByteLevelBeforeOtherSteps) {
 }
 
 TEST(TokenizerJson, NamesWhatIsMalformed) {
-  EXPECT_THAT(message("{"), HasSubstr("syntax error"));
-  EXPECT_THAT(message("[]"), HasSubstr("expected the file to be an object"));
-  EXPECT_THAT(message("{}"), HasSubstr("expected model to be an object"));
+  EXPECT_THAT(message_of_text("{"), HasSubstr("syntax error"));
+  EXPECT_THAT(message_of_text("[]"), HasSubstr("expected the file to be an object"));
+  EXPECT_THAT(message_of_text("{}"), HasSubstr("expected model to be an object"));
   EXPECT_THAT(message(tiny_with_model("vocab", Json::object())), HasSubstr("expected a vocabulary"));
   EXPECT_THAT(message(tiny_with_model("vocab", Json{{"a", -1}})), HasSubstr("got -1 for \"a\""));
   EXPECT_THAT(message(tiny_with_model("vocab", Json{{"a", 1 << 24}})), HasSubstr("got 16777216"));
