@@ -77,7 +77,7 @@ model::Decoder prepare_decoder(train::TrainOptions& options) {
 /// The tokenizer of the run, where there is one to be found; text data needs it.
 std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed) {
   if (options.tokenizer_path.empty() && !needed) return nullptr;
-  const bool has_model = std::filesystem::exists(options.tokenizer_path / "tokenizer.model") ||
+  const bool has_model = tokenizer::has_tokenizer(options.tokenizer_path) ||
                          std::filesystem::is_regular_file(options.tokenizer_path);
   return needed || has_model ? tokenizer::load_tokenizer(options.tokenizer_path) : nullptr;
 }

@@ -80,8 +80,7 @@ std::unique_ptr<data::TokenData> open_data(const std::vector<fs::path>& paths, c
   bool all_ids = true;
   for (const fs::path& path : paths) all_ids = all_ids && path.extension() == ".bin";
   // Ids need no tokenizer, but where there is one it tells whose ids they are.
-  if (!all_ids || fs::exists(base_model / "tokenizer.model"))
-    tokenizer = tokenizer::load_tokenizer(base_model);
+  if (!all_ids || tokenizer::has_tokenizer(base_model)) tokenizer = tokenizer::load_tokenizer(base_model);
   auto data = data::open_token_data(
       paths, {.vocab_size = loaded.vocab_size, .tokenizer = tokenizer.get(), .text_field = text_field});
   log_info(fmt::format("data: {}", data->describe()));

@@ -78,6 +78,7 @@ TEST(LlamaTokenizer, DecodesWhatItEncoded) {
 
 TEST(LlamaTokenizer, SkipsControlTokensWhenDecoding) {
   EXPECT_EQ(llama2(false)->decode({1, 15043, 0, 3186, 2}), "Hello world");
+  EXPECT_EQ(llama2(false)->decode_with_special_tokens({1, 15043, 3186, 2}), "<s> Hello world</s>");
 }
 
 TEST(LlamaTokenizer, DecodesBytesThatAreNoCharacterAsReplacements) {
