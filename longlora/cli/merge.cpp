@@ -5,6 +5,7 @@
 
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
@@ -20,7 +21,7 @@ struct MergeArguments {
   std::filesystem::path peft_model;
   std::filesystem::path save_path;
   int64_t context_size = 0;
-  std::string rope_scaling = "linear";
+  std::string rope_scaling;
   std::string dtype = "auto";
   bool overwrite = false;
   bool lora_only = false;
@@ -52,20 +53,20 @@ void run_merge(const MergeArguments& arguments) {
   model::Decoder decoder = model::load_with_adapter(arguments.base_model, arguments.peft_model, at::kFloat);
   model::merge_lora(decoder);
   if (arguments.context_size > decoder.config.context_window())
-    decoder.config.rope_scaling = model::scaling_for_window(
-        decoder.config, model::rope_type_from_name(arguments.rope_scaling, "--rope_scaling"),
-        arguments.context_size);
+    model::stretch_window(decoder.config, asked_rope_scaling(arguments.rope_scaling), arguments.context_size);
+  else if (!arguments.rope_scaling.empty())
+    log_warning(fmt::format("--rope_scaling {} is left out: the model's window of {} tokens needs no change",
+                            arguments.rope_scaling, decoder.config.context_window()));
   const model::ModelConfig& config = decoder.config;
 
   DirectoryTransaction transaction(arguments.save_path);
   model::save_decoder(decoder, transaction.staging(), dtype);
   model::copy_companion_files(arguments.base_model, transaction.staging());
   transaction.commit();
-  log_info(fmt::format(
-      "merged {} low-rank pairs and {} trained parameters into {}: window {} tokens, {} scaling by {:g}, {}",
-      adapter.modules().size(), adapter.parameters().size(), arguments.save_path.string(),
-      config.context_window(), model::rope_type_name(config.rope_scaling.type), config.rope_scaling.factor,
-      model::dtype_name(dtype)));
+  log_info(fmt::format("merged {} low-rank pairs and {} trained parameters into {}: window {} tokens, {}, {}",
+                       adapter.modules().size(), adapter.parameters().size(), arguments.save_path.string(),
+                       config.context_window(), model::describe_scaling(config.rope_scaling),
+                       model::dtype_name(dtype)));
   if (!arguments.json.empty())
     write_json(arguments.json, {{"verb", "merge"},
                                 {"save_path", arguments.save_path.string()},
@@ -88,9 +89,9 @@ void add_merge_verb(CLI::App& app) {
                   "Window the adapter was trained for (default: from the adapter's config.json)");
   verb.add_option("--save_path", arguments->save_path, "Directory to write")->required();
   verb.add_option("--rope_scaling", arguments->rope_scaling,
-                  "Scaling for --context_size where the adapter has no config.json")
-      ->check(CLI::IsMember({"linear", "yarn"}))
-      ->capture_default_str();
+                  "Scaling for a --context_size beyond the adapter's own window: linear or yarn (default: "
+                  "the kind the model carries, else linear)")
+      ->check(CLI::IsMember({"linear", "yarn"}));
   verb.add_option("--dtype", arguments->dtype, "How weights are stored; auto: as in the base")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
       ->capture_default_str();
