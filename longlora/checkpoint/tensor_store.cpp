@@ -262,6 +262,11 @@ at::Tensor TensorStore::load(const std::string& name, at::IntArrayRef shape, at:
     throw InputError(
         fmt::format("[{}] tensor \"{}\": expected shape {}, got {}; do the weights belong to this config?",
                     file_of(name).string(), name, shape_text(shape), shape_text(tensor.shape)));
+  if (at::isFloatingType(dtype) && !at::isFloatingType(tensor.dtype))
+    throw InputError(
+        fmt::format("[{}] tensor \"{}\": expected floating point, got {}; a quantized checkpoint has to be "
+                    "converted first",
+                    file_of(name).string(), name, c10::toString(tensor.dtype)));
   return load_as(tensor, dtype);
 }
 

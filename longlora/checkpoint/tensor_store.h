@@ -59,7 +59,7 @@ class TensorStore {
   /// A fresh contiguous CPU tensor with the file's dtype and shape.
   at::Tensor load(const std::string& name) const;
   /// As load(), checked to have `shape` (InputError names file, tensor, both shapes) and converted to
-  /// `dtype`.
+  /// `dtype`; whole numbers are refused where floating point is wanted.
   at::Tensor load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
 
   /// __metadata__ of the first file; empty for files of torch.save.

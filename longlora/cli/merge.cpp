@@ -6,6 +6,7 @@
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/tensor_writer.h"
 #include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
@@ -22,7 +23,7 @@ struct MergeArguments {
   std::filesystem::path peft_model;
   std::filesystem::path save_path;
   int64_t context_size = 0;
-  std::string rope_scaling = "linear";
+  std::string rope_scaling;
   std::string dtype = "auto";
   std::string format = "safetensors";
   std::string max_shard_size = "5GB";
@@ -57,18 +58,19 @@ void run_merge(const MergeArguments& arguments) {
   model::MergedModel merged(arguments.base_model, adapter, stored_dtype(arguments.dtype));
   model::ModelConfig& config = merged.config();
   if (arguments.context_size > config.context_window())
-    config.rope_scaling = model::scaling_for_window(
-        config, model::rope_type_from_name(arguments.rope_scaling, "--rope_scaling"), arguments.context_size);
+    model::stretch_window(config, asked_rope_scaling(arguments.rope_scaling), arguments.context_size);
+  else if (!arguments.rope_scaling.empty())
+    log_warning(fmt::format("--rope_scaling {} is left out: the model's window of {} tokens needs no change",
+                            arguments.rope_scaling, config.context_window()));
 
   DirectoryTransaction transaction(arguments.save_path);
   merged.write(transaction.staging(), files);
   model::copy_companion_files(arguments.base_model, transaction.staging());
   transaction.commit();
-  log_info(fmt::format(
-      "merged {} low-rank pairs and {} trained parameters into {}: window {} tokens, {} scaling by {:g}, {}",
-      adapter.modules().size(), adapter.parameters().size(), arguments.save_path.string(),
-      config.context_window(), model::rope_type_name(config.rope_scaling.type), config.rope_scaling.factor,
-      model::dtype_name(merged.dtype())));
+  log_info(fmt::format("merged {} low-rank pairs and {} trained parameters into {}: window {} tokens, {}, {}",
+                       adapter.modules().size(), adapter.parameters().size(), arguments.save_path.string(),
+                       config.context_window(), model::describe_scaling(config.rope_scaling),
+                       model::dtype_name(merged.dtype())));
   if (!arguments.json.empty())
     write_json(arguments.json, {{"verb", "merge"},
                                 {"save_path", arguments.save_path.string()},
@@ -93,9 +95,9 @@ void add_merge_verb(CLI::App& app) {
                   "Window the adapter was trained for (default: from the adapter's config.json)");
   verb.add_option("--save_path", arguments->save_path, "Directory to write")->required();
   verb.add_option("--rope_scaling", arguments->rope_scaling,
-                  "Scaling for --context_size where the adapter has no config.json")
-      ->check(CLI::IsMember(model::extension_rope_types()))
-      ->capture_default_str();
+                  "Scaling for a --context_size beyond the adapter's own window (default: the kind the model "
+                  "carries, else linear)")
+      ->check(CLI::IsMember(model::extension_rope_types()));
   verb.add_option("--dtype", arguments->dtype, "How weights are stored; auto: as in the base")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))
       ->capture_default_str();

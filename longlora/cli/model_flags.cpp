@@ -28,6 +28,11 @@ void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
   add_ignored(verb, "--flash_attn", "the fastest attention that fits is always used");
 }
 
+std::optional<model::RopeType> asked_rope_scaling(const std::string& flag) {
+  if (flag.empty()) return std::nullopt;
+  return model::rope_type_from_name(flag, "--rope_scaling");
+}
+
 Json result_header(const std::string& verb, const std::string& label, const eval::ModelOptions& options,
                    const eval::LoadedModel& model) {
   Json json = {{"verb", verb}, {"label", label}, {"model", options.base_model.string()}};

@@ -31,8 +31,8 @@ void apply_scaling(model::ModelConfig& config, const ModelOptions& options, int6
   const model::RopeType carried = config.rope_scaling.type;
   if (carried != model::RopeType::kDefault) {
     if (!asked.empty() && asked != model::rope_type_name(carried))
-      log_warning(fmt::format("--rope_scaling {} is left out: the model carries {} scaling by {:g}", asked,
-                              model::rope_type_name(carried), config.rope_scaling.factor));
+      log_warning(fmt::format("--rope_scaling {} is left out: the model carries {}", asked,
+                              model::describe_scaling(config.rope_scaling)));
     if (context_size > config.context_window())
       log_warning(
           fmt::format("--context_size {} is beyond the {} tokens that the model's own scaling was made for",
@@ -42,12 +42,6 @@ void apply_scaling(model::ModelConfig& config, const ModelOptions& options, int6
   if (asked == "none" || context_size <= config.original_window()) return;
   const model::RopeType type = model::rope_type_from_name(asked.empty() ? "linear" : asked, "--rope_scaling");
   config.rope_scaling = model::scaling_for_window(config, type, context_size);
-}
-
-std::string describe_scaling(const model::ModelConfig& config) {
-  if (config.rope_scaling.type == model::RopeType::kDefault) return "no rotary scaling";
-  return fmt::format("{} rotary scaling by {:g}", model::rope_type_name(config.rope_scaling.type),
-                     config.rope_scaling.factor);
 }
 
 }  // namespace
@@ -65,7 +59,7 @@ LoadedModel open_model(const ModelOptions& options) {
   loaded.context_size = options.context_size > 0 ? options.context_size : decoder->config.context_window();
   apply_scaling(decoder->config, options, loaded.context_size);
   loaded.vocab_size = decoder->embed_tokens.value.size(0);
-  loaded.scaling = describe_scaling(decoder->config);
+  loaded.scaling = model::describe_scaling(decoder->config.rope_scaling);
   log_info(
       fmt::format("model: {}{}, window {} tokens, evaluated up to {}, {}, {}", options.base_model.string(),
                   options.peft_model.empty() ? "" : " with " + options.peft_model.string(),

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "longlora/core/error.h"
@@ -151,6 +152,30 @@ void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns) {
 
 void train_everything(Decoder& decoder) {
   visit_parameters(decoder, [](const std::string&, Parameter& parameter) { parameter.make_trainable(); });
+}
+
+void load_masters(Decoder& decoder, const std::filesystem::path& base, const std::filesystem::path& adapter) {
+  if (decoder.dtype() == at::kFloat) return;  // the values are the masters
+  const auto base_store = checkpoint::TensorStore::open_model_directory(base);
+  std::optional<checkpoint::PeftAdapter> adapter_store;
+  if (!adapter.empty()) adapter_store = checkpoint::PeftAdapter::open(adapter);
+  const auto set = [](Parameter& parameter, const at::Tensor& value) {
+    if (parameter.trainable() && parameter.master.sizes() == value.sizes()) parameter.master.copy_(value);
+  };
+  visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
+    if (!parameter.trainable()) return;
+    if (adapter_store && adapter_store->has_parameter(name))
+      set(parameter, adapter_store->load_parameter(name));
+    else if (base_store.contains(name))
+      set(parameter, base_store.load(name));
+  });
+  if (!adapter_store) return;
+  const std::set<std::string> modules(adapter_store->modules().begin(), adapter_store->modules().end());
+  visit_linears(decoder, [&](const std::string& name, Linear& linear) {
+    if (!modules.count(name)) return;
+    set(linear.lora->a, adapter_store->load_a(name));
+    set(linear.lora->b, adapter_store->load_b(name));
+  });
 }
 
 AdapterTensors adapter_tensors(const Decoder& decoder) {

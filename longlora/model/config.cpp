@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "longlora/core/error.h"
+#include "longlora/core/log.h"
 #include "longlora/model/config_reader.h"
 #include "longlora/model/family.h"
 
@@ -206,22 +207,39 @@ Json model_config_json(const ModelConfig& config, const std::string& dtype) {
   return json;
 }
 
-RopeScaling scaling_for_window(const ModelConfig& config, RopeType type, int64_t target_window) {
-  const int64_t original = config.original_window();
-  const double factor = std::ceil(static_cast<double>(target_window) / static_cast<double>(original));
+RopeScaling scaling_for_window(const ModelConfig& config, std::optional<RopeType> type,
+                               int64_t target_window) {
   const RopeScaling& present = config.rope_scaling;
-  if (present.type == type && present.factor >= factor) return present;
-  RopeScaling scaling;
+  const bool is_scaled = present.type != RopeType::kDefault;
+  const bool keeps_type = is_scaled && type.value_or(present.type) == present.type;
+  const int64_t window = config.context_window();
+  if (keeps_type && target_window <= window) return present;
+  const int64_t original = config.original_window();
+  const auto target = static_cast<double>(is_scaled ? std::max(target_window, window) : target_window);
+  const double factor = std::ceil(target / static_cast<double>(original));
+  RopeScaling scaling = keeps_type ? present : RopeScaling();
   if (factor <= 1.0) return scaling;
-  check_extension(config, type);
-  scaling.type = type;
+  if (!keeps_type) scaling.type = type.value_or(RopeType::kLinear);
+  check_extension(config, scaling.type);
   scaling.factor = factor;
   scaling.original_max_position_embeddings = original;
-  if (type == RopeType::kLongRope) {
-    scaling.short_factor = present.short_factor;
-    scaling.long_factor = present.long_factor;
-  }
   return scaling;
+}
+
+std::string describe_scaling(const RopeScaling& scaling) {
+  if (scaling.type == RopeType::kDefault) return "no rotary scaling";
+  return fmt::format("{} rotary scaling by {:g}", rope_type_name(scaling.type), scaling.factor);
+}
+
+void stretch_window(ModelConfig& config, std::optional<RopeType> type, int64_t target_window) {
+  const RopeScaling scaling = scaling_for_window(config, type, target_window);
+  const RopeScaling& present = config.rope_scaling;
+  const bool changes = scaling.type != present.type || scaling.factor != present.factor;
+  if (changes && present.type != RopeType::kDefault)
+    log_info(
+        fmt::format("window: {} takes the place of the model's own {}, relative to the original {} tokens",
+                    describe_scaling(scaling), describe_scaling(present), config.original_window()));
+  config.rope_scaling = scaling;
 }
 
 }  // namespace longlora::model

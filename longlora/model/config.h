@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -67,12 +68,20 @@ ModelConfig parse_model_config(const Json& json, const std::string& source);
 /// "float32", "bfloat16" or "float16".
 Json model_config_json(const ModelConfig& config, const std::string& dtype);
 
-/// Scaling that takes `config` to `target_window`: factor = ceil(target / original window),
-/// always relative to the original window. Keeps a scaling that already
-/// reaches the target and is of the same type. Factor 1 gives kDefault. LongRoPE
-/// takes the factors of the dimensions from the model's own scaling; throws
-/// InputError for a model that has none, and for a type that the family's
+/// Scaling that takes `config` to `target_window`, always relative to the original window: factor =
+/// ceil(target / original window). A scaling that the model carries is kept when it reaches the target;
+/// else it gets the larger factor, its other settings as they are. `type`, where it is asked for, takes the
+/// place of another type, for at least the window the model has; a model without scaling gets kLinear where
+/// nothing is asked for. Nothing to stretch gives kDefault. LongRoPE takes the factors of the dimensions from
+/// the model's own scaling; throws InputError for a model that has none, and for a type that the family's
 /// configuration cannot hold.
-RopeScaling scaling_for_window(const ModelConfig& config, RopeType type, int64_t target_window);
+RopeScaling scaling_for_window(const ModelConfig& config, std::optional<RopeType> type,
+                               int64_t target_window);
+
+/// "no rotary scaling", "linear rotary scaling by 8".
+std::string describe_scaling(const RopeScaling& scaling);
+
+/// Gives `config` the scaling_for_window, and logs a line when the model carried another one.
+void stretch_window(ModelConfig& config, std::optional<RopeType> type, int64_t target_window);
 
 }  // namespace longlora::model

@@ -105,6 +105,9 @@ at::Tensor grown_rows(const at::Tensor& weight, int64_t rows) {
 }  // namespace
 
 Decoder load_decoder(const fs::path& directory, at::ScalarType dtype) {
+  if (!fs::is_directory(directory))
+    throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}; correct the path",
+                                 directory.string(), fs::exists(directory) ? "a file" : "nothing there"));
   const ModelConfig config = read_model_config(directory);
   const checkpoint::TensorStore store = checkpoint::TensorStore::open_model_directory(directory);
   std::set<std::string> used;

@@ -116,24 +116,25 @@ def open_codec(options):
 
 
 def fingerprint(options):
-    """The program's own hash of the tokenizer, as `tokenize` writes it; None before the program
-    is built. Data that carries it is refused with any other tokenizer."""
-    if not options.longlora.is_file():
-        print(f"{options.longlora} is not there: the data will not name its tokenizer")
-        return None
+    """The program's own hash of the tokenizer, as `tokenize` writes it: data that carries it is
+    refused with any other tokenizer."""
     sample = options.work / "sample.txt"
     sample.write_text("A sample.\n")
     output = options.work / "sample.bin"
-    done = subprocess.run([str(options.longlora), "tokenize", "--tokenizer",
-                           str(options.work / "tokenizer"), "--input", str(sample),
-                           "--output", str(output)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        print(f"`longlora tokenize` failed, so the data will not name its tokenizer:\n{done.stderr}")
-        return None
-    about = json.loads(output.with_name("sample.bin.json").read_text())
-    for path in (sample, output, output.with_name("sample.bin.json")):
-        path.unlink()
-    return about.get("tokenizer_sha256")
+    about = output.with_name("sample.bin.json")
+    try:
+        subprocess.run([str(options.longlora), "tokenize", "--tokenizer",
+                        str(options.work / "tokenizer"), "--input", str(sample),
+                        "--output", str(output)], capture_output=True, text=True, check=True)
+        return json.loads(about.read_text())["tokenizer"]["fingerprint"]
+    except FileNotFoundError:
+        raise SystemExit(f"{options.longlora}: not there; build it first, for it gives the data "
+                         "the fingerprint of their tokenizer") from None
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"`longlora tokenize` failed:\n{error.stderr}") from None
+    finally:
+        for path in (sample, output, about):
+            path.unlink(missing_ok=True)
 
 
 def make_data(options, training, codec, tokenizer_hash):

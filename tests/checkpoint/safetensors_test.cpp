@@ -80,6 +80,12 @@ TEST(Safetensors, LoadChecksTheShapeAndConvertsTheDtype) {
   EXPECT_THAT(message, HasSubstr("expected shape [4, 2], got [2, 4]"));
 }
 
+TEST(Safetensors, RefusesWholeNumbersWhereWeightsAreWanted) {
+  const TensorStore store = TensorStore::open_file(kData / "every_dtype.safetensors");
+  const std::string message = input_error_of([&] { store.load("i16", store.info("i16").shape, at::kFloat); });
+  EXPECT_THAT(message, HasSubstr("\"i16\": expected floating point, got Short"));
+}
+
 TEST(Safetensors, NamesTheNearestTensorWhenOneIsMissing) {
   const TensorStore store = TensorStore::open_file(kData / "every_dtype.safetensors");
   EXPECT_THAT(input_error_of([&] { store.load("scaler"); }), HasSubstr("the nearest is \"scalar\""));

@@ -305,6 +305,12 @@ TEST(ScalingForWindow, IsTheLengthInWindowsRoundedUp) {
   EXPECT_EQ(scaling_for_window(config, RopeType::kLinear, 100).type, RopeType::kDefault);
 }
 
+TEST(ScalingForWindow, IsLinearWhereNothingIsAskedFor) {
+  const ModelConfig config = parse_model_config(llama(), "test");
+  EXPECT_EQ(scaling_for_window(config, std::nullopt, 4096).type, RopeType::kLinear);
+  EXPECT_EQ(scaling_for_window(config, std::nullopt, 512).type, RopeType::kDefault);
+}
+
 TEST(ScalingForWindow, NeverScalesAScaledModelTwice) {
   const ModelConfig config =
       parse_model_config(with("rope_scaling", {{"type", "linear"}, {"factor", 4.0}}), "test");
@@ -313,8 +319,42 @@ TEST(ScalingForWindow, NeverScalesAScaledModelTwice) {
   EXPECT_EQ(scaling_for_window(config, RopeType::kLinear, 512).factor, 4.0);
   // More is counted from the original window.
   EXPECT_EQ(scaling_for_window(config, RopeType::kLinear, 4096).factor, 8.0);
-  EXPECT_EQ(scaling_for_window(config, RopeType::kYarn, 2048).type, RopeType::kYarn);
-  EXPECT_EQ(scaling_for_window(config, RopeType::kYarn, 2048).factor, 4.0);
+}
+
+TEST(ScalingForWindow, KeepsTheModelsOwnKindUnlessAnotherIsAskedFor) {
+  const ModelConfig config =
+      parse_model_config(with("rope_scaling", {{"type", "yarn"},
+                                               {"factor", 4.0},
+                                               {"original_max_position_embeddings", 256},
+                                               {"beta_fast", 20.0}}),
+                         "test");
+  ASSERT_EQ(config.context_window(), 1024);
+  const RopeScaling kept = scaling_for_window(config, std::nullopt, 1024);
+  expect_same_scaling(kept, config.rope_scaling);
+  const RopeScaling further = scaling_for_window(config, std::nullopt, 4096);
+  EXPECT_EQ(further.type, RopeType::kYarn);
+  EXPECT_EQ(further.factor, 16.0);  // of 256, not of the 512 that are also in the file
+  EXPECT_EQ(further.original_max_position_embeddings, 256);
+  EXPECT_EQ(further.beta_fast, 20.0);
+  const RopeScaling asked = scaling_for_window(config, RopeType::kLinear, 4096);
+  EXPECT_EQ(asked.type, RopeType::kLinear);
+  EXPECT_EQ(asked.factor, 16.0);
+  EXPECT_EQ(asked.original_max_position_embeddings, 256);
+  // Another kind never shrinks the window.
+  EXPECT_EQ(scaling_for_window(config, RopeType::kLinear, 512).factor, 4.0);
+}
+
+TEST(StretchWindow, SaysWhatTakesThePlaceOfTheModelsOwnScaling) {
+  ModelConfig config = parse_model_config(with("rope_scaling", {{"type", "yarn"}, {"factor", 4.0}}), "test");
+  ::testing::internal::CaptureStderr();
+  stretch_window(config, std::nullopt, 2048);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  ::testing::internal::CaptureStderr();
+  stretch_window(config, RopeType::kLinear, 4096);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(),
+            "window: linear rotary scaling by 8 takes the place of the model's own yarn rotary scaling by 4, "
+            "relative to the original 512 tokens\n");
+  EXPECT_EQ(config.context_window(), 4096);
 }
 
 TEST(ScalingForWindow, TakesTheFactorsOfLongRopeFromTheModel) {

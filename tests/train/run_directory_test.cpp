@@ -137,6 +137,35 @@ TEST(RunDirectory, RefusesToResumeWithOtherOptionsAndNamesThem) {
   EXPECT_EQ(message.find("lora_r"), std::string::npos);
 }
 
+TEST(RunDirectory, ResumesWhatAnOlderVersionRecordedLessOf) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory directory(options);
+  directory.save({.step = 1}, trained.optimizer, trained.decoder);
+  Json state = read_json(folder / "out/checkpoint-1/trainer_state.json");
+  for (const char* key : {"data_tokens", "threads"}) state.erase(key);
+  state["options"].erase("text_field");
+  write_json(folder / "out/checkpoint-1/trainer_state.json", state);
+  options.text_field = "story";
+  options.resume = true;
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer)->step, 1);
+}
+
+TEST(RunDirectory, DiscardsTheEarlierResultWhenToldToOverwrite) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory(options).write_model(trained.decoder, folder / "out");
+  Trained whole(full_model("gqa_untied"), 1);
+  RunDirectory(full_run(folder / "out")).write_model(whole.decoder, folder / "out");
+  std::ofstream(folder / "out/notes.txt") << "mine";
+  std::ofstream(folder / "out/model_notes.txt") << "mine too";
+  options.overwrite_output_dir = true;
+  RunDirectory{options};
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre("model_notes.txt", "notes.txt"));
+}
+
 TEST(RunDirectory, RefusesADirectoryWithCheckpointsUnlessTold) {
   test::TemporaryDirectory folder;
   TrainOptions options = small_run(folder / "out");
