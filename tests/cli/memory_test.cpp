@@ -82,5 +82,23 @@ TEST(MemoryOfALongRow, HoldsTheInputsOfRecomputedLayersAlone) {
   EXPECT_GT(kept - few, activations / 2);
 }
 
+TEST(MemoryThatIsMissing, IsSaidWithAnExitCodeOfItsOwn) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the address sanitizer needs more addresses than any limit";
+#endif
+  TemporaryDirectory folder;
+  write_ids(folder / "train.bin", 64, 512);
+  Json config = read_json(data("stories260K_hf/config.json"));
+  config["vocab_size"] = 40'000'000;  // an embedding of 10 GB
+  write_json(folder / "config.json", config);
+  const Ending ending = expect_exit(
+      4,
+      {"fine-tune", "--init", "random", "--config", folder / "config.json", "--low_rank_training", "False",
+       "--data_path", folder / "train.bin", "--output_dir", folder / "out", "--model_max_length", "64"},
+      {.address_space_limit_bytes = uint64_t{4} << 30});
+  EXPECT_THAT(ending.err, ::testing::HasSubstr("error: [memory] expected enough memory"));
+  EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"config.json", "train.bin"}));
+}
+
 }  // namespace
 }  // namespace longlora::test

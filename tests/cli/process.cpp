@@ -20,6 +20,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// In the child.
+void limit(__rlimit_resource resource, const std::optional<uint64_t>& bytes) {
+  if (!bytes) return;
+  const rlimit limits = {*bytes, *bytes};
+  if (::setrlimit(resource, &limits) != 0) ::_exit(125);
+}
+
 /// In the child: never returns.
 [[noreturn]] void become_program(const Words& words, const Surroundings& surroundings, const fs::path& out,
                                  const fs::path& err) {
@@ -29,10 +36,8 @@ namespace fs = std::filesystem;
   ::dup2(out_file, STDOUT_FILENO);
   ::dup2(err_file, STDERR_FILENO);
   if (!surroundings.working_folder.empty() && ::chdir(surroundings.working_folder.c_str()) != 0) ::_exit(125);
-  if (surroundings.file_size_limit_bytes) {
-    const rlimit limit = {*surroundings.file_size_limit_bytes, *surroundings.file_size_limit_bytes};
-    if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) ::_exit(125);
-  }
+  limit(RLIMIT_FSIZE, surroundings.file_size_limit_bytes);
+  limit(RLIMIT_AS, surroundings.address_space_limit_bytes);
   ::setenv("OMP_NUM_THREADS", "1", 1);
   for (const auto& [name, value] : surroundings.environment) ::setenv(name.c_str(), value.c_str(), 1);
   std::vector<char*> arguments = {const_cast<char*>(LONGLORA_BINARY)};

@@ -24,9 +24,10 @@ Words with(Words words, const Words& more);
 struct Surroundings {
   /// Added to the test's own; one thread unless it says more.
   std::map<std::string, std::string> environment = {};
-  std::optional<uint64_t> file_size_limit_bytes = {};  // RLIMIT_FSIZE
-  std::filesystem::path stdout_path = {};              // empty: captured
-  std::filesystem::path working_folder = {};           // empty: the test's own
+  std::optional<uint64_t> file_size_limit_bytes = {};      // RLIMIT_FSIZE
+  std::optional<uint64_t> address_space_limit_bytes = {};  // RLIMIT_AS
+  std::filesystem::path stdout_path = {};                  // empty: captured
+  std::filesystem::path working_folder = {};               // empty: the test's own
 };
 
 /// How a process ended.
