@@ -47,8 +47,11 @@ MergedModel::MergedModel(const fs::path& base, const checkpoint::PeftAdapter& ad
       base_(checkpoint::TensorStore::open_model_directory(base)),
       config_(read_model_config(base)),
       dtype_(dtype == at::ScalarType::Undefined ? dtype_of_base(base_) : dtype) {
-  if (fs::exists(adapter.directory() / "config.json"))
-    config_.rope_scaling = read_model_config(adapter.directory()).rope_scaling;
+  if (fs::exists(adapter.directory() / "config.json")) {
+    const ModelConfig trained = read_model_config(adapter.directory());
+    config_.rope_scaling = trained.rope_scaling;
+    config_.max_position_embeddings = trained.max_position_embeddings;
+  }
   match_modules();
   match_parameters();
   list_tensors();
