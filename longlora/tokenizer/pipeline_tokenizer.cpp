@@ -126,6 +126,7 @@ PipelineTokenizer::PipelineTokenizer(const PipelineSpec& spec)
   for (const auto& entry : bpe_.vocab()) set_token(entry.second, entry.first, false);
   const std::vector<AddedToken> added = resolve_added_tokens(spec);
   add_tokens(added);
+  check_template();
   const auto find_id = [&](const std::optional<std::string>& token) -> std::optional<int32_t> {
     if (!token) return std::nullopt;
     for (const AddedToken& each : added) {
@@ -203,6 +204,17 @@ void PipelineTokenizer::set_token(int32_t id, const std::string& token, bool spe
   const auto place = static_cast<size_t>(id);
   if (place >= tokens_.size()) tokens_.resize(place + 1);
   tokens_[place] = {decoder_.prepare(token), true, special};
+}
+
+void PipelineTokenizer::check_template() const {
+  for (const auto* ids : {&prefix_ids_, &suffix_ids_}) {
+    for (const int32_t id : *ids) {
+      if (id >= 0 && static_cast<size_t>(id) < tokens_.size()) continue;
+      throw InputError(fmt::format(
+          "[{}] expected the ids of post_processor to be smaller than {}, got {}; the file is damaged",
+          source_, tokens_.size(), id));
+    }
+  }
 }
 
 std::string PipelineTokenizer::make_fingerprint(const PipelineSpec& spec,

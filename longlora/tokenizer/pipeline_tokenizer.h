@@ -48,6 +48,7 @@ class PipelineTokenizer : public Tokenizer {
   std::vector<AddedToken> resolve_added_tokens(const PipelineSpec& spec) const;
   void add_tokens(const std::vector<AddedToken>& added);
   void set_token(int32_t id, const std::string& token, bool special);
+  void check_template() const;
   std::string make_fingerprint(const PipelineSpec& spec, const std::vector<AddedToken>& added) const;
   std::string normalize(std::string_view text) const;
 

@@ -100,6 +100,9 @@ std::vector<std::string> read_tokens(std::string_view content, const std::string
     }
     tokens.push_back(std::move(line.bytes));
   }
+  if (tokens.empty()) {
+    throw InputError(fmt::format("[{}] expected tokens in base64, got none; fetch the file again", source));
+  }
   return tokens;
 }
 

@@ -79,6 +79,7 @@ TEST(Tiktoken, NamesTheLineThatIsWrong) {
               HasSubstr("[t.model] expected a token in base64 and its rank in line 2"));
   EXPECT_THAT(message("IQ== 0\nI 1\n"), HasSubstr("line 2"));
   EXPECT_THAT(message("IQ== 0\nIg== 2\n"), HasSubstr("expected rank 1 in line 2, got 2"));
+  EXPECT_THAT(message(""), HasSubstr("expected tokens in base64, got none"));
   EXPECT_FALSE(is_tiktoken_file("\n\x0e\n\x05<unk>"));
   EXPECT_FALSE(is_tiktoken_file(""));
   EXPECT_TRUE(is_tiktoken_file("IQ== 0\r\nIg== 1\r\n"));

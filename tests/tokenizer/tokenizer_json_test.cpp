@@ -103,6 +103,11 @@ TEST(TokenizerJson, NamesWhatIsMalformed) {
   EXPECT_THAT(message(tiny_with("pre_tokenizer", split)), HasSubstr("expected a regular expression"));
 }
 
+TEST(TokenizerJson, RefusesATemplateOfIdsThatAreNotThere) {
+  const Json ends{{"type", "BertProcessing"}, {"cls", Json::array({"a", 0})}, {"sep", Json::array({"x", 3})}};
+  EXPECT_THAT(message(tiny_with("post_processor", ends)), HasSubstr("smaller than 3, got 3"));
+}
+
 TEST(TokenizerJson, RefusesDeepNesting) {
   Json step{{"type", "NFC"}};
   for (int i = 0; i < 20; ++i) step = Json{{"type", "Sequence"}, {"normalizers", Json::array({step})}};

@@ -26,12 +26,13 @@ void use(const tokenizer::Tokenizer& tokenizer, std::string_view bytes) {
                                std::string(bytes.substr(bytes.size() / 2, 300))};
   for (const std::string& text : texts) {
     const tokenizer::Ids ids = tokenizer.encode(text, true);
+    for (const int32_t id : ids) require(id >= 0 && id < tokenizer.vocab_size(), "ids lie in the vocabulary");
     const std::string decoded = tokenizer.decode(ids);
     require(find_invalid_utf8(decoded) == std::string::npos, "decoded text is UTF-8");
     require(find_invalid_utf8(tokenizer.decode_with_special_tokens(ids)) == std::string::npos,
             "decoded text is UTF-8");
   }
-  require(tokenizer.bos_id().value_or(0) < tokenizer.vocab_size(), "BOS lies in the vocabulary");
+  require(tokenizer.bos_id().value_or(-1) < tokenizer.vocab_size(), "BOS lies in the vocabulary");
 }
 
 }  // namespace

@@ -12,11 +12,15 @@
 #include "longlora/core/file.h"
 #include "longlora/tokenizer/tokenizer.h"
 
-static double processor_seconds() {
+namespace {
+
+double processor_seconds() {
   timespec now{};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace longlora;
