@@ -92,7 +92,9 @@ LlamaTokenizer::LlamaTokenizer(std::string model, const LlamaSettings& settings,
   }
   load_pieces();
   splits_into_words_ = keeps_text_ && words_are_independent();
-  for (Piece& piece : pieces_) piece.text = replace_all(piece.text, kSpaceMark, " ");
+  for (Piece& piece : pieces_) {
+    if (piece.kind != Kind::kByte) piece.text = replace_invalid_utf8(replace_all(piece.text, kSpaceMark, " "));
+  }
 
   special_tokens_ = SpecialTokenFinder(resolve_special_tokens());
   bos_id_ = find_id(settings_.bos_token);

@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 #include <pcre2.h>
 
+#include <new>
+
 #include "longlora/core/error.h"
 #include "longlora/core/utf8.h"
 #include "longlora/tokenizer/regex_syntax.h"
@@ -27,22 +29,28 @@ std::string message_of(int error) {
 struct MatchState {
   explicit MatchState(const pcre2_code* code)
       : data(pcre2_match_data_create_from_pattern(code, nullptr)),
-        context(pcre2_match_context_create(nullptr)),
-        stack(pcre2_jit_stack_create(size_t{32} << 10, size_t{8} << 20, nullptr)) {
-    if (data == nullptr || context == nullptr || stack == nullptr) throw std::bad_alloc();
-    pcre2_jit_stack_assign(context, nullptr, stack);
+        context(pcre2_match_context_create(nullptr)) {
+    if (data == nullptr || context == nullptr) throw std::bad_alloc();
   }
   ~MatchState() {
-    pcre2_jit_stack_free(stack);
+    if (stack != nullptr) pcre2_jit_stack_free(stack);
     pcre2_match_context_free(context);
     pcre2_match_data_free(data);
+  }
+  // Few matches need more than PCRE2's own 32 KiB, and making a stack costs more than most matches.
+  bool make_stack() {
+    if (stack != nullptr) return false;
+    stack = pcre2_jit_stack_create(size_t{64} << 10, size_t{8} << 20, nullptr);
+    if (stack == nullptr) throw std::bad_alloc();
+    pcre2_jit_stack_assign(context, nullptr, stack);
+    return true;
   }
   MatchState(const MatchState&) = delete;
   MatchState& operator=(const MatchState&) = delete;
 
   pcre2_match_data* data;
   pcre2_match_context* context;
-  pcre2_jit_stack* stack;
+  pcre2_jit_stack* stack = nullptr;
 };
 
 }  // namespace
@@ -72,6 +80,7 @@ void Regex::for_each_match(std::string_view text, const std::function<void(size_
   while (from <= text.size()) {
     const int count = pcre2_match(compiled_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, state.data,
                                   state.context);
+    if (count == PCRE2_ERROR_JIT_STACKLIMIT && state.make_stack()) continue;
     if (count == PCRE2_ERROR_NOMATCH) return;
     if (count < 0) {
       throw InputError(

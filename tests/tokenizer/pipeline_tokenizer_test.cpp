@@ -31,7 +31,7 @@ std::unique_ptr<Tokenizer> open(const std::string& name) {
 // Written by scripts/references/tokenizers_pipeline.py.
 void expect_golden(const Tokenizer& tokenizer, const std::string& name) {
   const Json golden = read_json(kTokenizers / name / "golden.json");
-  ASSERT_GT(golden["encodings"].size(), 50u);
+  ASSERT_GT(golden["encodings"].size(), 40u);
   for (const Json& entry : golden["encodings"]) {
     const auto ids = entry["ids"].get<Ids>();
     EXPECT_EQ(tokenizer.encode(entry["text"].get<std::string>(), true), ids) << name << " " << entry["text"];
@@ -131,7 +131,8 @@ TEST(PipelineTokenizer, EncodesMegabytesOfOneKind) {
     const auto tokenizer = open(name);
     for (const std::string& text : {std::string(size, ' '), std::string(size, 'a'), std::string(size, '\n'),
                                     std::string(size, '\''), specials}) {
-      EXPECT_GT(tokenizer->encode(text, false).size(), 0u) << name;
+      const bool is_stripped = name == std::string("odd_rules") && (text[0] == ' ' || text[0] == '\n');
+      EXPECT_EQ(tokenizer->encode(text, false).empty(), is_stripped) << name;
     }
   }
 }

@@ -85,7 +85,7 @@ TEST(Regex, ReadsOniguramasSyntax) {
 }
 
 TEST(Regex, StopsAtExpressionsThatTakeForever) {
-  EXPECT_THAT(message_of<InputError>([] { split_by_regex("(a|a)+$b", std::string(60, 'a')); }),
+  EXPECT_THAT(message_of<InputError>([] { split_by_regex("(a+a+)+[bc]", std::string(60, 'a')); }),
               HasSubstr("PCRE2's limits"));
 }
 
