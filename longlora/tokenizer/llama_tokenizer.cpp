@@ -93,7 +93,8 @@ LlamaTokenizer::LlamaTokenizer(std::string model, const LlamaSettings& settings,
   load_pieces();
   splits_into_words_ = keeps_text_ && words_are_independent();
   for (Piece& piece : pieces_) {
-    if (piece.kind != Kind::kByte) piece.text = replace_invalid_utf8(replace_all(piece.text, kSpaceMark, " "));
+    if (piece.kind != Kind::kByte)
+      piece.text = replace_invalid_utf8(replace_all(piece.text, kSpaceMark, " "));
   }
 
   special_tokens_ = SpecialTokenFinder(resolve_special_tokens());
