@@ -176,7 +176,7 @@ TEST(MergeVerb, AsksForTheTrainedParameters) {
                        folder / "merged"};
   EXPECT_THAT([&] { run(words); }, ThrowsMessage<InputError>(HasSubstr("trainable_params.bin")));
   Words lora_only = words;
-  lora_only.push_back("--lora_only");
+  lora_only.insert(lora_only.end(), {"--lora_only", "True"});
   run(lora_only);
   EXPECT_TRUE(fs::exists(folder / "merged/model.safetensors"));
   EXPECT_THAT(
