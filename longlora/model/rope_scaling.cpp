@@ -118,6 +118,15 @@ bool depends_on_length(RopeType type) {
   return type == RopeType::kDynamic || type == RopeType::kLongRope;
 }
 
+void require_rotary_dims(RopeType type, int64_t rotary_dims, const std::string& source) {
+  if (type == RopeType::kDynamic && rotary_dims <= 2)
+    throw InputError(fmt::format("[{}] expected more than 2 rotated dimensions for dynamic scaling, got {}",
+                                 source, rotary_dims));
+  if (type == RopeType::kYarn && rotary_dims % 2 != 0)
+    throw InputError(fmt::format("[{}] expected an even number of rotated dimensions for yarn, got {}",
+                                 source, rotary_dims));
+}
+
 void read_rope_scaling(const Json& json, const ConfigReader& top, ModelConfig& config) {
   const Family& family = config.family();
   RopeScaling scaling;
@@ -148,9 +157,7 @@ void read_rope_scaling(const Json& json, const ConfigReader& top, ModelConfig& c
   scaling.mscale_all_dim = reader.number("mscale_all_dim", 0.0);
   if (scaling.type == RopeType::kLongRope) read_longrope(reader, config, scaling);
   if (scaling.type == RopeType::kLlama3) read_llama3(reader, scaling);
-  if (scaling.type == RopeType::kDynamic && config.rotary_dims() <= 2)
-    reader.fail(fmt::format("expected more than 2 rotated dimensions for dynamic scaling, got {}",
-                            config.rotary_dims()));
+  require_rotary_dims(scaling.type, config.rotary_dims(), top.source());
   config.rope_scaling = scaling;
 }
 

@@ -57,6 +57,9 @@ struct RopeScaling {
 /// Whether the frequencies depend on the length of the sequence.
 bool depends_on_length(RopeType type);
 
+/// Throws InputError where a scaling has no meaning for so many rotated dimensions.
+void require_rotary_dims(RopeType type, int64_t rotary_dims, const std::string& source);
+
 /// Reads `json` (rope_scaling or rope_parameters, which may be null) into
 /// config.rope_scaling; the sizes and the rotary fraction of `config` are there
 /// already. `top` is the whole configuration. Throws InputError.

@@ -111,6 +111,15 @@ TEST(Families, SayThatAllOfAHeadIsRotatedWhereTheyUsuallyRotateAPart) {
   EXPECT_EQ(parse_model_config(written, "written").rotary_fraction, 1.0);
 }
 
+TEST(Families, RefuseScalingsThatTheirRotatedDimensionsDoNotAllow) {
+  const auto refusal = [](const std::string& name, RopeType type) {
+    const ModelConfig config = read_model_config(family_model(name));
+    return message_of<InputError>([&] { scaling_for_window(config, type, 100); });
+  };
+  EXPECT_THAT(refusal("neox", RopeType::kDynamic), HasSubstr("more than 2 rotated dimensions"));
+  EXPECT_THAT(refusal("neox_odd_rotary", RopeType::kYarn), HasSubstr("even number of rotated dimensions"));
+}
+
 TEST(Families, RefuseWhatTheyCannotCompute) {
   Json json = read_json(family_model("stablelm") / "config.json");
   json["qk_layernorm"] = true;
