@@ -44,10 +44,12 @@ CLI::Option* add_bool(CLI::App& app, const std::string& name, bool& value, const
     else
       throw CLI::ValidationError(name, fmt::format("expected True or False, got {}", text));
   };
-  return app.add_option_function<std::string>(name, parse, help)
+  // The default is told in words: CLI11 would take a default_str for the value of a flag given alone.
+  return app
+      .add_option_function<std::string>(name, parse,
+                                        fmt::format("{} (default: {})", help, value ? "True" : "False"))
       ->expected(0, 1)
-      ->type_name("True|False")
-      ->default_str(value ? "True" : "False");
+      ->type_name("True|False");
 }
 
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values,

@@ -41,7 +41,7 @@ TRAINING = {
         "--learning_rate", "1.5e-3", "--lr_scheduler_type", "constant_with_warmup",
         "--warmup_steps", "50"],
     2: ["--model_max_length", "512", "--per_device_train_batch_size", "8",
-        "--learning_rate", "1.5e-3", "--lr_scheduler_type", "cosine", "--warmup_steps", "100"],
+        "--learning_rate", "1e-3", "--lr_scheduler_type", "cosine", "--warmup_steps", "50"],
 }
 COMMON = ["--low_rank_training", "False", "--attention", "full", "--adam_beta2", "0.95",
           "--weight_decay", "0.1", "--bf16", "True", "--shuffle", "True",
@@ -61,8 +61,8 @@ def parse_arguments():
                         help="the program that trains (default: %(default)s)")
     parser.add_argument("--tokenizer", choices=("new", "committed"), default="new",
                         help="train a tokenizer, or take the one beside this script")
-    parser.add_argument("--steps1", type=int, default=1600, help="optimizer steps of stage 1")
-    parser.add_argument("--steps2", type=int, default=4500, help="optimizer steps of stage 2")
+    parser.add_argument("--steps1", type=int, default=1400, help="optimizer steps of stage 1")
+    parser.add_argument("--steps2", type=int, default=1300, help="optimizer steps of stage 2")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dry_run", action="store_true",
                         help="print the training commands instead of running them")
