@@ -84,7 +84,8 @@ PeftAdapter PeftAdapter::open(const fs::path& directory) {
 // weights when their rows grew, in the same file; everything else that is not
 // half of a pair is a kind of adapter that this program does not compute.
 bool PeftAdapter::is_saved_module(const std::string& name) const {
-  if (name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight")) return true;
+  for (const char* rows : {"embed_tokens.weight", "lm_head.weight", "embed_in.weight", "embed_out.weight"})
+    if (name.ends_with(rows)) return true;
   const std::string module = name.substr(0, name.rfind('.'));
   return std::any_of(
       config_.modules_to_save.begin(), config_.modules_to_save.end(),
