@@ -49,13 +49,13 @@ using AdamWKernel = void (*)(float* parameter, const float* grad, float* exp_avg
                              int64_t n, const AdamWStep& step);
 
 /// What the kernels are compiled for, narrowest first.
-enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
+enum class InstructionSet { kBaseline, kAvx2, kAvx512, kAvx512Bf16 };
 constexpr InstructionSet kInstructionSets[] = {InstructionSet::kBaseline, InstructionSet::kAvx2,
-                                               InstructionSet::kAvx512};
+                                               InstructionSet::kAvx512, InstructionSet::kAvx512Bf16};
 
 /// Whether this machine can run it.
 bool is_supported(InstructionSet set);
-/// "avx512", "avx2" or "baseline".
+/// "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* instruction_set_name(InstructionSet set);
 /// One variant by name, for tests; running it needs is_supported(set).
 template <typename T>
@@ -67,7 +67,8 @@ template <typename T>
 const RowKernels<T>& row_kernels();
 AdamWKernel adamw_kernel();
 
-/// The name of what row_kernels() picked.
+/// What row_kernels() picked, and its name.
+InstructionSet instruction_set();
 const char* instruction_set_name();
 
 }  // namespace longlora::ops::cpu
