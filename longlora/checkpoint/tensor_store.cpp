@@ -2,11 +2,13 @@
 
 #include <fmt/core.h>
 #include <fmt/ranges.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <set>
+#include <span>
 
 #include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/core/error.h"
@@ -89,6 +91,16 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index_path) {
                   has_bin ? "; its pytorch_model.bin has to be saved as safetensors first" : ""));
 }
 
+/// Gives pages that have been copied back to the system: a model would else be in memory twice while it
+/// loads.
+void forget_pages(std::span<const std::byte> bytes) {
+  constexpr uintptr_t kPage = 4096;
+  const auto first = (reinterpret_cast<uintptr_t>(bytes.data()) + kPage - 1) / kPage * kPage;
+  const auto last = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / kPage * kPage;
+  // A hint: where it fails nothing but the memory is lost.
+  if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 }  // namespace
 
 TensorStore TensorStore::open_file(const fs::path& path) {
@@ -158,9 +170,11 @@ at::Tensor TensorStore::load(const std::string& name) const {
   // Any byte but 0 and 1 in a bool is undefined behaviour: read those as bytes first.
   const bool is_bool = tensor.dtype == at::kBool;
   at::Tensor result = at::empty(tensor.shape, at::TensorOptions(is_bool ? at::kByte : tensor.dtype));
-  if (tensor.num_bytes != 0)
-    std::memcpy(result.data_ptr(), files_[tensor.file_index]->bytes().data() + tensor.offset_bytes,
-                tensor.num_bytes);
+  if (tensor.num_bytes != 0) {
+    const auto bytes = files_[tensor.file_index]->bytes().subspan(tensor.offset_bytes, tensor.num_bytes);
+    std::memcpy(result.data_ptr(), bytes.data(), bytes.size());
+    forget_pages(bytes);
+  }
   return is_bool ? result.ne(0) : result;
 }
 

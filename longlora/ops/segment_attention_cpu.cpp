@@ -317,18 +317,25 @@ at::Tensor with_dense_heads(const at::Tensor& x) {
 class SegmentAttentionCpu : public Function<SegmentAttentionCpu> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q_in, const at::Tensor& k_in,
-                            const at::Tensor& v_in, const SegmentPlan& plan) {
+                            const at::Tensor& v_in, const SegmentPlan& plan, KeptAttention* kept) {
     const at::Tensor q = with_dense_heads(q_in), k = with_dense_heads(k_in), v = with_dense_heads(v_in);
     const int64_t tokens = q.size(0), heads = q.size(1), width = q.size(2);
-    const Tasks list = list_tasks(plan, heads, k.size(1));
-    at::Tensor out = at::empty({tokens, heads, width}, q.options());
-    at::Tensor log_sum_exp = at::empty({heads, tokens}, q.options().dtype(at::kFloat));
-    cpu::dispatch_element(q, [&]<typename T>(T) {
-      run_tasks(list.tasks, [&] {
-        return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
-                              log_sum_exp.mutable_data_ptr<float>(), tokens, width);
+    at::Tensor out, log_sum_exp;
+    if (kept != nullptr && kept->out.defined()) {
+      out = kept->out.detach();  // a tensor of its own: autograd will mark it
+      log_sum_exp = kept->log_sum_exp;
+    } else {
+      const Tasks list = list_tasks(plan, heads, k.size(1));
+      out = at::empty({tokens, heads, width}, q.options());
+      log_sum_exp = at::empty({heads, tokens}, q.options().dtype(at::kFloat));
+      cpu::dispatch_element(q, [&]<typename T>(T) {
+        run_tasks(list.tasks, [&] {
+          return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
+                                log_sum_exp.mutable_data_ptr<float>(), tokens, width);
+        });
       });
-    });
+      if (kept != nullptr) *kept = {out.detach(), log_sum_exp};
+    }
     context->save_for_backward({q, k, v, out, log_sum_exp});
     context->saved_data["bounds_0"] = plan.bounds[0];
     context->saved_data["bounds_1"] = plan.bounds[1];
@@ -372,7 +379,7 @@ class SegmentAttentionCpu : public Function<SegmentAttentionCpu> {
       grad_k.copy_(k_sum);
       grad_v.copy_(v_sum);
     }
-    return {grad_q, grad_k, grad_v, at::Tensor()};
+    return {grad_q, grad_k, grad_v, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -402,8 +409,13 @@ bool segment_attention_cpu_supports(const at::Tensor& q) {
 }
 
 at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                 const SegmentPlan& plan, KeptAttention* kept) {
+  return SegmentAttentionCpu::apply(q, k, v, plan, kept);
+}
+
+at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SegmentPlan& plan) {
-  return SegmentAttentionCpu::apply(q, k, v, plan);
+  return segment_attention_cpu(q, k, v, plan, nullptr);
 }
 
 }  // namespace longlora::ops

@@ -43,8 +43,8 @@ TEST(NextTokenBatch, LabelsEachTokenWithTheNextOfItsRow) {
 
 TEST(Engine, HasTheLossAndEveryGradientOfTransformers) {
   for (const char* name : kTinyModels)
-    for (const Keep keep : {Keep::kInput, Keep::kEverything}) {
-      SCOPED_TRACE(::testing::Message() << name << (keep == Keep::kInput ? ", recomputed" : ", kept"));
+    for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything}) {
+      SCOPED_TRACE(::testing::Message() << name << ", keep " << static_cast<int>(keep));
       model::Decoder decoder = full_model(name);
       const auto golden = checkpoint::TensorStore::open_file(tiny_model(name) / "golden.safetensors");
       const Batch batch = make_next_token_batch(golden.load("ids"), 0);
@@ -80,8 +80,10 @@ void expect_keep_makes_no_difference(model::Decoder& decoder, const Batch& batch
   const LossSums expected_sums = run(decoder, batch, all_layers(decoder, Keep::kInput), 0.1);
   const auto expected = gradients_of(decoder);
   std::vector<Keep> mixed = all_layers(decoder, Keep::kInput);
+  mixed[1] = Keep::kAttention;
   mixed.back() = Keep::kEverything;
-  for (const auto& keep : {all_layers(decoder, Keep::kEverything), mixed}) {
+  for (const auto& keep :
+       {all_layers(decoder, Keep::kEverything), all_layers(decoder, Keep::kAttention), mixed}) {
     const LossSums sums = run(decoder, batch, keep, 0.1);
     EXPECT_EQ(sums.loss, expected_sums.loss);
     EXPECT_EQ(sums.num_correct, expected_sums.num_correct);

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "longlora/ops/cpu/vector_math.h"
+#include "longlora/ops/cpu/vectors.h"
 
 namespace longlora::ops::cpu {
 namespace {
@@ -85,7 +85,7 @@ void transpose_block(const T* src, int64_t row_stride, int64_t valid, int64_t wi
       std::memcpy(out + 2 * column * kBlock + row, &even, sizeof even);
       std::memcpy(out + (2 * column + 1) * kBlock + row, &odd, sizeof odd);
     } else {
-      store(out + column * kBlock + row, from_bits(v));
+      store_16(out + column * kBlock + row, from_bits(v));
     }
   });
 #else
@@ -147,8 +147,8 @@ bool is_masked(bool causal, int64_t first_key) {
 
 // Rows k and k + 1 of a B operand at queries q to q + 15.
 LONGLORA_INLINE void store_pair(float* packed, int64_t k, int64_t q, F32x16 a, F32x16 b) {
-  store(packed + k * kBlock + q, a);
-  store(packed + (k + 1) * kBlock + q, b);
+  store_16(packed + k * kBlock + q, a);
+  store_16(packed + (k + 1) * kBlock + q, b);
 }
 LONGLORA_INLINE void store_pair(Bf16* packed, int64_t k, int64_t q, F32x16 a, F32x16 b) {
 #if defined(__AVX512BF16__)
@@ -173,26 +173,26 @@ void softmax_block(float* scores, float scale, bool causal, int64_t first_key, f
   for (int64_t q = 0; q < kBlock; q += kLanes) {
     const float* column = scores + q;
     F32x16 top[4];
-    for (int64_t c = 0; c < 4; ++c) top[c] = load(column + c * kBlock);
+    for (int64_t c = 0; c < 4; ++c) top[c] = load_16(column + c * kBlock);
     for (int64_t k = 4; k < kBlock; k += 4)
-      for (int64_t c = 0; c < 4; ++c) top[c] = larger(top[c], load(column + (k + c) * kBlock));
-    const F32x16 before = load(maximum + q);
+      for (int64_t c = 0; c < 4; ++c) top[c] = larger(top[c], load_16(column + (k + c) * kBlock));
+    const F32x16 before = load_16(maximum + q);
     const F32x16 best = larger(before, larger(larger(top[0], top[1]), larger(top[2], top[3])) * factor);
     F32x16 even = {}, odd = {};
     for (int64_t k = 0; k < kBlock; k += 2) {
-      const F32x16 a = exp2_of(load(column + k * kBlock) * factor - best);
-      const F32x16 b = exp2_of(load(column + (k + 1) * kBlock) * factor - best);
+      const F32x16 a = exp2_of(load_16(column + k * kBlock) * factor - best);
+      const F32x16 b = exp2_of(load_16(column + (k + 1) * kBlock) * factor - best);
       even += a;
       odd += b;
       store_pair(probabilities, k, q, a, b);
     }
     const F32x16 rescale = exp2_of(before - best);
-    store(maximum + q, best);
-    store(sum + q, load(sum + q) * rescale + (even + odd));
+    store_16(maximum + q, best);
+    store_16(sum + q, load_16(sum + q) * rescale + (even + odd));
     // Mostly the maximum stays what it was.
     if (largest_lane(best - before) > 0.0f)
       for (int64_t d = 0; d < width; ++d)
-        store(output + d * kBlock + q, load(output + d * kBlock + q) * rescale);
+        store_16(output + d * kBlock + q, load_16(output + d * kBlock + q) * rescale);
   }
 }
 
@@ -204,13 +204,13 @@ void store_transposed(const float* src, int64_t valid, int64_t width, T* dst, in
       const int64_t count = width - d < 16 ? width - d : 16;
       U32x16 tile[16];
       for (int64_t c = 0; c < 16; ++c)
-        tile[c] = c < count ? as_bits(load(src + (d + c) * kBlock + row)) : U32x16{};
+        tile[c] = c < count ? as_bits(load_16(src + (d + c) * kBlock + row)) : U32x16{};
       transpose_16(tile);
       const int64_t rows = valid - row < 16 ? valid - row : 16;
       for (int64_t r = 0; r < rows; ++r) {
         T* out = dst + (row + r) * row_stride + d;
         if (count == 16)
-          store(out, from_bits(tile[r]));
+          store_16(out, from_bits(tile[r]));
         else
           store_part(out, from_bits(tile[r]), count);
       }
@@ -225,9 +225,9 @@ template <typename T>
 void finish_rows(float* output, const float* maximum, const float* sum, int64_t valid, int64_t width, T* out,
                  int64_t row_stride, float* log_sum_exp) {
   for (int64_t q = 0; q < kBlock; q += kLanes) {
-    const F32x16 inverse = 1.0f / load(sum + q);
+    const F32x16 inverse = 1.0f / load_16(sum + q);
     for (int64_t d = 0; d < width; ++d)
-      store(output + d * kBlock + q, load(output + d * kBlock + q) * inverse);
+      store_16(output + d * kBlock + q, load_16(output + d * kBlock + q) * inverse);
   }
   for (int64_t q = 0; q < valid; ++q) log_sum_exp[q] = maximum[q] + std::log2(sum[q]);
   store_transposed(output, valid, width, out, row_stride);
@@ -240,15 +240,15 @@ void softmax_backward_block(float* scores, const float* grad_probabilities, cons
   if (is_masked(causal, first_key)) mask_scores(scores, causal, first_key);
   const F32x16 factor = broadcast(scale * kLog2E);
   for (int64_t q = 0; q < kBlock; q += kLanes) {
-    const F32x16 total = load(log_sum_exp + q), shift = load(delta + q) * scale;
+    const F32x16 total = load_16(log_sum_exp + q), shift = load_16(delta + q) * scale;
     for (int64_t k = 0; k < kBlock; k += 2) {
       F32x16 grad[2];
       for (int64_t f = 0; f < 2; ++f) {
         const int64_t place = (k + f) * kBlock + q;
-        const F32x16 p = exp2_of(load(scores + place) * factor - total);
-        grad[f] = p * (load(grad_probabilities + place) * scale - shift);
-        store(probabilities + place, p);
-        store(grad_scores + place, grad[f]);
+        const F32x16 p = exp2_of(load_16(scores + place) * factor - total);
+        grad[f] = p * (load_16(grad_probabilities + place) * scale - shift);
+        store_16(probabilities + place, p);
+        store_16(grad_scores + place, grad[f]);
       }
       // float32 has one form for both operands.
       if constexpr (std::is_same_v<T, Bf16>) store_pair(grad_scores_packed, k, q, grad[0], grad[1]);

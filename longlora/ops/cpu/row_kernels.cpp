@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "longlora/ops/cpu/vector_math.h"
+#include "longlora/ops/cpu/vectors.h"
 
 namespace longlora::ops::cpu {
 namespace {
@@ -88,11 +88,11 @@ void cross_entropy(T* logits, const int64_t* labels, float* loss, uint8_t* corre
     T* row = logits + r * width;
     const int64_t label = labels[r];
     const float label_logit = to_float(row[label]);
-    const float maximum = maximum_of(row, width);
+    const float maximum = largest_of(row, width);
     // What a row lacks of whole vectors adds e^-1e30 = 0.
     const float sum = sum_over(width, [&](const auto& at) { return exp_of(at.load(row, -1e30f) - maximum); });
     loss[r] = std::log(sum) + maximum - label_logit;
-    correct[r] = label_logit == maximum && maximum_of(row, label) < maximum ? 1 : 0;
+    correct[r] = label_logit == maximum && largest_of(row, label) < maximum ? 1 : 0;
     if (grad_scale != 0.0f) {
       const float factor = grad_scale / sum;
       const float label_probability = exp_of(broadcast(label_logit - maximum))[0] / sum;
@@ -100,6 +100,11 @@ void cross_entropy(T* logits, const int64_t* labels, float* loss, uint8_t* corre
       store_one(row + label, grad_scale * (label_probability - 1.0f));
     }
   }
+}
+
+template <typename T>
+void add_row(const T* x, float* sum, int64_t n) {
+  for_each_vector(n, [&](const auto& at) { at.store(sum, at.load(sum) + at.load(x)); });
 }
 
 void adamw(float* parameter, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t n,
@@ -121,8 +126,8 @@ void adamw(float* parameter, const float* grad, float* exp_avg, float* exp_avg_s
 }
 
 template <typename T>
-constexpr RowKernels<T> kTable = {rms_norm_forward<T>, rms_norm_backward<T>, rotate<T>,
-                                  silu_mul_forward<T>, silu_mul_backward<T>, cross_entropy<T>};
+constexpr RowKernels<T> kTable = {rms_norm_forward<T>,  rms_norm_backward<T>, rotate<T>, silu_mul_forward<T>,
+                                  silu_mul_backward<T>, cross_entropy<T>,     add_row<T>};
 
 }  // namespace
 

@@ -36,6 +36,8 @@ struct RowKernels {
   /// (first maximum). With grad_scale != 0 the logits become grad_scale · (softmax − onehot).
   void (*cross_entropy)(T* logits, const int64_t* labels, float* loss, uint8_t* correct, int64_t rows,
                         int64_t width, float grad_scale);
+  /// sum[i] += x[i].
+  void (*add_row)(const T* x, float* sum, int64_t n);
 };
 
 /// One AdamW step over n float32 elements (Loshchilov & Hutter, as torch.optim.AdamW).
