@@ -9,6 +9,7 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/ops/tensor_memory.h"
 
 namespace longlora::cli {
 namespace {
@@ -53,6 +54,7 @@ int run(int argc, char** argv) {
   add_eval_verb(app);
   add_passkey_verb(app);
   add_score_verb(app);
+  add_plan_verb(app);
   add_report_verb(app);
   try {
     app.parse(argc, argv);
@@ -70,6 +72,7 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace longlora;
   try {
+    ops::pool_tensor_memory();
     return cli::run(argc, argv);
   } catch (const Error& error) {
     log_error(error.what());
