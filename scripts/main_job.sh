@@ -27,10 +27,10 @@ tune() {
 measure() {
   local label=$1 name=$2
   shift 2
-  "$LONGLORA" eval --base_model "$BASE" --data_path "$OUT/heldout.bin" --window same-targets --max_windows 24 \
-    --seq_len 512 1024 2048 4096 --context_size "$WINDOW" --label "$label" --json "$OUT/eval-$name.json" "$@"
-  "$LONGLORA" passkey --base_model "$BASE" --context_size "$WINDOW" --max_tokens 2560 --interval 512 \
-    --label "$label" --json "$OUT/passkey-$name.json" "$@"
+  "$LONGLORA" eval --base_model "$BASE" --data_path "$OUT/heldout.bin" --window same-targets --max_windows 48 \
+    --seq_len 512 1024 2048 4096 --context_size "$WINDOW" --label "$label" --json "$OUT/eval-$name.json" "$@" &&
+    "$LONGLORA" passkey --base_model "$BASE" --context_size "$WINDOW" --lengths 512,1024,2048,3072,3840 \
+      --label "$label" --json "$OUT/passkey-$name.json" "$@"
 }
 
 write_report() {
@@ -39,7 +39,8 @@ write_report() {
     inputs+=("$OUT/eval-$name.json" "$OUT/passkey-$name.json")
   done
   "$LONGLORA" report "${inputs[@]}" "LongLoRA=$OUT/longlora" "control at $BASE_WINDOW=$OUT/control" \
-    --title "tiny-novels: from $BASE_WINDOW to $WINDOW tokens" --output "$OUT/report.html" --json "$OUT/results.json"
+    --title "tiny-novels: from $BASE_WINDOW to $WINDOW tokens" --command ./quickstart.sh \
+    --output "$OUT/report.html" --json "$OUT/results.json"
 }
 
 step "Held-out novels to tokens" "$LONGLORA" tokenize --tokenizer "$BASE" --output "$OUT/heldout.bin" \

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <set>
 
 #include "longlora/core/error.h"
@@ -12,6 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kAdapterName = "adapter_model";
+constexpr const char* kTrainableName = "trainable_params";
 constexpr const char* kAdapterFile = "adapter_model.safetensors";
 constexpr const char* kTrainableFile = "trainable_params.safetensors";
 constexpr std::string_view kPeftPrefix = "base_model.model.";
@@ -21,16 +24,10 @@ constexpr const char* kHalfB = ".lora_B.weight";
 constexpr const char* kTrainableCountKey = "longlora.trainable_params";
 
 fs::path require_adapter_file(const fs::path& directory) {
-  std::error_code ignored;
-  if (fs::exists(directory / kAdapterFile, ignored)) return directory / kAdapterFile;
-  const bool has_bin = fs::exists(directory / "adapter_model.bin", ignored);
-  throw InputError(fmt::format("[{}] expected {}, got {}", directory.string(), kAdapterFile,
-                               has_bin ? "adapter_model.bin; save it as safetensors with PEFT first"
-                                       : "no such file; the adapter is incomplete"));
-}
-
-bool is_lora_half(const std::string& name) {
-  return name.ends_with(kHalfA) || name.ends_with(kHalfB);
+  if (const auto file = TensorStore::find_file(directory, kAdapterName)) return *file;
+  throw InputError(
+      fmt::format("[{}] expected {} or adapter_model.bin, got no such file; the adapter is incomplete",
+                  directory.string(), kAdapterFile));
 }
 
 std::string without_suffix(const std::string& text, std::string_view suffix) {
@@ -42,41 +39,60 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 }
 
 [[noreturn]] void fail_missing_parameters(const fs::path& directory, const std::string& expected) {
-  std::error_code ignored;
-  const bool has_bin = fs::exists(directory / "trainable_params.bin", ignored);
   throw InputError(fmt::format(
-      "[{}] expected {} in {}, got {}", directory.string(), expected, kTrainableFile,
-      has_bin
-          ? "trainable_params.bin; save it as safetensors first"
-          : "no such file; copy it from where the adapter was trained (get-trainable-weights writes it)"));
+      "[{}] expected {} in {} or trainable_params.bin, got no such file; copy it from where the adapter was "
+      "trained (get-trainable-weights writes it)",
+      directory.string(), expected, kTrainableFile));
+}
+
+void remove_part(std::string& name, std::string_view part) {
+  const size_t place = name.find(part);
+  if (place != std::string::npos) name.erase(place, part.size() - 1);  // its last dot stays
+}
+
+// Frequencies of the rotary embedding that old checkpoints carry; they are computed here.
+bool is_derived(const std::string& name) {
+  return name.ends_with("rotary_emb.inv_freq");
 }
 
 }  // namespace
 
+bool is_lora_half(std::string_view name) {
+  return name.ends_with(kHalfA) || name.ends_with(kHalfB);
+}
+
 std::string normalise_adapter_name(std::string_view name) {
-  constexpr std::string_view kInfix = ".default.weight";
-  if (name.starts_with(kPeftPrefix)) name.remove_prefix(kPeftPrefix.size());
-  if (!name.ends_with(kInfix)) return std::string(name);
-  name.remove_suffix(kInfix.size());
-  return std::string(name) + ".weight";
+  std::string result(name.starts_with(kPeftPrefix) ? name.substr(kPeftPrefix.size()) : name);
+  for (const std::string_view part : {".modules_to_save.", ".base_layer.", ".default."})
+    remove_part(result, part);
+  return result;
 }
 
 PeftAdapter PeftAdapter::open(const fs::path& directory) {
   PeftAdapter adapter;
   adapter.directory_ = directory;
   adapter.config_ = read_lora_config(directory);
-  adapter.adapter_ = TensorStore::open_file(require_adapter_file(directory));
+  adapter.adapter_file_ = require_adapter_file(directory);
+  adapter.adapter_ = TensorStore::open_file(adapter.adapter_file_);
   adapter.index_adapter_file();
   adapter.index_trainable_params();
   adapter.check_pairs();
   return adapter;
 }
 
-// PEFT stores whole embedding or head weights in the same file when their rows
-// grew; everything else that is not half of a pair is a kind of adapter that
-// this program does not compute.
+// PEFT stores the modules named by modules_to_save, and whole embedding or head
+// weights when their rows grew, in the same file; everything else that is not
+// half of a pair is a kind of adapter that this program does not compute.
+bool PeftAdapter::is_saved_module(const std::string& name) const {
+  if (name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight")) return true;
+  const std::string module = name.substr(0, name.rfind('.'));
+  return std::any_of(
+      config_.modules_to_save.begin(), config_.modules_to_save.end(),
+      [&](const std::string& saved) { return module == saved || module.ends_with("." + saved); });
+}
+
 void PeftAdapter::index_adapter_file() {
-  const std::string source = (directory_ / kAdapterFile).string();
+  const std::string source = adapter_file_.string();
   std::set<std::string> modules;
   for (const auto& [stored, info] : adapter_.tensors()) {
     const std::string name = normalise_adapter_name(stored);
@@ -87,7 +103,7 @@ void PeftAdapter::index_adapter_file() {
     if (is_lora_half(name)) {
       is_new = lora_names_.emplace(name, stored).second;
       modules.insert(without_suffix(name, kHalfA));  // both suffixes are of one length
-    } else if (name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight")) {
+    } else if (is_saved_module(name)) {
       is_new = parameters_.emplace(name, Place{true, stored}).second;
     } else {
       throw InputError(fmt::format(
@@ -99,45 +115,53 @@ void PeftAdapter::index_adapter_file() {
   if (modules.empty())
     throw InputError(fmt::format("[{}] expected lora_A and lora_B weights, got none", source));
   modules_.assign(modules.begin(), modules.end());
+  if (config_.target_pattern.empty()) return;
+  config_.target_modules = modules_;
+  config_.target_pattern.clear();
 }
 
 void PeftAdapter::index_trainable_params() {
   const auto promised = adapter_.metadata().find(kTrainableCountKey);
-  std::error_code ignored;
-  if (!fs::exists(directory_ / kTrainableFile, ignored)) {
+  const auto file = TensorStore::find_file(directory_, kTrainableName);
+  if (!file) {
     if (promised != adapter_.metadata().end())
       fail_missing_parameters(directory_, promised->second + " trained parameters");
     return;
   }
-  trainable_ = TensorStore::open_file(directory_ / kTrainableFile);
+  trainable_file_ = *file;
+  trainable_ = TensorStore::open_file(trainable_file_);
   const std::string count = std::to_string(trainable_->tensors().size());
   if (promised != adapter_.metadata().end() && promised->second != count)
     throw InputError(
         fmt::format("[{}] expected the {} parameters that {} was trained with, got {}; the files are of "
                     "different runs",
-                    (directory_ / kTrainableFile).string(), promised->second, kAdapterFile, count));
-  for (const auto& [name, info] : trainable_->tensors()) {
+                    trainable_file_.string(), promised->second, adapter_file_.filename().string(), count));
+  for (const auto& [stored, info] : trainable_->tensors()) {
+    const std::string name = normalise_adapter_name(stored);
+    if (is_derived(name)) continue;
     if (!at::isFloatingType(info.dtype))
       throw InputError(fmt::format("[{}] tensor \"{}\": expected floating point, got {}",
-                                   (directory_ / kTrainableFile).string(), name, c10::toString(info.dtype)));
-    if (!parameters_.emplace(name, Place{false, name}).second)
-      throw InputError(fmt::format("[{}] expected \"{}\" in one file, got it in {} too", directory_.string(),
-                                   name, kAdapterFile));
+                                   trainable_file_.string(), stored, c10::toString(info.dtype)));
+    if (!parameters_.emplace(name, Place{false, stored}).second)
+      throw InputError(fmt::format("[{}] expected \"{}\" once, got it twice (in {} and {})",
+                                   directory_.string(), name, trainable_file_.filename().string(),
+                                   adapter_file_.filename().string()));
   }
 }
 
 void PeftAdapter::check_pairs() const {
-  const std::string source = (directory_ / kAdapterFile).string();
+  const std::string source = adapter_file_.string();
   for (const std::string& module : modules_) {
     if (!config_.targets(module))
       throw InputError(fmt::format("[{}] expected layers named in target_modules ({}), got \"{}\"", source,
                                    fmt::join(config_.target_modules, ", "), module));
     const auto& a = info_a(module).shape;
     const auto& b = info_b(module).shape;
-    if (a.size() != 2 || b.size() != 2 || a[0] != config_.rank || b[1] != config_.rank)
+    const int64_t rank = config_.rank_of(module);
+    if (a.size() != 2 || b.size() != 2 || a[0] != rank || b[1] != rank)
       throw InputError(
           fmt::format("[{}] \"{}\": expected A [{}, in] and B [out, {}] for r = {}, got {} and {}", source,
-                      module, config_.rank, config_.rank, config_.rank, shape_text(a), shape_text(b)));
+                      module, rank, rank, rank, shape_text(a), shape_text(b)));
   }
 }
 
@@ -146,7 +170,7 @@ const std::string& PeftAdapter::stored_name(const std::string& module, const cha
   if (found != lora_names_.end()) return found->second;
   throw InputError(
       fmt::format("[{}] expected \"{}{}\", got no such tensor; the adapter does not fit this model",
-                  (directory_ / kAdapterFile).string(), module, half));
+                  adapter_file_.string(), module, half));
 }
 
 at::Tensor PeftAdapter::load_a(const std::string& module) const {
@@ -172,8 +196,7 @@ const PeftAdapter::Place& PeftAdapter::parameter_place(const std::string& name) 
   const auto found = parameters_.find(name);
   if (found != parameters_.end()) return found->second;
   if (!trainable_) fail_missing_parameters(directory_, "\"" + name + "\"");
-  throw InputError(
-      fmt::format("[{}] expected \"{}\", got no such tensor", (directory_ / kTrainableFile).string(), name));
+  throw InputError(fmt::format("[{}] expected \"{}\", got no such tensor", trainable_file_.string(), name));
 }
 
 const TensorInfo& PeftAdapter::parameter_info(const std::string& name) const {
@@ -206,6 +229,7 @@ void write_peft_adapter(const fs::path& directory, const LoraConfig& config, con
     write_safetensors(directory / kTrainableFile, parameters);
   } else {
     fs::remove(directory / kTrainableFile);  // of an earlier adapter: it does not belong to this one
+    fs::remove(directory / (std::string(kTrainableName) + ".bin"));
   }
   write_safetensors(directory / kAdapterFile, stored, metadata);
   write_lora_config(directory, config);

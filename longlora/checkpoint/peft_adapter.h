@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "longlora/checkpoint/tensor_store.h"
@@ -16,41 +17,61 @@
 namespace longlora::checkpoint {
 
 /// The part of PEFT's LoraConfig that this program can compute:
-/// W' = W + (alpha / rank) · B · A on every linear layer whose name ends in one of target_modules.
+/// W' = W + scaling · B · A on every linear layer whose name ends in one of target_modules.
 struct LoraConfig {
   int64_t rank = 8;
   double alpha = 16.0;
   double dropout = 0.0;  // on the input of A, in training only
   std::vector<std::string> target_modules = {"q_proj", "k_proj", "v_proj", "o_proj"};
-  std::string base_model;  // directory or name the adapter was trained on; may be empty
+  std::string base_model;   // directory or name the adapter was trained on; may be empty
+  bool use_rslora = false;  // rank-stabilised: scaling = alpha / sqrt(rank) (arXiv 2312.03732)
+  /// Ranks and alphas of single modules in place of the above (PEFT's rank_pattern and
+  /// alpha_pattern); the first that matches_module() counts.
+  std::vector<std::pair<std::string, int64_t>> rank_pattern;
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+  /// Modules trained whole beside the pairs ("lm_head"), whose weights are in the adapter file.
+  std::vector<std::string> modules_to_save;
+  /// target_modules where it is one regular expression. It is not interpreted: the modules that an adapter
+  /// file holds stand for it.
+  std::string target_pattern;
 
-  double scaling() const { return alpha / static_cast<double>(rank); }
+  int64_t rank_of(std::string_view module) const;
+  /// alpha / rank, or alpha / sqrt(rank), with the module's own alpha and rank.
+  double scaling_of(std::string_view module) const;
+  /// Of a module without a pattern.
+  double scaling() const { return scaling_of(""); }
   /// Whether the module "model.layers.0.self_attn.q_proj" is to have an adapter (PEFT's rule: equal to a
   /// target or ending in "." + target).
   bool targets(std::string_view module) const;
 };
 
 /// Reads adapter_config.json of an adapter directory. Throws InputError that
-/// names the file and the setting when it is not plain LoRA: another peft_type,
-/// DoRA, rank-stabilised LoRA, rank or alpha patterns, trained biases,
-/// modules_to_save, initialisations that change the base weights, …
+/// names the file and the setting when it is not LoRA as above: another
+/// peft_type, DoRA, trained biases, initialisations that change the base weights,
+/// rank or alpha patterns that are more than names (is_known_pattern), …
 LoraConfig read_lora_config(const std::filesystem::path& directory);
 
 /// Writes adapter_config.json with the fields and order PEFT writes.
 void write_lora_config(const std::filesystem::path& directory, const LoraConfig& config);
 
-/// The name under which this program knows a tensor of an adapter file: without
-/// "base_model.model." in front and ".default" before ".weight", so
+/// The name under which this program knows a tensor of an adapter, or of a model
+/// that PEFT has wrapped: without "base_model.model." in front, the adapter's
+/// name "default" and PEFT's own "modules_to_save" and "base_layer", so
 /// "model.layers.0.self_attn.q_proj.lora_A.weight". Other names are unchanged.
 std::string normalise_adapter_name(std::string_view name);
 
+/// Whether a normalised name is half of a pair: it ends in ".lora_A.weight" or ".lora_B.weight".
+bool is_lora_half(std::string_view name);
+
 /// A read-only adapter directory: adapter_config.json, adapter_model.safetensors
-/// and, where further parameters were trained, trainable_params.safetensors.
+/// and, where further parameters were trained, trainable_params.safetensors; or
+/// the .bin files of those names, which LongLoRA released (older PEFT wrote). The
+/// safetensors are read where both are there.
 class PeftAdapter {
  public:
   /// Checks all parts against each other: both halves of every pair, their
-  /// shapes and rank, target_modules, and that trainable_params.safetensors
-  /// holds what the adapter file says was trained. Throws InputError.
+  /// shapes and rank, target_modules, and that trainable_params holds what the
+  /// adapter file says was trained. Throws InputError.
   static PeftAdapter open(const std::filesystem::path& directory);
 
   const LoraConfig& config() const { return config_; }
@@ -90,9 +111,13 @@ class PeftAdapter {
   const std::string& stored_name(const std::string& module, const char* half) const;
 
   std::filesystem::path directory_;
+  std::filesystem::path adapter_file_;
+  std::filesystem::path trainable_file_;  // where it is there
   LoraConfig config_;
   TensorStore adapter_;
   std::optional<TensorStore> trainable_;
+  bool is_saved_module(const std::string& name) const;
+
   std::map<std::string, std::string> lora_names_;  // normalised -> stored
   std::map<std::string, Place> parameters_;
   std::vector<std::string> modules_;

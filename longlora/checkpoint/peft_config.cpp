@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "longlora/checkpoint/module_pattern.h"
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
@@ -30,7 +31,9 @@ const std::set<std::string>& harmless_fields() {
                                                "qalora_group_size", "r",
                                                "revision",          "runtime_config",
                                                "target_modules",    "task_type",
-                                               "arrow_config",      "bias"};
+                                               "arrow_config",      "bias",
+                                               "alpha_pattern",     "modules_to_save",
+                                               "rank_pattern",      "use_rslora"};
   return fields;
 }
 
@@ -84,32 +87,70 @@ void check_supported(const Json& config, const std::string& source) {
   }
 }
 
-int64_t read_rank(const Json& config, const std::string& source) {
-  const Json& value = require(config, "r", source);
+int64_t read_rank(const Json& value, const std::string& field, const std::string& source) {
   if (!value.is_number_integer() || value < 1 || value > kMaxRank)
-    refuse(source, "r", fmt::format("an integer from 1 to {}", kMaxRank), value.dump());
+    refuse(source, field, fmt::format("an integer from 1 to {}", kMaxRank), value.dump());
   return value.get<int64_t>();
 }
 
-double read_number(const Json& value, const char* field, const std::string& source) {
+double read_number(const Json& value, const std::string& field, const std::string& source) {
   const double number = value.is_number() ? value.get<double>() : std::nan("");
   if (!std::isfinite(number)) refuse(source, field, "a number", value.dump());
   return number;
 }
 
-std::vector<std::string> read_targets(const Json& config, const std::string& source) {
-  const Json& value = require(config, "target_modules", source);
-  if (value.is_string())
-    refuse(source, "target_modules", "a list of module names", value.dump() + "; list the modules by name");
-  if (!value.is_array() || value.empty())
-    refuse(source, "target_modules", "a list of module names", value.dump());
+std::vector<std::string> read_names(const Json& value, const char* field, const std::string& source) {
+  if (!value.is_array()) refuse(source, field, "a list of module names", value.dump());
   std::set<std::string> names;
   for (const Json& name : value) {
     if (!name.is_string() || name.get<std::string>().empty())
-      refuse(source, "target_modules", "module names", name.dump());
+      refuse(source, field, "module names", name.dump());
     names.insert(name.get<std::string>());
   }
   return {names.begin(), names.end()};
+}
+
+void read_targets(const Json& config, LoraConfig& result, const std::string& source) {
+  const Json& value = require(config, "target_modules", source);
+  result.target_modules.clear();
+  if (value.is_string() && !value.get<std::string>().empty()) {
+    result.target_pattern = value.get<std::string>();
+    return;
+  }
+  result.target_modules = read_names(value, "target_modules", source);
+  if (result.target_modules.empty()) refuse(source, "target_modules", "a list of module names", value.dump());
+}
+
+// rank_pattern or alpha_pattern: an object from pattern to number.
+template <typename Number, typename Read>
+std::vector<std::pair<std::string, Number>> read_pattern(const Json& config, const char* field,
+                                                         const Read& read, const std::string& source) {
+  std::vector<std::pair<std::string, Number>> result;
+  const auto found = config.find(field);
+  if (found == config.end() || is_unused(*found)) return result;
+  if (!found->is_object()) refuse(source, field, "an object from module to number", found->dump());
+  for (const auto& entry : found->items()) {
+    if (!is_known_pattern(entry.key()))
+      refuse(source, field, "names of modules, without operators of regular expressions",
+             "\"" + entry.key() + "\"");
+    result.emplace_back(entry.key(), read(entry.value(), field, source));
+  }
+  return result;
+}
+
+bool read_flag(const Json& config, const char* field, const std::string& source) {
+  const auto found = config.find(field);
+  if (found == config.end() || found->is_null()) return false;
+  if (!found->is_boolean()) refuse(source, field, "true or false", found->dump());
+  return found->get<bool>();
+}
+
+template <typename Number>
+const Number& pattern_value(const std::vector<std::pair<std::string, Number>>& patterns,
+                            std::string_view module, const Number& otherwise) {
+  for (const auto& [pattern, value] : patterns)
+    if (matches_module(pattern, module)) return value;
+  return otherwise;
 }
 
 // 16, not 16.0, where it is whole: PEFT's own field is an integer.
@@ -131,7 +172,20 @@ const char* const kDefaults = R"({
   "trainable_token_indices": null, "use_bdlora": null, "use_dora": false, "use_qalora": false,
   "use_rslora": false, "velora_config": null})";
 
+Json target_json(const LoraConfig& config) {
+  return config.target_pattern.empty() ? Json(config.target_modules) : Json(config.target_pattern);
+}
+
 }  // namespace
+
+int64_t LoraConfig::rank_of(std::string_view module) const {
+  return pattern_value(rank_pattern, module, rank);
+}
+
+double LoraConfig::scaling_of(std::string_view module) const {
+  const auto own_rank = static_cast<double>(rank_of(module));
+  return pattern_value(alpha_pattern, module, alpha) / (use_rslora ? std::sqrt(own_rank) : own_rank);
+}
 
 bool LoraConfig::targets(std::string_view module) const {
   return std::any_of(target_modules.begin(), target_modules.end(), [&](const std::string& target) {
@@ -153,12 +207,17 @@ LoraConfig read_lora_config(const fs::path& directory) {
   check_supported(json, source);
 
   LoraConfig config;
-  config.rank = read_rank(json, source);
+  config.rank = read_rank(require(json, "r", source), "r", source);
   config.alpha = read_number(require(json, "lora_alpha", source), "lora_alpha", source);
   config.dropout = read_number(json.value("lora_dropout", Json(0.0)), "lora_dropout", source);
   if (config.dropout < 0 || config.dropout >= 1)
     refuse(source, "lora_dropout", "a share from 0 to below 1", fmt::format("{}", config.dropout));
-  config.target_modules = read_targets(json, source);
+  read_targets(json, config, source);
+  config.use_rslora = read_flag(json, "use_rslora", source);
+  config.rank_pattern = read_pattern<int64_t>(json, "rank_pattern", read_rank, source);
+  config.alpha_pattern = read_pattern<double>(json, "alpha_pattern", read_number, source);
+  if (const auto saved = json.find("modules_to_save"); saved != json.end() && !is_unused(*saved))
+    config.modules_to_save = read_names(*saved, "modules_to_save", source);
   const Json base = json.value("base_model_name_or_path", Json());
   if (base.is_string()) config.base_model = base.get<std::string>();
   return config;
@@ -170,7 +229,12 @@ void write_lora_config(const fs::path& directory, const LoraConfig& config) {
   json["lora_alpha"] = number_json(config.alpha);
   json["lora_dropout"] = config.dropout;
   json["r"] = config.rank;
-  json["target_modules"] = config.target_modules;
+  json["target_modules"] = target_json(config);
+  json["use_rslora"] = config.use_rslora;
+  for (const auto& [pattern, rank] : config.rank_pattern) json["rank_pattern"][pattern] = rank;
+  for (const auto& [pattern, alpha] : config.alpha_pattern)
+    json["alpha_pattern"][pattern] = number_json(alpha);
+  if (!config.modules_to_save.empty()) json["modules_to_save"] = config.modules_to_save;
   write_json(directory / kConfigFile, json);
 }
 

@@ -9,6 +9,8 @@
 #include <optional>
 #include <set>
 
+#include "longlora/checkpoint/bytes.h"
+#include "longlora/checkpoint/dtypes.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 
@@ -18,35 +20,6 @@ namespace {
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the format's own library
 constexpr size_t kMaxRank = 64;                    // what ATen's iterators take
-
-struct DtypeName {
-  const char* name;
-  at::ScalarType dtype;
-};
-
-constexpr DtypeName kDtypes[] = {
-    {"F64", at::kDouble},
-    {"F32", at::kFloat},
-    {"F16", at::kHalf},
-    {"BF16", at::kBFloat16},
-    {"I64", at::kLong},
-    {"I32", at::kInt},
-    {"I16", at::kShort},
-    {"I8", at::kChar},
-    {"U64", at::kUInt64},
-    {"U32", at::kUInt32},
-    {"U16", at::kUInt16},
-    {"U8", at::kByte},
-    {"BOOL", at::kBool},
-    {"F8_E4M3", at::kFloat8_e4m3fn},
-    {"F8_E5M2", at::kFloat8_e5m2},
-};
-
-// Names come from the file: keep messages of a sane length.
-std::string shown(const std::string& text) {
-  constexpr size_t kMaxShown = 120;
-  return text.size() <= kMaxShown ? text : text.substr(0, kMaxShown) + "…";
-}
 
 // What the header says of one tensor, before any of it is believed.
 struct RawEntry {
@@ -69,7 +42,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   bool boolean(bool) override { return refuse("a boolean"); }
   bool number_integer(number_integer_t) override { return refuse("a negative number"); }
   bool number_float(number_float_t, const string_t& text) override {
-    return refuse("the number " + shown(text) + " (not an unsigned 64-bit integer)");
+    return refuse("the number " + shown_text(text) + " (not an unsigned 64-bit integer)");
   }
   bool binary(binary_t&) override { return refuse("binary data"); }
 
@@ -133,9 +106,9 @@ class HeaderReader : public nlohmann::json_sax<Json> {
       is_new = fields_.insert(name).second;
       (state_ == State::kMetadata ? key_ : field_) = name;
       if (state_ == State::kTensor && name != "dtype" && name != "shape" && name != "data_offsets")
-        return refuse("the unknown field \"" + shown(name) + "\"");
+        return refuse("the unknown field \"" + shown_text(name) + "\"");
     }
-    if (!is_new) return refuse("the key \"" + shown(name) + "\" twice");
+    if (!is_new) return refuse("the key \"" + shown_text(name) + "\" twice");
     return true;
   }
 
@@ -152,7 +125,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   bool refuse(const std::string& what) {
     throw InputError(
         fmt::format("[{}] expected a safetensors header, got {}{}", source_, what,
-                    state_ == State::kStart || key_.empty() ? "" : " at \"" + shown(key_) + "\""));
+                    state_ == State::kStart || key_.empty() ? "" : " at \"" + shown_text(key_) + "\""));
   }
 
   const std::string& source_;
@@ -167,13 +140,12 @@ class HeaderReader : public nlohmann::json_sax<Json> {
 [[noreturn]] void fail(const std::string& source, const std::string& name, const std::string& expected,
                        const std::string& got) {
   throw InputError(
-      fmt::format("[{}] tensor \"{}\": expected {}, got {}", source, shown(name), expected, got));
+      fmt::format("[{}] tensor \"{}\": expected {}, got {}", source, shown_text(name), expected, got));
 }
 
 at::ScalarType parse_dtype(const std::string& text, const std::string& source, const std::string& name) {
-  for (const DtypeName& known : kDtypes)
-    if (text == known.name) return known.dtype;
-  fail(source, name, "a known dtype (F32, F16, BF16, I64 …)", "\"" + shown(text) + "\"");
+  if (const DtypeNames* known = dtype_of_safetensors(text)) return known->dtype;
+  fail(source, name, "a known dtype (F32, F16, BF16, I64 …)", "\"" + shown_text(text) + "\"");
 }
 
 // Bytes of a dense tensor, or nothing when the count does not fit. Zero sizes
@@ -204,7 +176,7 @@ HeaderEntry check_entry(const RawEntry& raw, uint64_t data_start, uint64_t data_
          fmt::format("data_offsets [{}, {}]; the file is truncated or damaged", begin, end));
 
   const at::ScalarType dtype = parse_dtype(*raw.dtype, source, raw.name);
-  const auto needed = dense_bytes(*raw.shape, c10::elementSize(dtype));
+  const auto needed = dense_bytes(*raw.shape, element_bytes(dtype));
   if (!needed)
     fail(source, raw.name, "a shape that fits in memory", fmt::format("[{}]", fmt::join(*raw.shape, ", ")));
   if (*needed != end - begin)
@@ -274,8 +246,8 @@ SafetensorsHeader parse_safetensors_header(std::string_view file, const std::str
 }
 
 std::string safetensors_dtype_name(at::ScalarType dtype) {
-  for (const DtypeName& known : kDtypes)
-    if (dtype == known.dtype) return known.name;
+  if (const DtypeNames* known = dtype_names(dtype); known != nullptr && known->safetensors != nullptr)
+    return known->safetensors;
   throw InputError(
       fmt::format("[safetensors] expected a dtype the format knows, got {}", c10::toString(dtype)));
 }

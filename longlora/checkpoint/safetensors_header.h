@@ -1,7 +1,7 @@
 // The header of a .safetensors file: parsing that trusts nothing, and the dtype names of the format.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <map>

@@ -2,15 +2,16 @@
 
 #include <fmt/core.h>
 #include <fmt/ranges.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <numeric>
 #include <set>
-#include <span>
 
+#include "longlora/checkpoint/dtypes.h"
 #include "longlora/checkpoint/safetensors_header.h"
+#include "longlora/checkpoint/torch_file.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 
@@ -21,6 +22,9 @@ namespace fs = std::filesystem;
 
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr const char* kTorchFile = "pytorch_model.bin";
+constexpr const char* kTorchIndexFile = "pytorch_model.bin.index.json";
+constexpr const char* kMetaFile = "consolidated.00.pth";
 
 std::string shape_text(at::IntArrayRef shape) {
   return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
@@ -84,53 +88,109 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index_path) {
   if (!fs::is_directory(directory, ignored))
     throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}", directory.string(),
                                  fs::exists(directory, ignored) ? "a file" : "nothing there"));
-  const bool has_bin = fs::exists(directory / "pytorch_model.bin", ignored) ||
-                       fs::exists(directory / "pytorch_model.bin.index.json", ignored);
-  throw InputError(
-      fmt::format("[{}] expected {} or {}, got neither{}", directory.string(), kSingleFile, kIndexFile,
-                  has_bin ? "; its pytorch_model.bin has to be saved as safetensors first" : ""));
+  const bool is_meta = fs::exists(directory / kMetaFile, ignored);
+  throw InputError(fmt::format(
+      "[{}] expected {}, {}, or either's {}, got {}", directory.string(), kSingleFile, kTorchFile,
+      ".index.json",
+      is_meta ? "Meta's consolidated.00.pth; run longlora convert on the folder first" : "none of them"));
 }
 
-/// Gives pages that have been copied back to the system: a model would else be in memory twice while it
-/// loads.
-void forget_pages(std::span<const std::byte> bytes) {
-  constexpr uintptr_t kPage = 4096;
-  const auto first = (reinterpret_cast<uintptr_t>(bytes.data()) + kPage - 1) / kPage * kPage;
-  const auto last = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / kPage * kPage;
-  // A hint: where it fails nothing but the memory is lost.
-  if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+// A header's length (little-endian, far below 2^32) and '{', or the name says so.
+bool is_safetensors(const fs::path& path, std::string_view file) {
+  return path.extension() == ".safetensors" || (file.size() > 8 && file[8] == '{');
+}
+
+bool is_contiguous(const StoredTensor& tensor) {
+  int64_t expected = 1;
+  for (size_t i = tensor.shape.size(); i-- > 0;) {
+    if (tensor.shape[i] != 1 && tensor.strides[i] != expected) return false;
+    expected *= tensor.shape[i];
+  }
+  return true;
+}
+
+uint64_t count_elements(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), uint64_t{1}, std::multiplies<>());
+}
+
+TensorInfo torch_info(StoredTensor tensor) {
+  const uint64_t num_bytes = count_elements(tensor.shape) * element_bytes(tensor.dtype);
+  TensorInfo info{tensor.dtype, std::move(tensor.shape), 0, tensor.offset_bytes, num_bytes};
+  tensor.shape = info.shape;
+  if (num_bytes != 0 && !is_contiguous(tensor)) info.strides = std::move(tensor.strides);
+  return info;
+}
+
+// Bytes from the first to the last element of a tensor that is not empty.
+uint64_t span_bytes(const TensorInfo& tensor) {
+  if (tensor.strides.empty()) return tensor.num_bytes;
+  int64_t last = 0;
+  for (size_t i = 0; i < tensor.shape.size(); ++i) last += (tensor.shape[i] - 1) * tensor.strides[i];
+  return (static_cast<uint64_t>(last) + 1) * element_bytes(tensor.dtype);
+}
+
+// The tensor over bytes that outlive it. Any byte but 0 and 1 in a bool is
+// undefined behaviour: those are seen as bytes.
+at::Tensor view_of(const TensorInfo& tensor, const void* bytes) {
+  const at::TensorOptions options(tensor.dtype == at::kBool ? at::kByte : tensor.dtype);
+  void* data = const_cast<void*>(bytes);  // it is only read
+  if (tensor.strides.empty()) return at::from_blob(data, tensor.shape, options);
+  return at::from_blob(data, tensor.shape, tensor.strides, options);
 }
 
 }  // namespace
 
 TensorStore TensorStore::open_file(const fs::path& path) {
   auto file = std::make_shared<const MappedFile>(path);
-  SafetensorsHeader header = parse_safetensors_header(file->text(), path.string());
   TensorStore store;
-  for (HeaderEntry& entry : header.entries) {
-    TensorInfo info{entry.dtype, std::move(entry.shape), 0, entry.begin_bytes,
-                    entry.end_bytes - entry.begin_bytes};
-    store.tensors_.emplace(std::move(entry.name), std::move(info));
+  if (!is_safetensors(path, file->text()) && is_torch_file(file->text())) {
+    for (StoredTensor& tensor : read_torch_file(file->text(), path.string())) {
+      std::string name = std::move(tensor.name);
+      store.tensors_.emplace(std::move(name), torch_info(std::move(tensor)));
+    }
+  } else {
+    SafetensorsHeader header = parse_safetensors_header(file->text(), path.string());
+    for (HeaderEntry& entry : header.entries) {
+      TensorInfo info{entry.dtype, std::move(entry.shape), 0, entry.begin_bytes,
+                      entry.end_bytes - entry.begin_bytes};
+      store.tensors_.emplace(std::move(entry.name), std::move(info));
+    }
+    store.metadata_ = std::move(header.metadata);
   }
-  store.metadata_ = std::move(header.metadata);
   store.files_.push_back(std::move(file));
   return store;
 }
 
 TensorStore TensorStore::open_model_directory(const fs::path& directory) {
   std::error_code ignored;
-  if (fs::exists(directory / kSingleFile, ignored)) return open_file(directory / kSingleFile);
-  if (!fs::exists(directory / kIndexFile, ignored)) fail_without_weights(directory);
+  for (const char* single : {kSingleFile, kTorchFile}) {
+    if (fs::exists(directory / single, ignored)) return open_file(directory / single);
+    const char* index = single == kSingleFile ? kIndexFile : kTorchIndexFile;
+    if (fs::exists(directory / index, ignored)) return open_shards(directory / index);
+  }
+  fail_without_weights(directory);
+}
 
-  const auto weight_map = read_weight_map(directory / kIndexFile);
+std::optional<fs::path> TensorStore::find_file(const fs::path& directory, const std::string& name) {
+  std::error_code ignored;
+  for (const char* extension : {".safetensors", ".bin"})
+    if (fs::exists(directory / (name + extension), ignored)) return directory / (name + extension);
+  return std::nullopt;
+}
+
+TensorStore TensorStore::open_shards(const fs::path& index_path) {
+  const fs::path directory = index_path.parent_path();
+  const std::string index_name = index_path.filename().string();
+  const auto weight_map = read_weight_map(index_path);
   std::set<std::string> shards;
   for (const auto& [name, shard] : weight_map) shards.insert(shard);
 
   TensorStore store;
+  std::error_code ignored;
   for (const std::string& shard : shards) {
     if (!fs::exists(directory / shard, ignored))
       throw InputError(fmt::format("[{}] expected the shard {} that {} names, got nothing there; fetch it",
-                                   directory.string(), shard, kIndexFile));
+                                   directory.string(), shard, index_name));
     TensorStore part = open_file(directory / shard);
     for (auto& [name, info] : part.tensors_) {
       const auto listed = weight_map.find(name);
@@ -146,7 +206,7 @@ TensorStore TensorStore::open_model_directory(const fs::path& directory) {
   for (const auto& [name, shard] : weight_map)
     if (!store.contains(name))
       throw InputError(fmt::format("[{}] expected tensor \"{}\", which {} promises, got a shard without it",
-                                   (directory / shard).string(), name, kIndexFile));
+                                   (directory / shard).string(), name, index_name));
   return store;
 }
 
@@ -167,15 +227,33 @@ const fs::path& TensorStore::file_of(const std::string& name) const {
 
 at::Tensor TensorStore::load(const std::string& name) const {
   const TensorInfo& tensor = info(name);
-  // Any byte but 0 and 1 in a bool is undefined behaviour: read those as bytes first.
-  const bool is_bool = tensor.dtype == at::kBool;
-  at::Tensor result = at::empty(tensor.shape, at::TensorOptions(is_bool ? at::kByte : tensor.dtype));
-  if (tensor.num_bytes != 0) {
-    const auto bytes = files_[tensor.file_index]->bytes().subspan(tensor.offset_bytes, tensor.num_bytes);
-    std::memcpy(result.data_ptr(), bytes.data(), bytes.size());
-    forget_pages(bytes);
+  return load_as(tensor, tensor.dtype);
+}
+
+at::Tensor TensorStore::load_as(const TensorInfo& tensor, at::ScalarType dtype) const {
+  if (tensor.num_bytes == 0) return at::empty(tensor.shape, at::TensorOptions(dtype));
+  const MappedFile& file = *files_[tensor.file_index];
+  const std::byte* start = file.bytes().data() + tensor.offset_bytes;
+  const uint64_t num_bytes = span_bytes(tensor);
+  // Older files put tensors at any byte; the operators want them aligned.
+  std::vector<std::byte> aligned;
+  const bool is_plain_copy = tensor.strides.empty() && dtype == tensor.dtype;
+  if (!is_plain_copy && tensor.offset_bytes % element_bytes(tensor.dtype) != 0)
+    aligned.assign(start, start + num_bytes);
+  const at::Tensor source = view_of(tensor, aligned.empty() ? start : aligned.data());
+
+  at::Tensor result;
+  if (tensor.dtype == at::kBool) {
+    result = source.ne(0).contiguous().to(dtype);
+  } else if (is_plain_copy) {
+    result = at::empty(tensor.shape, at::TensorOptions(dtype));
+    std::memcpy(result.data_ptr(), start, tensor.num_bytes);
+  } else {
+    result = at::empty(tensor.shape, at::TensorOptions(dtype));
+    result.copy_(source);
   }
-  return is_bool ? result.ne(0) : result;
+  file.release(tensor.offset_bytes, num_bytes);
+  return result;
 }
 
 at::Tensor TensorStore::load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
@@ -184,7 +262,12 @@ at::Tensor TensorStore::load(const std::string& name, at::IntArrayRef shape, at:
     throw InputError(
         fmt::format("[{}] tensor \"{}\": expected shape {}, got {}; do the weights belong to this config?",
                     file_of(name).string(), name, shape_text(shape), shape_text(tensor.shape)));
-  return load(name).to(dtype);
+  if (at::isFloatingType(dtype) && !at::isFloatingType(tensor.dtype))
+    throw InputError(
+        fmt::format("[{}] tensor \"{}\": expected floating point, got {}; a quantized checkpoint has to be "
+                    "converted first",
+                    file_of(name).string(), name, c10::toString(tensor.dtype)));
+  return load_as(tensor, dtype);
 }
 
 }  // namespace longlora::checkpoint

@@ -1,4 +1,4 @@
-// Named tensors in files: opened lazily over mmap, copied once when loaded.
+// Named tensors in files of any format: opened lazily over mmap, copied once when loaded.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,22 +22,31 @@ struct TensorInfo {
   std::vector<int64_t> shape;
   size_t file_index;      // into TensorStore's files
   uint64_t offset_bytes;  // from the start of the file
-  uint64_t num_bytes;
+  uint64_t num_bytes;     // of the tensor when loaded
+  /// In elements; empty for a tensor whose elements follow each other. Tensors of torch.save may be
+  /// transposed, cut or repeated views of storages that others share.
+  std::vector<int64_t> strides = {};
 };
 
 /// A read-only set of named tensors over one or more mapped files. Opening
 /// reads headers alone. Copies share the mapping. Thread-safe for reading.
 class TensorStore {
  public:
-  /// Opens one .safetensors file. Throws InputError naming file, tensor and
-  /// reason when the header is truncated, oversized, overlapping, out of
-  /// bounds, duplicated or of an unknown dtype.
+  /// Opens one file: safetensors, or what torch.save wrote (.bin, .pt, .pth;
+  /// torch_file.h says how nested tensors are named). The content decides.
+  /// Throws InputError naming file, tensor and reason when it is truncated,
+  /// oversized, overlapping, out of bounds, duplicated, of an unknown dtype, or a
+  /// pickle that asks for more than tensors and plain containers.
   static TensorStore open_file(const std::filesystem::path& path);
 
   /// Opens a Hugging Face directory: model.safetensors, or the shards named by
   /// model.safetensors.index.json (every shard must exist and hold the tensors
-  /// the index promises).
+  /// the index promises); else pytorch_model.bin or pytorch_model.bin.index.json.
   static TensorStore open_model_directory(const std::filesystem::path& directory);
+
+  /// directory/NAME.safetensors or, without it, directory/NAME.bin; nothing when neither is there.
+  static std::optional<std::filesystem::path> find_file(const std::filesystem::path& directory,
+                                                        const std::string& name);
 
   bool contains(const std::string& name) const { return tensors_.count(name) != 0; }
   /// Sorted by name.
@@ -49,13 +59,16 @@ class TensorStore {
   /// A fresh contiguous CPU tensor with the file's dtype and shape.
   at::Tensor load(const std::string& name) const;
   /// As load(), checked to have `shape` (InputError names file, tensor, both shapes) and converted to
-  /// `dtype`.
+  /// `dtype`; whole numbers are refused where floating point is wanted.
   at::Tensor load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
 
-  /// __metadata__ of the first file.
+  /// __metadata__ of the first file; empty for files of torch.save.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
+  static TensorStore open_shards(const std::filesystem::path& index_path);
+  at::Tensor load_as(const TensorInfo& tensor, at::ScalarType dtype) const;
+
   std::vector<std::shared_ptr<const MappedFile>> files_;
   std::map<std::string, TensorInfo> tensors_;
   std::map<std::string, std::string> metadata_;

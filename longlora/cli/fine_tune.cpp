@@ -1,17 +1,21 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 #include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/model/adapter.h"
+#include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/report/tensorboard.h"
 #include "longlora/train/trainer.h"
@@ -25,12 +29,13 @@ struct FineTuneArguments {
   std::string init = "pretrained";
   bool bf16 = true;
   std::string attention = "s2";
-  std::string rope_scaling = "linear";
+  std::string rope_scaling;
   std::string schedule = "constant_with_warmup";
   std::string gradient_checkpointing = "auto";
   std::string save_strategy = "steps";
   std::string evaluation_strategy;
   double memory_budget_gib = 0.0;
+  std::string label;
   std::filesystem::path json;
 };
 
@@ -40,7 +45,6 @@ void finish_arguments(FineTuneArguments& arguments) {
   options.fp32 = options.fp32 || !arguments.bf16;
   options.attention =
       arguments.attention == "full" ? train::AttentionKind::kFull : train::AttentionKind::kShiftedSparse;
-  options.rope_scaling = model::rope_type_from_name(arguments.rope_scaling, "--rope_scaling");
   options.schedule = train::schedule_from_name(arguments.schedule);
   if (arguments.gradient_checkpointing == "true") options.recompute = train::Recompute::kAlways;
   if (arguments.gradient_checkpointing == "false") options.recompute = train::Recompute::kNever;
@@ -52,32 +56,36 @@ void finish_arguments(FineTuneArguments& arguments) {
   train::validate(options);
 }
 
-/// The decoder with its scaling, adapter and trainable parameters in place.
-model::Decoder prepare_decoder(train::TrainOptions& options) {
+/// The decoder with its scaling, adapter and trainable parameters in place; fills in the options that they
+/// decide.
+model::Decoder prepare_decoder(FineTuneArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
   const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
   model::Decoder decoder =
       options.init_random
           ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed)
           : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype);
-  if (options.model_max_length > decoder.config.context_window())
-    decoder.config.rope_scaling =
-        model::scaling_for_window(decoder.config, options.rope_scaling, options.model_max_length);
-  if (!options.low_rank_training) {
+  model::stretch_window(decoder.config, asked_rope_scaling(arguments.rope_scaling), options.model_max_length);
+  if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
+    options.rope_scaling = decoder.config.rope_scaling.type;
+  if (options.low_rank_training) {
+    if (!options.peft_model.empty())
+      options.lora = checkpoint::PeftAdapter::open(options.peft_model).config();
+    if (options.lora.target_modules.empty())
+      options.lora.target_modules = decoder.config.family().lora_targets;
+    if (options.peft_model.empty()) model::add_lora(decoder, options.lora, options.seed);
+    model::train_adapter(decoder, options.trainable_params);
+  } else {
     model::train_everything(decoder);
-    return decoder;
   }
-  if (options.peft_model.empty())
-    model::add_lora(decoder, options.lora, options.seed);
-  else
-    options.lora = checkpoint::read_lora_config(options.peft_model);
-  model::train_adapter(decoder, options.trainable_params);
+  if (!options.init_random) model::load_masters(decoder, options.model_name_or_path, options.peft_model);
   return decoder;
 }
 
 /// The tokenizer of the run, where there is one to be found; text data needs it.
 std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed) {
   if (options.tokenizer_path.empty() && !needed) return nullptr;
-  const bool has_model = std::filesystem::exists(options.tokenizer_path / "tokenizer.model") ||
+  const bool has_model = tokenizer::has_tokenizer(options.tokenizer_path) ||
                          std::filesystem::is_regular_file(options.tokenizer_path);
   return needed || has_model ? tokenizer::load_tokenizer(options.tokenizer_path) : nullptr;
 }
@@ -132,12 +140,6 @@ class Reporter : public train::TrainObserver {
   train::StepReport last_;
 };
 
-std::string describe_scaling(const model::ModelConfig& config) {
-  if (config.rope_scaling.type == model::RopeType::kDefault) return "no rotary scaling";
-  return fmt::format("{} rotary scaling by {:g}", model::rope_type_name(config.rope_scaling.type),
-                     config.rope_scaling.factor);
-}
-
 void describe_run(const train::TrainOptions& options, const model::Decoder& decoder,
                   const train::Trainer& trainer) {
   const model::ModelConfig& config = decoder.config;
@@ -151,7 +153,7 @@ void describe_run(const train::TrainOptions& options, const model::Decoder& deco
                        format_count(counts.total),
                        100.0 * static_cast<double>(counts.trainable) / static_cast<double>(counts.total)));
   log_info(fmt::format("window: {} tokens from {}, {}", options.model_max_length, config.original_window(),
-                       describe_scaling(config)));
+                       model::describe_scaling(config.rope_scaling)));
   log_info(group == 0
                ? std::string("attention: full")
                : fmt::format("attention: shifted sparse, groups of {} tokens{}", group,
@@ -164,10 +166,19 @@ void describe_run(const train::TrainOptions& options, const model::Decoder& deco
   log_info(fmt::format("predicted memory: {}", trainer.plan().describe()));
 }
 
-void write_run_json(const train::TrainOptions& options, const model::Decoder& decoder,
+/// The name of the folder itself, also of "runs/a/" and ".".
+std::string folder_name(const std::filesystem::path& folder) {
+  const auto path = std::filesystem::absolute(folder).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
+void write_run_json(const FineTuneArguments& arguments, const model::Decoder& decoder,
                     const train::Trainer& trainer) {
+  const train::TrainOptions& options = arguments.options;
   const model::ParameterCounts counts = model::count_parameters(decoder);
+  const std::string label = arguments.label.empty() ? folder_name(options.output_dir) : arguments.label;
   write_json(options.output_dir / "run.json", {{"verb", "fine-tune"},
+                                               {"label", label},
                                                {"version", version()},
                                                {"options", options.to_json()},
                                                {"parameters", counts.total},
@@ -176,10 +187,26 @@ void write_run_json(const train::TrainOptions& options, const model::Decoder& de
                                                {"predicted_memory_bytes", trainer.plan().total_bytes()}});
 }
 
+/// SIGTERM and Ctrl-C end the run with a checkpoint; a second Ctrl-C ends it at once.
+void stop_on_signals() {
+  struct sigaction action = {};
+  action.sa_flags = SA_RESTART;
+  action.sa_handler = [](int) { train::Trainer::request_stop(); };
+  sigaction(SIGTERM, &action, nullptr);
+  action.sa_flags |= SA_RESETHAND;
+  action.sa_handler = [](int) {
+    constexpr std::string_view kMessage =
+        "stopping with a checkpoint after this step; Ctrl-C again: at once\n";
+    (void)!::write(STDERR_FILENO, kMessage.data(), kMessage.size());
+    train::Trainer::request_stop();
+  };
+  sigaction(SIGINT, &action, nullptr);
+}
+
 void run_fine_tune(FineTuneArguments& arguments) {
   finish_arguments(arguments);
   train::TrainOptions& options = arguments.options;
-  model::Decoder decoder = prepare_decoder(options);
+  model::Decoder decoder = prepare_decoder(arguments);
   const auto data = open_data(options.data_path, options, decoder, "training data");
   const auto eval_data = options.eval_data_path.empty()
                              ? nullptr
@@ -187,21 +214,18 @@ void run_fine_tune(FineTuneArguments& arguments) {
   Reporter reporter(options.output_dir);
   train::Trainer trainer(options, decoder, *data, eval_data.get(), reporter);
   describe_run(options, decoder, trainer);
-  write_run_json(options, decoder, trainer);
+  write_run_json(arguments, decoder, trainer);
 
-  struct sigaction action = {};
-  action.sa_handler = [](int) { train::Trainer::request_stop(); };
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGINT, &action, nullptr);
+  stop_on_signals();
   const train::TrainOutcome outcome = trainer.run();
   const bool finished = outcome == train::TrainOutcome::kFinished;
   log_info(finished ? fmt::format("done: the result is in {}", options.output_dir.string())
                     : fmt::format("stopped after step {}: the same command with --resume goes on",
-                                  reporter.last().step));
+                                  trainer.step()));
   if (!arguments.json.empty())
     write_json(arguments.json, {{"verb", "fine-tune"},
                                 {"finished", finished},
-                                {"step", reporter.last().step},
+                                {"step", trainer.step()},
                                 {"loss", reporter.last().loss},
                                 {"tokens", reporter.last().tokens},
                                 {"tokens_per_second", reporter.last().tokens_per_second},
@@ -230,9 +254,9 @@ void add_context_flags(CLI::App& verb, FineTuneArguments& arguments) {
   verb.add_option("--model_max_length", options.model_max_length, "Tokens of a row: the window to train for")
       ->required();
   verb.add_option("--rope_scaling", arguments.rope_scaling,
-                  "How positions are stretched when the window is longer than the model's")
-      ->check(CLI::IsMember({"linear", "yarn"}))
-      ->capture_default_str();
+                  "How positions are stretched when the window is longer than the model's "
+                  "(default: the kind the model carries, else linear)")
+      ->check(CLI::IsMember(model::extension_rope_types()));
   verb.add_option("--attention", arguments.attention,
                   "s2: shifted sparse attention; full: every token sees all before it")
       ->check(CLI::IsMember({"s2", "full"}))
@@ -249,7 +273,10 @@ void add_context_flags(CLI::App& verb, FineTuneArguments& arguments) {
            "Also train parameters whose names contain one of these");
   verb.add_option("--lora_r", options.lora.rank, "Rank of the low-rank pairs")->capture_default_str();
   verb.add_option("--lora_alpha", options.lora.alpha, "Their scale times the rank")->capture_default_str();
-  add_list(verb, "--lora_target_modules", options.lora.target_modules, "Linear layers that get a pair");
+  options.lora.target_modules.clear();  // prepare_decoder fills in those of the model's family
+  add_list(verb, "--lora_target_modules", options.lora.target_modules,
+           "Linear layers that get a pair (default: the attention's: q_proj,k_proj,v_proj,o_proj; GPT-NeoX: "
+           "query_key_value,dense; Phi-3: qkv_proj,o_proj)");
 }
 
 void add_data_flags(CLI::App& verb, train::TrainOptions& options) {
@@ -318,6 +345,8 @@ void add_output_flags(CLI::App& verb, FineTuneArguments& arguments) {
       ->capture_default_str();
   verb.add_option("--logging_steps", options.logging_steps, "Updates between progress lines")
       ->capture_default_str();
+  verb.add_option("--label,--run_name", arguments.label,
+                  "Name of the run in reports (default: the name of --output_dir)");
   verb.add_option("--json", arguments.json, "Write the outcome to this file");
 }
 

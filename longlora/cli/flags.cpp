@@ -69,19 +69,23 @@ void add_ignored(CLI::App& app, const std::string& name, const std::string& reas
       ->group("Accepted without effect");
 }
 
-std::string nearest_flag(const CLI::App& app, const std::string& unknown) {
+std::string nearest_word(const std::vector<std::string>& words, const std::string& unknown) {
   std::string best;
   size_t best_distance = std::max<size_t>(2, unknown.size() / 3) + 1;
-  for (const CLI::Option* option : app.get_options()) {
-    for (const std::string& name : option->get_lnames()) {
-      const size_t distance = edit_distance("--" + name, unknown);
-      if (distance < best_distance) {
-        best_distance = distance;
-        best = "--" + name;
-      }
-    }
+  for (const std::string& word : words) {
+    const size_t distance = edit_distance(word, unknown);
+    if (distance >= best_distance) continue;
+    best_distance = distance;
+    best = word;
   }
   return best;
+}
+
+std::string nearest_flag(const CLI::App& app, const std::string& unknown) {
+  std::vector<std::string> flags;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+  return nearest_word(flags, unknown);
 }
 
 std::string version() {

@@ -23,6 +23,9 @@ CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::
 /// A flag of the released scripts that has no effect here: taken, and mentioned once with the reason.
 void add_ignored(CLI::App& app, const std::string& name, const std::string& reason);
 
+/// The word nearest to `unknown` in spelling; empty when none is near.
+std::string nearest_word(const std::vector<std::string>& words, const std::string& unknown);
+
 /// What the flag nearest to `unknown` is called among the options of `app`; empty when none is near.
 std::string nearest_flag(const CLI::App& app, const std::string& unknown);
 

@@ -4,13 +4,16 @@
 #include <memory>
 
 #include "longlora/checkpoint/peft_adapter.h"
+#include "longlora/checkpoint/tensor_writer.h"
 #include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
-#include "longlora/model/adapter.h"
+#include "longlora/model/family.h"
 #include "longlora/model/load.h"
+#include "longlora/model/merge.h"
 
 namespace longlora::cli {
 namespace {
@@ -20,19 +23,21 @@ struct MergeArguments {
   std::filesystem::path peft_model;
   std::filesystem::path save_path;
   int64_t context_size = 0;
-  std::string rope_scaling = "linear";
+  std::string rope_scaling;
   std::string dtype = "auto";
+  std::string format = "safetensors";
+  std::string max_shard_size = "5GB";
   bool overwrite = false;
   bool lora_only = false;
   std::filesystem::path json;
 };
 
-/// The dtype to store: the base's own unless told otherwise.
-at::ScalarType stored_dtype(const MergeArguments& arguments) {
-  if (arguments.dtype == "float32") return at::kFloat;
-  if (arguments.dtype == "bfloat16") return at::kBFloat16;
-  const auto store = checkpoint::TensorStore::open_model_directory(arguments.base_model);
-  return store.info("model.embed_tokens.weight").dtype == at::kFloat ? at::kFloat : at::kBFloat16;
+/// The dtype to store; Undefined for the base's own.
+at::ScalarType stored_dtype(const std::string& name) {
+  if (name == "float32") return at::kFloat;
+  if (name == "bfloat16") return at::kBFloat16;
+  if (name == "float16") return at::kHalf;
+  return at::ScalarType::Undefined;
 }
 
 void check_paths(const MergeArguments& arguments) {
@@ -45,32 +50,33 @@ void check_paths(const MergeArguments& arguments) {
 
 void run_merge(const MergeArguments& arguments) {
   check_paths(arguments);
-  const at::ScalarType dtype = stored_dtype(arguments);
-  // A merge is done once and used for ever: it is computed in float32 whatever is stored.
   const auto adapter = checkpoint::PeftAdapter::open(arguments.peft_model);
   if (!arguments.lora_only) adapter.require_parameters();
-  model::Decoder decoder = model::load_with_adapter(arguments.base_model, arguments.peft_model, at::kFloat);
-  model::merge_lora(decoder);
-  if (arguments.context_size > decoder.config.context_window())
-    decoder.config.rope_scaling = model::scaling_for_window(
-        decoder.config, model::rope_type_from_name(arguments.rope_scaling, "--rope_scaling"),
-        arguments.context_size);
-  const model::ModelConfig& config = decoder.config;
+  checkpoint::ModelFileOptions files;
+  files.max_shard_bytes = checkpoint::parse_byte_size(arguments.max_shard_size, "--max_shard_size");
+  if (arguments.format == "bin") files.format = checkpoint::TensorFormat::kTorch;
+  model::MergedModel merged(arguments.base_model, adapter, stored_dtype(arguments.dtype));
+  model::ModelConfig& config = merged.config();
+  if (arguments.context_size > config.context_window())
+    model::stretch_window(config, asked_rope_scaling(arguments.rope_scaling), arguments.context_size);
+  else if (!arguments.rope_scaling.empty())
+    log_warning(fmt::format("--rope_scaling {} is left out: the model's window of {} tokens needs no change",
+                            arguments.rope_scaling, config.context_window()));
 
   DirectoryTransaction transaction(arguments.save_path);
-  model::save_decoder(decoder, transaction.staging(), dtype);
+  merged.write(transaction.staging(), files);
   model::copy_companion_files(arguments.base_model, transaction.staging());
   transaction.commit();
-  log_info(fmt::format(
-      "merged {} low-rank pairs and {} trained parameters into {}: window {} tokens, {} scaling by {:g}, {}",
-      adapter.modules().size(), adapter.parameters().size(), arguments.save_path.string(),
-      config.context_window(), model::rope_type_name(config.rope_scaling.type), config.rope_scaling.factor,
-      model::dtype_name(dtype)));
+  log_info(fmt::format("merged {} low-rank pairs and {} trained parameters into {}: window {} tokens, {}, {}",
+                       adapter.modules().size(), adapter.parameters().size(), arguments.save_path.string(),
+                       config.context_window(), model::describe_scaling(config.rope_scaling),
+                       model::dtype_name(merged.dtype())));
   if (!arguments.json.empty())
     write_json(arguments.json, {{"verb", "merge"},
                                 {"save_path", arguments.save_path.string()},
                                 {"modules", adapter.modules().size()},
                                 {"parameters", adapter.parameters().size()},
+                                {"dtype", model::dtype_name(merged.dtype())},
                                 {"context_window", config.context_window()}});
 }
 
@@ -82,22 +88,28 @@ void add_merge_verb(CLI::App& app) {
   auto arguments = std::make_shared<MergeArguments>();
   verb.add_option("--base_model", arguments->base_model, "Hugging Face directory the adapter was trained on")
       ->required();
-  verb.add_option("--peft_model", arguments->peft_model, "Adapter directory that fine-tune wrote")
+  verb.add_option("--peft_model", arguments->peft_model,
+                  "Adapter directory: fine-tune's, PEFT's or LongLoRA's released pair of .bin files")
       ->required();
   verb.add_option("--context_size", arguments->context_size,
                   "Window the adapter was trained for (default: from the adapter's config.json)");
   verb.add_option("--save_path", arguments->save_path, "Directory to write")->required();
   verb.add_option("--rope_scaling", arguments->rope_scaling,
-                  "Scaling for --context_size where the adapter has no config.json")
-      ->check(CLI::IsMember({"linear", "yarn"}))
-      ->capture_default_str();
+                  "Scaling for a --context_size beyond the adapter's own window (default: the kind the model "
+                  "carries, else linear)")
+      ->check(CLI::IsMember(model::extension_rope_types()));
   verb.add_option("--dtype", arguments->dtype, "How weights are stored; auto: as in the base")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}))
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))
+      ->capture_default_str();
+  verb.add_option("--max_shard_size", arguments->max_shard_size,
+                  "Largest weight file: 5GB, 500MB, 2GiB … (a larger tensor is a file of its own)")
+      ->capture_default_str();
+  verb.add_option("--format", arguments->format, "Weight files: model.safetensors or pytorch_model.bin")
+      ->check(CLI::IsMember({"safetensors", "bin"}))
       ->capture_default_str();
   add_bool(verb, "--overwrite", arguments->overwrite, "Replace --save_path if it holds files");
-  add_bool(
-      verb, "--lora_only", arguments->lora_only,
-      "The adapter was trained without embeddings and norms: do not ask for trainable_params.safetensors");
+  add_bool(verb, "--lora_only", arguments->lora_only,
+           "The adapter was trained without embeddings and norms: do not ask for trainable_params");
   verb.add_option("--json", arguments->json, "Write what was done to this file");
   add_ignored(verb, "--cache_dir", "nothing is downloaded");
   verb.callback([arguments] { run_merge(*arguments); });

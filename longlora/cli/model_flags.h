@@ -1,16 +1,22 @@
-// The flags that say which model a verb evaluates.
+// The flags that say which model a verb works on.
 #pragma once
 
 #include <CLI/App.hpp>
 
+#include <optional>
+
 #include "longlora/core/json.h"
 #include "longlora/eval/open_model.h"
+#include "longlora/model/config.h"
 
 namespace longlora::cli {
 
 /// --base_model, --peft_model, --context_size, --rope_scaling, --dtype, and the
 /// flags of the released scripts that have no effect.
 void add_model_flags(CLI::App& verb, eval::ModelOptions& options);
+
+/// What --rope_scaling asks for; nothing when it was not given.
+std::optional<model::RopeType> asked_rope_scaling(const std::string& flag);
 
 /// How a result file begins: verb, label, model, peft_model, context_size, rope_scaling, dtype.
 Json result_header(const std::string& verb, const std::string& label, const eval::ModelOptions& options,

@@ -54,6 +54,14 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void MappedFile::release(size_t offset, size_t num_bytes) const {
+  constexpr size_t kWorthACall = size_t{1} << 16;
+  if (num_bytes < kWorthACall) return;
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t first = offset / page * page;
+  ::madvise(const_cast<std::byte*>(data_) + first, offset + num_bytes - first, MADV_DONTNEED);  // a hint
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
       data_(std::exchange(other.data_, nullptr)),

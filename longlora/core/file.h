@@ -25,6 +25,9 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
+  /// Says that a range inside bytes() is done with: its pages no longer count as memory of this process
+  /// (the system may keep them) and are read again when touched. Small ranges are left alone.
+  void release(size_t offset, size_t num_bytes) const;
 
  private:
   std::filesystem::path path_;

@@ -7,7 +7,33 @@
 
 namespace longlora {
 
+namespace {
+
+/// Copying, writing and destroying a value recurse into it: a file of a million '[' must not end the process.
+void check_depth(const std::string& text, const std::string& source) {
+  constexpr int kMaxDepth = 512;
+  int depth = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+      continue;
+    }
+    if (c == '"') in_string = true;
+    if (c == '[' || c == '{') ++depth;
+    if (c == ']' || c == '}') --depth;
+    if (depth > kMaxDepth)
+      throw InputError(fmt::format("[{}] expected JSON nested at most {} deep, got more at byte {}", source,
+                                   kMaxDepth, i));
+  }
+}
+
+}  // namespace
+
 Json parse_json(const std::string& text, const std::string& source) {
+  check_depth(text, source);
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& error) {

@@ -14,7 +14,7 @@ using Json = nlohmann::ordered_json;
 /// syntax error, the byte at which it was found.
 Json read_json(const std::filesystem::path& path);
 
-/// Parses text; `source` names it in the InputError.
+/// Parses text; `source` names it in the InputError. Nesting beyond 512 is refused.
 Json parse_json(const std::string& text, const std::string& source);
 
 /// Writes `value` indented by two, atomically (see write_file_atomic).

@@ -17,12 +17,14 @@ class RowScorer {
   RowScorer(const model::Decoder& decoder, int64_t max_row_tokens);
 
   /// The cross entropy of `labels` given the rows before them, full attention
-  /// inside each row: ids and labels [B, T] int64 on the CPU, label n is what
-  /// should follow id n or ops::kIgnoreLabel. `losses` of the result is [B · T].
-  /// Throws Error for T beyond the tables; ids must lie inside the vocabulary.
+  /// (within the layer's sliding window) inside each row: ids and labels [B, T] int64 on the CPU, label n is
+  /// what should follow id n or ops::kIgnoreLabel. `losses` of the result is [B · T]. Throws Error for T
+  /// beyond the tables; ids must lie inside the vocabulary.
   ops::LinearCrossEntropyResult score(const at::Tensor& ids, const at::Tensor& labels) const;
 
  private:
+  model::RotaryTable rotary_table(int64_t row_tokens) const;
+
   const model::Decoder& decoder_;
   model::RotaryTable rotary_;
 };

@@ -1,6 +1,9 @@
 #include "longlora/eval/open_model.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
@@ -21,13 +24,15 @@ at::ScalarType dtype_from_name(const std::string& name) {
 /// The scaling to use at `context_size`, given what the model carries.
 void apply_scaling(model::ModelConfig& config, const ModelOptions& options, int64_t context_size) {
   const std::string& asked = options.rope_scaling;
-  if (!asked.empty() && asked != "none" && asked != "linear" && asked != "yarn")
-    throw UsageError(fmt::format("[--rope_scaling] expected linear, yarn or none, got {}", asked));
+  const auto& names = model::extension_rope_types();
+  if (!asked.empty() && asked != "none" && std::find(names.begin(), names.end(), asked) == names.end())
+    throw UsageError(
+        fmt::format("[--rope_scaling] expected {} or none, got {}", fmt::join(names, ", "), asked));
   const model::RopeType carried = config.rope_scaling.type;
   if (carried != model::RopeType::kDefault) {
     if (!asked.empty() && asked != model::rope_type_name(carried))
-      log_warning(fmt::format("--rope_scaling {} is left out: the model carries {} scaling by {:g}", asked,
-                              model::rope_type_name(carried), config.rope_scaling.factor));
+      log_warning(fmt::format("--rope_scaling {} is left out: the model carries {}", asked,
+                              model::describe_scaling(config.rope_scaling)));
     if (context_size > config.context_window())
       log_warning(
           fmt::format("--context_size {} is beyond the {} tokens that the model's own scaling was made for",
@@ -35,14 +40,8 @@ void apply_scaling(model::ModelConfig& config, const ModelOptions& options, int6
     return;
   }
   if (asked == "none" || context_size <= config.original_window()) return;
-  const model::RopeType type = asked == "yarn" ? model::RopeType::kYarn : model::RopeType::kLinear;
+  const model::RopeType type = model::rope_type_from_name(asked.empty() ? "linear" : asked, "--rope_scaling");
   config.rope_scaling = model::scaling_for_window(config, type, context_size);
-}
-
-std::string describe_scaling(const model::ModelConfig& config) {
-  if (config.rope_scaling.type == model::RopeType::kDefault) return "no rotary scaling";
-  return fmt::format("{} rotary scaling by {:g}", model::rope_type_name(config.rope_scaling.type),
-                     config.rope_scaling.factor);
 }
 
 }  // namespace
@@ -60,7 +59,7 @@ LoadedModel open_model(const ModelOptions& options) {
   loaded.context_size = options.context_size > 0 ? options.context_size : decoder->config.context_window();
   apply_scaling(decoder->config, options, loaded.context_size);
   loaded.vocab_size = decoder->embed_tokens.value.size(0);
-  loaded.scaling = describe_scaling(decoder->config);
+  loaded.scaling = model::describe_scaling(decoder->config.rope_scaling);
   log_info(
       fmt::format("model: {}{}, window {} tokens, evaluated up to {}, {}, {}", options.base_model.string(),
                   options.peft_model.empty() ? "" : " with " + options.peft_model.string(),
@@ -75,8 +74,7 @@ std::unique_ptr<data::TokenData> open_data(const std::vector<fs::path>& paths, c
   bool all_ids = true;
   for (const fs::path& path : paths) all_ids = all_ids && path.extension() == ".bin";
   // Ids need no tokenizer, but where there is one it tells whose ids they are.
-  if (!all_ids || fs::exists(base_model / "tokenizer.model"))
-    tokenizer = tokenizer::load_tokenizer(base_model);
+  if (!all_ids || tokenizer::has_tokenizer(base_model)) tokenizer = tokenizer::load_tokenizer(base_model);
   auto data = data::open_token_data(
       paths, {.vocab_size = loaded.vocab_size, .tokenizer = tokenizer.get(), .text_field = text_field});
   log_info(fmt::format("data: {}", data->describe()));

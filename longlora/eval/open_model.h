@@ -24,8 +24,8 @@ struct ModelOptions {
   std::filesystem::path peft_model;
   /// Window to evaluate at, in tokens; 0: the one that the model is made for.
   int64_t context_size = 0;
-  /// How a model without rotary scaling reaches context_size: "linear" or
-  /// "yarn", by ceil(context_size / original window), or "none": as it is. Empty:
+  /// How a model without rotary scaling reaches context_size: "linear", "dynamic",
+  /// "yarn" by ceil(context_size / original window), or "none": as it is. Empty:
   /// linear. A model that carries a scaling keeps it.
   std::string rope_scaling;
   /// "float32" or "bfloat16".

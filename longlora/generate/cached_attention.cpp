@@ -11,21 +11,27 @@
 namespace longlora::generate {
 namespace {
 
-/// Attention of queries [n, H, D] whose first has place `place`; keys and values
-/// [K, place + n, D]. Query heads that share a key/value head become further
-/// queries of that head.
-at::Tensor attend_block(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                        int64_t place) {
+/// Attention of queries [n, H, D] whose first has place `place`; all_keys and
+/// all_values [K, >= place + n, D]. Query heads that share a key/value head become
+/// further queries of that head.
+at::Tensor attend_block(const at::Tensor& q, const at::Tensor& all_keys, const at::Tensor& all_values,
+                        int64_t place, int64_t window) {
+  // What the first query sees first; nothing before it is read.
+  const int64_t oldest = window > 0 ? std::max<int64_t>(0, place - window + 1) : 0;
+  const at::Tensor keys = all_keys.slice(1, oldest, place + q.size(0)),
+                   values = all_values.slice(1, oldest, place + q.size(0));
   const int64_t count = q.size(0), heads = q.size(1), head_dim = q.size(2);
   const int64_t kv_heads = keys.size(0), group = heads / kv_heads;
   const at::Tensor queries = q.reshape({count, kv_heads, group, head_dim})
                                  .permute({1, 2, 0, 3})
                                  .reshape({1, kv_heads, group * count, head_dim});
-  std::optional<at::Tensor> visible;  // a single new token sees everything
+  std::optional<at::Tensor> visible;  // a single new token sees all of these
   if (count > 1) {
     const at::TensorOptions index = q.options().dtype(at::kLong);
-    const at::Tensor last_seen = at::arange(place, place + count, index).repeat({group});
-    visible = at::arange(keys.size(1), index).unsqueeze(0).le(last_seen.unsqueeze(1));
+    const at::Tensor last_seen = at::arange(place, place + count, index).repeat({group}).unsqueeze(1);
+    const at::Tensor places = at::arange(oldest, place + count, index).unsqueeze(0);
+    visible = places.le(last_seen);
+    if (window > 0) visible = visible->logical_and(places.gt(last_seen - window));
   }
   const at::Tensor out =
       at::scaled_dot_product_attention(queries, keys.unsqueeze(0), values.unsqueeze(0), visible);
@@ -36,7 +42,8 @@ at::Tensor attend_block(const at::Tensor& q, const at::Tensor& keys, const at::T
 
 }  // namespace
 
-at::Tensor cached_attention(const at::Tensor& q, const KeyValueView& view, int64_t mask_bytes) {
+at::Tensor cached_attention(const at::Tensor& q, const KeyValueView& view,
+                            const CachedAttentionOptions& options) {
   const at::Tensor &keys = view.keys, &values = view.values;
   const bool fits = q.dim() == 3 && keys.dim() == 3 && keys.sizes() == values.sizes() &&
                     q.size(2) == keys.size(2) && keys.size(0) > 0 && q.size(1) % keys.size(0) == 0 &&
@@ -49,14 +56,13 @@ at::Tensor cached_attention(const at::Tensor& q, const KeyValueView& view, int64
   const int64_t count = q.size(0), total = keys.size(1), group = q.size(1) / keys.size(0);
   const int64_t past = total - count;
   // The mask becomes one float for every (query, key) pair.
-  const int64_t block = std::clamp<int64_t>(mask_bytes / (group * total * 4), 1, count);
-  if (block == count) return attend_block(q, keys, values, past).contiguous();
+  const int64_t block = std::clamp<int64_t>(options.mask_bytes / (group * total * 4), 1, count);
+  const int64_t window = options.window_tokens;
+  if (block == count) return attend_block(q, keys, values, past, window).contiguous();
   at::Tensor out = at::empty_like(q, q.options(), at::MemoryFormat::Contiguous);
   for (int64_t begin = 0; begin < count; begin += block) {
     const int64_t end = std::min(count, begin + block);
-    out.slice(0, begin, end)
-        .copy_(attend_block(q.slice(0, begin, end), keys.slice(1, 0, past + end),
-                            values.slice(1, 0, past + end), past + begin));
+    out.slice(0, begin, end).copy_(attend_block(q.slice(0, begin, end), keys, values, past + begin, window));
   }
   return out;
 }

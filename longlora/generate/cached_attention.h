@@ -9,14 +9,19 @@
 
 namespace longlora::generate {
 
-/// Queries are taken in blocks whose mask stays below this.
-constexpr int64_t kMaskBytes = int64_t{64} << 20;
+struct CachedAttentionOptions {
+  /// Of the tokens up to itself a query sees at most so many; 0: all.
+  int64_t window_tokens = 0;
+  /// Queries are taken in blocks whose mask stays below this.
+  int64_t mask_bytes = int64_t{64} << 20;
+};
 
 /// softmax(q kᵀ / sqrt(D)) v where query n of N, the last N of the view's S
 /// tokens, sees the first S - N + n + 1 of them. q [N, H, D] in the view's dtype
 /// and device; K divides H and query head h reads key/value head h / (H / K),
 /// whose keys are not repeated. The softmax is in float32 whatever the dtype.
 /// Returns [N, H, D], contiguous. Throws Error on shapes that do not fit.
-at::Tensor cached_attention(const at::Tensor& q, const KeyValueView& view, int64_t mask_bytes = kMaskBytes);
+at::Tensor cached_attention(const at::Tensor& q, const KeyValueView& view,
+                            const CachedAttentionOptions& options = {});
 
 }  // namespace longlora::generate

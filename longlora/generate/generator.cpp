@@ -37,36 +37,68 @@ DecodeSession::DecodeSession(const model::Decoder& decoder, std::unique_ptr<KeyV
     : decoder_(decoder), cache_(std::move(cache)), prefill_chunk_tokens_(prefill_chunk_tokens) {
   if (prefill_chunk_tokens < 1)
     throw Error(fmt::format("[prefill chunk] expected at least one token, got {}", prefill_chunk_tokens));
-  rotary_ = model::make_rotary_table(decoder.config, cache_->max_tokens());
-  const at::Device device = decoder.embed_tokens.value.device();
-  rotary_.cos = rotary_.cos.to(device);
-  rotary_.sin = rotary_.sin.to(device);
+  const model::RopeType scaling = decoder.config.rope_scaling.type;
+  // As transformers: Phi-3 alone does, whose configuration knows the original window.
+  remakes_keys_ = scaling == model::RopeType::kLongRope && decoder.config.family().longrope_only;
+  if (!model::depends_on_length(scaling))
+    rotary_ = rotary_table({0, cache_->max_tokens(), cache_->max_tokens()});
+}
+
+model::RotaryTable DecodeSession::rotary_table(const model::RotaryRange& range) const {
+  const model::RotaryTable table = model::make_rotary_table(decoder_.config, range);
+  const at::Device device = decoder_.embed_tokens.value.device();
+  return {table.cos.to(device), table.sin.to(device)};
 }
 
 DecodeSession::DecodeSession(const model::Decoder& decoder, int64_t max_tokens, int64_t prefill_chunk_tokens)
     : DecodeSession(decoder, make_full_cache(decoder, max_tokens), prefill_chunk_tokens) {}
 
-at::Tensor DecodeSession::forward_chunk(std::span<const int64_t> ids) {
+model::Positions DecodeSession::positions_of(int64_t place, int64_t count, int64_t sequence_tokens) const {
+  const at::TensorOptions index = at::TensorOptions(at::kLong).device(decoder_.embed_tokens.value.device());
+  if (rotary_.cos.defined()) return {rotary_, at::arange(place, place + count, index)};
+  return {rotary_table({place, count, sequence_tokens}), at::arange(count, index)};
+}
+
+at::Tensor DecodeSession::forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens) {
   const auto count = static_cast<int64_t>(ids.size());
   const bool from_empty = cache_->num_tokens() == 0;
   const int64_t place = cache_->extend(count);
-  const at::TensorOptions index = at::TensorOptions(at::kLong).device(decoder_.embed_tokens.value.device());
   const at::Tensor on_host = at::empty({count}, at::kLong);
   std::copy(ids.begin(), ids.end(), on_host.mutable_data_ptr<int64_t>());
-  const model::Positions positions = {rotary_, at::arange(place, place + count, index)};
+  const model::Positions positions = positions_of(place, count, sequence_tokens);
   // With nothing before them the new tokens see only each other.
   ops::SegmentPlan plan;
   if (from_empty) plan = ops::make_segment_plan({.num_rows = 1, .row_tokens = count});
 
-  at::Tensor hidden = model::embed(decoder_, on_host.to(index.device()));
+  at::Tensor hidden = model::embed(decoder_, on_host.to(positions.index.device()));
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) {
     const model::Block& block = decoder_.blocks[i];
     const auto qkv = model::project_query_key_value(block, decoder_.config, hidden, positions);
     cache_->store(i, qkv.k, qkv.v);
-    const at::Tensor attention = from_empty ? ops::segment_attention(qkv.q, qkv.k, qkv.v, plan)
-                                            : cached_attention(qkv.q, cache_->view(i));
+    const at::Tensor attention =
+        from_empty ? ops::segment_attention(qkv.q, qkv.k, qkv.v, ops::with_window(plan, block.window_tokens))
+                   : cached_attention(qkv.q, cache_->view(i), {.window_tokens = block.window_tokens});
     hidden = model::finish_block(block, decoder_.config, hidden, attention);
   }
+  return hidden;
+}
+
+bool DecodeSession::leaves_short_factors(int64_t count) const {
+  if (!remakes_keys_) return false;
+  const int64_t before = cache_->num_tokens(), window = decoder_.config.original_window();
+  // A cache that drops tokens cannot be filled again from the text.
+  return before > 0 && before <= window && before + count > window &&
+         before == static_cast<int64_t>(ids_.size());
+}
+
+at::Tensor DecodeSession::forward(std::span<const int64_t> ids) {
+  const auto count = static_cast<int64_t>(ids.size());
+  const int64_t sequence_tokens = cache_->num_tokens() + count;
+  at::Tensor hidden;
+  for (int64_t begin = 0; begin < count; begin += prefill_chunk_tokens_)
+    hidden = forward_chunk(ids.subspan(static_cast<size_t>(begin),
+                                       static_cast<size_t>(std::min(prefill_chunk_tokens_, count - begin))),
+                           sequence_tokens);
   return hidden;
 }
 
@@ -81,12 +113,17 @@ at::Tensor DecodeSession::feed(std::span<const int64_t> ids) {
                     before + cache_->remaining_tokens(), before + count));
   const c10::NoGradGuard no_grad;
   cache_->reserve(before + count);
-  at::Tensor hidden;
-  for (int64_t begin = 0; begin < count; begin += prefill_chunk_tokens_)
-    hidden = forward_chunk(ids.subspan(static_cast<size_t>(begin),
-                                       static_cast<size_t>(std::min(prefill_chunk_tokens_, count - begin))));
+  const bool again = leaves_short_factors(count);
+  if (remakes_keys_) ids_.insert(ids_.end(), ids.begin(), ids.end());
+  if (again) cache_->clear();
+  const at::Tensor hidden = forward(again ? std::span<const int64_t>(ids_) : ids);
   const at::Tensor last = model::final_norm(decoder_, hidden.slice(0, hidden.size(0) - 1));
   return at::linear(last, decoder_.head().value).squeeze(0).to(at::kFloat);
+}
+
+void DecodeSession::reset() {
+  cache_->clear();
+  ids_.clear();
 }
 
 int64_t pick_greedy(const at::Tensor& logits) {

@@ -39,15 +39,26 @@ class DecodeSession {
   const KeyValueCache& cache() const { return *cache_; }
   const model::Decoder& decoder() const { return decoder_; }
   /// Starts a new sequence.
-  void reset() { cache_->clear(); }
+  void reset();
 
  private:
-  at::Tensor forward_chunk(std::span<const int64_t> ids);
+  /// Hidden states [n, C] of the new tokens, or of the last of their chunks. Under dynamic
+  /// scaling, and mostly under LongRoPE, keys keep the angles of the sequence as it was when they came.
+  at::Tensor forward(std::span<const int64_t> ids);
+  at::Tensor forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens);
+  model::RotaryTable rotary_table(const model::RotaryRange& range) const;
+  model::Positions positions_of(int64_t place, int64_t count, int64_t sequence_tokens) const;
+  /// Whether `count` more tokens take the sequence beyond the original window of
+  /// LongRoPE: the factors change, and the keys before have to be made again.
+  bool leaves_short_factors(int64_t count) const;
 
   const model::Decoder& decoder_;
   std::unique_ptr<KeyValueCache> cache_;
   int64_t prefill_chunk_tokens_;
+  /// For all places; undefined where the angles depend on the length of the sequence.
   model::RotaryTable rotary_;
+  bool remakes_keys_ = false;
+  std::vector<int64_t> ids_;  // of the sequence, where keys may have to be made again
 };
 
 /// When to stop.

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "longlora/core/error.h"
@@ -53,12 +54,12 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
     for (auto it = unmatched.begin(); it != unmatched.end();)
       it = name == *it || name.ends_with("." + *it) ? unmatched.erase(it) : std::next(it);
     const int64_t in = linear.weight.value.size(1), out = linear.weight.value.size(0);
+    const int64_t rank = config.rank_of(name);
     const double bound = 1.0 / std::sqrt(static_cast<double>(in));
     LoraPair pair;
-    pair.a.value =
-        at::empty({config.rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(decoder.dtype());
-    pair.b.value = at::zeros({out, config.rank}, decoder.dtype());
-    pair.scale = config.scaling();
+    pair.a.value = at::empty({rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(decoder.dtype());
+    pair.b.value = at::zeros({out, rank}, decoder.dtype());
+    pair.scale = config.scaling_of(name);
     linear.lora = std::move(pair);
   });
   if (!unmatched.empty())
@@ -79,13 +80,16 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
     LoraPair pair;
     pair.a.value = a.to(decoder.dtype());
     pair.b.value = b.to(decoder.dtype());
-    pair.scale = adapter.config().scaling();
+    pair.scale = adapter.config().scaling_of(module);
     found->second->lora = std::move(pair);
   }
-  for (const char* name : {"model.embed_tokens.weight", "lm_head.weight"})
+  const ModuleNames& names = decoder.config.family().names;
+  for (const char* module : {names.embed_tokens, names.lm_head}) {
+    const std::string name = std::string(module) + ".weight";
     // A tensor of another rank is refused below, by its shape.
     if (adapter.has_parameter(name) && adapter.parameter_info(name).shape.size() == 2)
       grow_vocabulary(decoder, adapter.parameter_info(name).shape[0]);
+  }
   std::map<std::string, Parameter*> parameters;
   visit_parameters(decoder,
                    [&](const std::string& name, Parameter& parameter) { parameters[name] = &parameter; });
@@ -109,8 +113,11 @@ Decoder load_with_adapter(const std::filesystem::path& base, const std::filesyst
   Decoder decoder = load_decoder(base, dtype);
   if (adapter.empty()) return decoder;
   load_adapter(decoder, checkpoint::PeftAdapter::open(adapter));
-  if (std::filesystem::exists(adapter / "config.json"))
-    decoder.config.rope_scaling = read_model_config(adapter).rope_scaling;
+  if (std::filesystem::exists(adapter / "config.json")) {
+    const ModelConfig trained = read_model_config(adapter);
+    decoder.config.rope_scaling = trained.rope_scaling;
+    decoder.config.max_position_embeddings = trained.max_position_embeddings;  // dynamic scaling starts there
+  }
   return decoder;
 }
 
@@ -145,6 +152,30 @@ void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns) {
 
 void train_everything(Decoder& decoder) {
   visit_parameters(decoder, [](const std::string&, Parameter& parameter) { parameter.make_trainable(); });
+}
+
+void load_masters(Decoder& decoder, const std::filesystem::path& base, const std::filesystem::path& adapter) {
+  if (decoder.dtype() == at::kFloat) return;  // the values are the masters
+  const auto base_store = checkpoint::TensorStore::open_model_directory(base);
+  std::optional<checkpoint::PeftAdapter> adapter_store;
+  if (!adapter.empty()) adapter_store = checkpoint::PeftAdapter::open(adapter);
+  const auto set = [](Parameter& parameter, const at::Tensor& value) {
+    if (parameter.trainable() && parameter.master.sizes() == value.sizes()) parameter.master.copy_(value);
+  };
+  visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
+    if (!parameter.trainable()) return;
+    if (adapter_store && adapter_store->has_parameter(name))
+      set(parameter, adapter_store->load_parameter(name));
+    else if (base_store.contains(name))
+      set(parameter, base_store.load(name));
+  });
+  if (!adapter_store) return;
+  const std::set<std::string> modules(adapter_store->modules().begin(), adapter_store->modules().end());
+  visit_linears(decoder, [&](const std::string& name, Linear& linear) {
+    if (!modules.count(name)) return;
+    set(linear.lora->a, adapter_store->load_a(name));
+    set(linear.lora->b, adapter_store->load_b(name));
+  });
 }
 
 AdapterTensors adapter_tensors(const Decoder& decoder) {

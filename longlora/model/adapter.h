@@ -38,6 +38,11 @@ void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns);
 /// Makes every parameter trainable.
 void train_everything(Decoder& decoder);
 
+/// Sets the float32 masters of trainable parameters from the files that load_with_adapter read: a decoder in
+/// bfloat16 has rounded what the files hold more precisely. Parameters of another shape than the base's (a
+/// grown vocabulary) and new pairs keep their masters.
+void load_masters(Decoder& decoder, const std::filesystem::path& base, const std::filesystem::path& adapter);
+
 /// Masters of the low-rank pairs and of the other trainable parameters, as write_peft_adapter takes them.
 struct AdapterTensors {
   checkpoint::NamedTensors lora;

@@ -3,39 +3,23 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "longlora/core/json.h"
+#include "longlora/model/block_form.h"
+#include "longlora/model/rope_scaling.h"
 
 namespace longlora::model {
 
-/// How rotary positions are stretched beyond the original window.
-enum class RopeType { kDefault, kLinear, kYarn };
+struct Family;
 
-/// "default", "linear", "yarn".
-std::string rope_type_name(RopeType type);
-/// Throws InputError for a name that is not supported, listing those that are.
-RopeType rope_type_from_name(const std::string& name, const std::string& source);
-
-/// rope_scaling of config.json; formulas as in transformers.
-struct RopeScaling {
-  RopeType type = RopeType::kDefault;
-  double factor = 1.0;
-  /// Window the model was pretrained with; 0 means max_position_embeddings.
-  int64_t original_max_position_embeddings = 0;
-  // YaRN (arXiv 2309.00071); the values transformers assumes when they are absent.
-  double beta_fast = 32.0;
-  double beta_slow = 1.0;
-  bool truncate = true;
-  double attention_factor = 0.0;  // 0: 0.1 ln(factor) + 1, or from the two mscales
-  double mscale = 0.0;
-  double mscale_all_dim = 0.0;
-};
-
-/// A decoder's dimensions. Names are config.json's.
+/// A decoder's dimensions and what its blocks compute. Names are config.json's
+/// where families agree on them.
 struct ModelConfig {
   std::string architecture = "LlamaForCausalLM";
+  BlockForm form;
   int64_t vocab_size = 0;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -44,18 +28,31 @@ struct ModelConfig {
   int64_t num_key_value_heads = 0;
   int64_t head_dim = 0;
   int64_t max_position_embeddings = 0;
-  double rms_norm_eps = 1e-6;
+  double norm_eps = 1e-6;
   double rope_theta = 10000.0;
+  /// Share of head_dim that is rotated.
+  double rotary_fraction = 1.0;
   RopeScaling rope_scaling;
+  /// Tokens of the sliding window of each layer, 0: none; empty: no layer has one.
+  std::vector<int64_t> layer_windows = {};
   bool tie_word_embeddings = false;
   double initializer_range = 0.02;
   /// config.json as it was read: everything not named above is written back unchanged.
   Json raw;
 
+  /// The family of `architecture`. Throws InputError for one that is not supported.
+  const Family& family() const;
   /// The window before any scaling.
   int64_t original_window() const;
   /// The window the model is made for: original_window times the scaling factor.
   int64_t context_window() const;
+  /// Tokens of the sliding window of a layer, 0: none.
+  int64_t layer_window(size_t layer) const { return layer_windows.empty() ? 0 : layer_windows.at(layer); }
+  /// Dimensions of a head that are rotated, as transformers counts them: it may be
+  /// odd, and then one more is.
+  int64_t rotary_dims() const {
+    return static_cast<int64_t>(static_cast<double>(head_dim) * rotary_fraction);
+  }
 };
 
 /// Reads config.json of a directory, or the file itself. Throws InputError
@@ -68,12 +65,23 @@ ModelConfig parse_model_config(const Json& json, const std::string& source);
 
 /// `raw` brought up to date: sizes, vocabulary, rope_scaling under both key
 /// names (`type` and `rope_type`), and rope_parameters where the file used that form. `dtype` is
-/// "float32" or "bfloat16".
+/// "float32", "bfloat16" or "float16".
 Json model_config_json(const ModelConfig& config, const std::string& dtype);
 
-/// Scaling that takes `config` to `target_window`: factor = ceil(target / original window),
-/// always relative to the original window. Keeps a scaling that already
-/// reaches the target and is of the same type. Factor 1 gives kDefault.
-RopeScaling scaling_for_window(const ModelConfig& config, RopeType type, int64_t target_window);
+/// Scaling that takes `config` to `target_window`, always relative to the original window: factor =
+/// ceil(target / original window). A scaling that the model carries is kept when it reaches the target;
+/// else it gets the larger factor, its other settings as they are. `type`, where it is asked for, takes the
+/// place of another type, for at least the window the model has; a model without scaling gets kLinear where
+/// nothing is asked for. Nothing to stretch gives kDefault. LongRoPE takes the factors of the dimensions from
+/// the model's own scaling; throws InputError for a model that has none, and for a type that the family's
+/// configuration cannot hold.
+RopeScaling scaling_for_window(const ModelConfig& config, std::optional<RopeType> type,
+                               int64_t target_window);
+
+/// "no rotary scaling", "linear rotary scaling by 8".
+std::string describe_scaling(const RopeScaling& scaling);
+
+/// Gives `config` the scaling_for_window, and logs a line when the model carried another one.
+void stretch_window(ModelConfig& config, std::optional<RopeType> type, int64_t target_window);
 
 }  // namespace longlora::model

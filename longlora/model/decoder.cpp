@@ -46,6 +46,7 @@ void Parameter::refresh_rows(const std::vector<int64_t>& rows) {
 ops::LinearOperands Linear::operands() const {
   ops::LinearOperands operands;
   operands.weight = weight.value;
+  operands.bias = bias.value;
   if (lora) {
     operands.lora_a = lora->a.value;
     operands.lora_b = lora->b.value;
@@ -54,35 +55,101 @@ ops::LinearOperands Linear::operands() const {
   return operands;
 }
 
+namespace {
+
+at::Tensor normalize(const at::Tensor& x, const Norm& norm, const ModelConfig& config) {
+  if (config.form.norm == NormKind::kLayer)
+    return ops::layer_norm(x, norm.weight.value, norm.bias.value, config.norm_eps);
+  return ops::rms_norm(x, norm.weight.value, config.norm_eps);
+}
+
+/// The projections of normed [N, C], each [N, heads, D]; parts of a fused product are views of it.
+QueryKeyValue project(const Block& block, const ModelConfig& config, const at::Tensor& normed) {
+  const int64_t tokens = normed.size(0), dims = config.head_dim;
+  const int64_t heads = config.num_attention_heads, kv_heads = config.num_key_value_heads;
+  const auto product = [&](const Linear& linear, at::IntArrayRef shape) {
+    return ops::linear(normed, linear.operands()).view(shape);
+  };
+  switch (config.form.qkv) {
+    case QkvLayout::kConcatenated: {
+      const at::Tensor all = product(block.qkv_proj, {tokens, heads + 2 * kv_heads, dims});
+      const auto parts = all.split_with_sizes({heads, kv_heads, kv_heads}, 1);
+      return {parts[0], parts[1], parts[2]};
+    }
+    case QkvLayout::kPerHead: {
+      const auto parts = product(block.qkv_proj, {tokens, heads, 3, dims}).unbind(2);
+      return {parts[0], parts[1], parts[2]};
+    }
+    default:
+      return {product(block.q_proj, {tokens, heads, dims}), product(block.k_proj, {tokens, kv_heads, dims}),
+              product(block.v_proj, {tokens, kv_heads, dims})};
+  }
+}
+
+at::Tensor normalize_heads(const at::Tensor& x, const Norm& norm, const ModelConfig& config) {
+  return normalize(x.reshape({-1, config.head_dim}), norm, config).view(x.sizes());
+}
+
+at::Tensor activate(const at::Tensor& x, Activation activation) {
+  if (activation == Activation::kSilu) return at::silu(x);
+  return ops::gelu(x, activation == Activation::kGelu ? ops::GeluForm::kExact : ops::GeluForm::kTanh);
+}
+
+at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation activation) {
+  return activation == Activation::kSilu ? ops::silu_mul(gate, up) : activate(gate, activation) * up;
+}
+
+at::Tensor mlp(const Block& block, const ModelConfig& config, const at::Tensor& x) {
+  const Activation activation = config.form.activation;
+  const auto product = [&](const Linear& linear) { return ops::linear(x, linear.operands()); };
+  at::Tensor middle;
+  if (config.form.mlp == MlpForm::kGated) {
+    middle = gated(product(block.gate_proj), product(block.up_proj), activation);
+  } else if (config.form.mlp == MlpForm::kFusedGated) {
+    const auto halves = product(block.gate_up_proj).chunk(2, 1);
+    middle = gated(halves[0], halves[1], activation);
+  } else {
+    middle = activate(product(block.up_proj), activation);
+  }
+  return ops::linear(middle, block.down_proj.operands());
+}
+
+}  // namespace
+
 QueryKeyValue project_query_key_value(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                                       const Positions& positions) {
-  const at::Tensor normed = ops::rms_norm(hidden, block.input_layernorm.value, config.rms_norm_eps);
-  const int64_t tokens = hidden.size(0);
-  const auto heads = [&](const Linear& linear, int64_t num_heads) {
-    return ops::linear(normed, linear.operands()).view({tokens, num_heads, config.head_dim});
-  };
+  QueryKeyValue qkv = project(block, config, normalize(hidden, block.input_layernorm, config));
+  if (config.form.query_key_norm == QueryKeyNorm::kPerHead) {
+    qkv.q = normalize_heads(qkv.q, block.q_norm, config);
+    qkv.k = normalize_heads(qkv.k, block.k_norm, config);
+  }
   const auto rotated = [&](const at::Tensor& x) {
     return ops::rotate(x, positions.index, positions.table.cos, positions.table.sin);
   };
-  return {rotated(heads(block.q_proj, config.num_attention_heads)),
-          rotated(heads(block.k_proj, config.num_key_value_heads)),
-          heads(block.v_proj, config.num_key_value_heads)};
+  return {rotated(qkv.q), rotated(qkv.k), qkv.v};
 }
 
 at::Tensor finish_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                         const at::Tensor& attention) {
   const at::Tensor joined = attention.reshape({hidden.size(0), config.num_attention_heads * config.head_dim});
-  const at::Tensor middle = hidden + ops::linear(joined, block.o_proj.operands());
-  const at::Tensor normed = ops::rms_norm(middle, block.post_attention_layernorm.value, config.rms_norm_eps);
-  const at::Tensor gated = ops::silu_mul(ops::linear(normed, block.gate_proj.operands()),
-                                         ops::linear(normed, block.up_proj.operands()));
-  return middle + ops::linear(gated, block.down_proj.operands());
+  const at::Tensor update = ops::linear(joined, block.o_proj.operands());
+  if (config.form.residual == ResidualForm::kSequential) {
+    const at::Tensor middle = hidden + update;
+    return middle + mlp(block, config, normalize(middle, block.post_attention_layernorm, config));
+  }
+  const bool shared = config.form.residual == ResidualForm::kSharedNorm;
+  const Norm& norm = shared ? block.input_layernorm : block.post_attention_layernorm;
+  return mlp(block, config, normalize(hidden, norm, config)) + update + hidden;
 }
 
 at::Tensor forward_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                          const Positions& positions, const ops::SegmentPlan& plan, ops::KeptAttention* kept) {
   const QueryKeyValue qkv = project_query_key_value(block, config, hidden, positions);
-  return finish_block(block, config, hidden, ops::segment_attention(qkv.q, qkv.k, qkv.v, plan, kept));
+  const at::Tensor attention =
+      block.window_tokens == 0
+          ? ops::segment_attention(qkv.q, qkv.k, qkv.v, plan, kept)
+          : ops::segment_attention(qkv.q, qkv.k, qkv.v, ops::with_window(plan, block.window_tokens), kept);
+  return finish_block(block, config, hidden, attention);
 }
 
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids) {
@@ -90,11 +157,11 @@ at::Tensor embed(const Decoder& decoder, const at::Tensor& ids) {
 }
 
 at::Tensor final_norm(const Decoder& decoder, const at::Tensor& hidden) {
-  return ops::rms_norm(hidden, decoder.norm.value, decoder.config.rms_norm_eps);
+  return normalize(hidden, decoder.norm, decoder.config);
 }
 
-std::string block_prefix(size_t index) {
-  return fmt::format("model.layers.{}.", index);
+std::string block_prefix(const ModuleNames& names, size_t index) {
+  return fmt::format("{}{}.", names.layers, index);
 }
 
 ParameterCounts count_parameters(const Decoder& decoder) {

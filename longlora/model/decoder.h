@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "longlora/model/config.h"
+#include "longlora/model/family.h"
 #include "longlora/model/rotary.h"
 #include "longlora/ops/functional.h"
 #include "longlora/ops/segment_attention.h"
@@ -62,25 +63,42 @@ struct LoraPair {
   double scale = 0.0;
 };
 
-/// y = x Wᵀ (+ low-rank update).
+/// y = x Wᵀ (+ bias) (+ low-rank update).
 struct Linear {
   Parameter weight;  // [out, in]
+  Parameter bias;    // [out]; undefined value without one
   std::optional<LoraPair> lora;
 
   ops::LinearOperands operands() const;
 };
 
-/// One layer: attention and gated MLP, each behind a norm and a residual.
+/// Weight and, for a LayerNorm, bias of a norm.
+struct Norm {
+  Parameter weight;
+  Parameter bias;  // undefined value without one
+};
+
+/// One layer: attention and MLP, behind norms and residuals. What BlockForm leaves
+/// out has undefined values; with a fused projection its parts have.
 struct Block {
-  Parameter input_layernorm;  // [C]
-  Linear q_proj;              // [H·D, C]
-  Linear k_proj;              // [K·D, C]
-  Linear v_proj;              // [K·D, C]
-  Linear o_proj;              // [C, H·D]
-  Parameter post_attention_layernorm;
-  Linear gate_proj;  // [F, C]
-  Linear up_proj;    // [F, C]
-  Linear down_proj;  // [C, F]
+  Norm input_layernorm;  // [C]
+  Linear q_proj;         // [H·D, C]
+  Linear k_proj;         // [K·D, C]
+  Linear v_proj;         // [K·D, C]
+  Linear qkv_proj;       // [(H + 2K)·D, C], rows as QkvLayout says
+  Norm q_norm;           // [D]
+  Norm k_norm;           // [D]
+  Linear o_proj;         // [C, H·D]
+  Norm post_attention_layernorm;
+  Linear gate_proj;     // [F, C]
+  Linear up_proj;       // [F, C]
+  Linear gate_up_proj;  // [2F, C]
+  Linear down_proj;     // [C, F]
+
+  /// Tokens of the layer's sliding window; 0: none.
+  int64_t window_tokens = 0;
+  /// How the checkpoint names all this; of the family, which lives as long as the program.
+  const ModuleNames* names = nullptr;
 };
 
 /// A whole model. Move-only in spirit: copies share tensors.
@@ -88,7 +106,7 @@ struct Decoder {
   ModelConfig config;
   Parameter embed_tokens;  // [V, C]
   std::vector<Block> blocks;
-  Parameter norm;     // [C]
+  Norm norm;          // [C]
   Parameter lm_head;  // [V, C]; undefined value when tied to embed_tokens
 
   at::ScalarType dtype() const { return embed_tokens.value.scalar_type(); }
@@ -112,12 +130,13 @@ struct QueryKeyValue {
 QueryKeyValue project_query_key_value(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                                       const Positions& positions);
 
-/// Second half: output projection and residual, then the MLP and its residual.
+/// Second half: output projection, the MLP and the residuals.
 /// attention [N, H, D]; returns [N, C].
 at::Tensor finish_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                         const at::Tensor& attention);
 
-/// A whole block with attention inside the plan's segments; `kept` as in ops::segment_attention.
+/// A whole block with attention inside the plan's segments and the layer's window; `kept` as in
+/// ops::segment_attention.
 at::Tensor forward_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                          const Positions& positions, const ops::SegmentPlan& plan,
                          ops::KeptAttention* kept = nullptr);
@@ -128,53 +147,71 @@ at::Tensor embed(const Decoder& decoder, const at::Tensor& ids);
 /// The last norm, before the head.
 at::Tensor final_norm(const Decoder& decoder, const at::Tensor& hidden);
 
+/// Calls visit(name, linear) for the linear layers that a block has, names below the block.
+template <typename BlockType, typename Visit>
+void visit_block_linears(BlockType& block, const Visit& visit) {
+  const ModuleNames& names = *block.names;
+  const auto visit_present = [&](const char* name, auto& linear) {
+    if (linear.weight.value.defined()) visit(name, linear);
+  };
+  visit_present(names.q_proj, block.q_proj);
+  visit_present(names.k_proj, block.k_proj);
+  visit_present(names.v_proj, block.v_proj);
+  visit_present(names.qkv_proj, block.qkv_proj);
+  visit_present(names.o_proj, block.o_proj);
+  visit_present(names.gate_proj, block.gate_proj);
+  visit_present(names.up_proj, block.up_proj);
+  visit_present(names.gate_up_proj, block.gate_up_proj);
+  visit_present(names.down_proj, block.down_proj);
+}
+
+/// Calls visit(name, parameter) for the weight and the bias that a norm has.
+template <typename NormType, typename Visit>
+void visit_norm(NormType& norm, const std::string& name, const Visit& visit) {
+  if (norm.weight.value.defined()) visit(name + ".weight", norm.weight);
+  if (norm.bias.value.defined()) visit(name + ".bias", norm.bias);
+}
+
 /// Calls visit(name, parameter) for every parameter of one block, names as in
 /// Hugging Face checkpoints; low-rank pairs are named "….q_proj.lora_A.weight".
 template <typename BlockType, typename Visit>
 void visit_block(BlockType& block, const std::string& prefix, const Visit& visit) {
-  const auto visit_linear = [&](const char* name, auto& linear) {
+  const ModuleNames& names = *block.names;
+  visit_norm(block.input_layernorm, prefix + names.input_layernorm, visit);
+  visit_norm(block.q_norm, prefix + names.q_norm, visit);
+  visit_norm(block.k_norm, prefix + names.k_norm, visit);
+  visit_norm(block.post_attention_layernorm, prefix + names.post_attention_layernorm, visit);
+  visit_block_linears(block, [&](const char* name, auto& linear) {
     visit(prefix + name + ".weight", linear.weight);
+    if (linear.bias.value.defined()) visit(prefix + name + ".bias", linear.bias);
     if (!linear.lora) return;
     visit(prefix + name + ".lora_A.weight", linear.lora->a);
     visit(prefix + name + ".lora_B.weight", linear.lora->b);
-  };
-  visit(prefix + "input_layernorm.weight", block.input_layernorm);
-  visit_linear("self_attn.q_proj", block.q_proj);
-  visit_linear("self_attn.k_proj", block.k_proj);
-  visit_linear("self_attn.v_proj", block.v_proj);
-  visit_linear("self_attn.o_proj", block.o_proj);
-  visit(prefix + "post_attention_layernorm.weight", block.post_attention_layernorm);
-  visit_linear("mlp.gate_proj", block.gate_proj);
-  visit_linear("mlp.up_proj", block.up_proj);
-  visit_linear("mlp.down_proj", block.down_proj);
+  });
 }
 
 /// "model.layers.7."
-std::string block_prefix(size_t index);
+std::string block_prefix(const ModuleNames& names, size_t index);
 
-/// As visit_block for the whole model; a tied head is visited once, as model.embed_tokens.weight.
+/// As visit_block for the whole model; a tied head is visited once, as the embedding.
 template <typename DecoderType, typename Visit>
 void visit_parameters(DecoderType& decoder, const Visit& visit) {
-  visit(std::string("model.embed_tokens.weight"), decoder.embed_tokens);
-  for (size_t i = 0; i < decoder.blocks.size(); ++i) visit_block(decoder.blocks[i], block_prefix(i), visit);
-  visit(std::string("model.norm.weight"), decoder.norm);
-  if (decoder.lm_head.value.defined()) visit(std::string("lm_head.weight"), decoder.lm_head);
+  const ModuleNames& names = decoder.config.family().names;
+  visit(std::string(names.embed_tokens) + ".weight", decoder.embed_tokens);
+  for (size_t i = 0; i < decoder.blocks.size(); ++i)
+    visit_block(decoder.blocks[i], block_prefix(names, i), visit);
+  visit_norm(decoder.norm, names.norm, visit);
+  if (decoder.lm_head.value.defined()) visit(std::string(names.lm_head) + ".weight", decoder.lm_head);
 }
 
-/// Calls visit(module_name, linear) for the seven linear layers of every block:
+/// Calls visit(module_name, linear) for the linear layers of every block:
 /// "model.layers.0.self_attn.q_proj".
 template <typename DecoderType, typename Visit>
 void visit_linears(DecoderType& decoder, const Visit& visit) {
   for (size_t i = 0; i < decoder.blocks.size(); ++i) {
     auto& block = decoder.blocks[i];
-    const std::string prefix = block_prefix(i);
-    visit(prefix + "self_attn.q_proj", block.q_proj);
-    visit(prefix + "self_attn.k_proj", block.k_proj);
-    visit(prefix + "self_attn.v_proj", block.v_proj);
-    visit(prefix + "self_attn.o_proj", block.o_proj);
-    visit(prefix + "mlp.gate_proj", block.gate_proj);
-    visit(prefix + "mlp.up_proj", block.up_proj);
-    visit(prefix + "mlp.down_proj", block.down_proj);
+    const std::string prefix = block_prefix(*block.names, i);
+    visit_block_linears(block, [&](const char* name, auto& linear) { visit(prefix + name, linear); });
   }
 }
 

@@ -4,6 +4,7 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "longlora/core/error.h"
@@ -15,45 +16,81 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Gives every parameter its shape by calling make(name, shape).
+/// Gives every parameter of a block its value by calling make(name, shape).
 template <typename Make>
-Decoder build_decoder(const ModelConfig& config, const Make& make) {
+void fill_block(Block& block, const ModelConfig& config, const std::string& prefix, const Make& make) {
+  const BlockForm& form = config.form;
+  const ModuleNames& names = *block.names;
   const int64_t width = config.hidden_size, feed_forward = config.intermediate_size;
   const int64_t query_width = config.num_attention_heads * config.head_dim;
   const int64_t key_width = config.num_key_value_heads * config.head_dim;
+  const auto fill_norm = [&](Norm& norm, const char* name, int64_t size) {
+    norm.weight.value = make(prefix + name + ".weight", {size});
+    if (form.norm == NormKind::kLayer) norm.bias.value = make(prefix + name + ".bias", {size});
+  };
+  const auto fill = [&](Linear& linear, const char* name, int64_t out, int64_t in, bool bias) {
+    linear.weight.value = make(prefix + name + ".weight", {out, in});
+    if (bias) linear.bias.value = make(prefix + name + ".bias", {out});
+  };
+  fill_norm(block.input_layernorm, names.input_layernorm, width);
+  if (form.qkv == QkvLayout::kSeparate) {
+    fill(block.q_proj, names.q_proj, query_width, width, form.qkv_bias);
+    fill(block.k_proj, names.k_proj, key_width, width, form.qkv_bias);
+    fill(block.v_proj, names.v_proj, key_width, width, form.qkv_bias);
+  } else {
+    fill(block.qkv_proj, names.qkv_proj, query_width + 2 * key_width, width, form.qkv_bias);
+  }
+  if (form.query_key_norm == QueryKeyNorm::kPerHead) {
+    fill_norm(block.q_norm, names.q_norm, config.head_dim);
+    fill_norm(block.k_norm, names.k_norm, config.head_dim);
+  }
+  fill(block.o_proj, names.o_proj, width, query_width, form.output_bias);
+  if (form.residual != ResidualForm::kSharedNorm)
+    fill_norm(block.post_attention_layernorm, names.post_attention_layernorm, width);
+  if (form.mlp == MlpForm::kFusedGated)
+    fill(block.gate_up_proj, names.gate_up_proj, 2 * feed_forward, width, form.mlp_bias);
+  if (form.mlp == MlpForm::kGated) fill(block.gate_proj, names.gate_proj, feed_forward, width, form.mlp_bias);
+  if (form.mlp != MlpForm::kFusedGated)
+    fill(block.up_proj, names.up_proj, feed_forward, width, form.mlp_bias);
+  fill(block.down_proj, names.down_proj, width, feed_forward, form.mlp_bias);
+}
+
+/// Gives every parameter its value by calling make(name, shape).
+template <typename Make>
+Decoder build_decoder(const ModelConfig& config, const Make& make) {
+  const ModuleNames& names = config.family().names;
+  const auto weight_of = [](const char* module) { return std::string(module) + ".weight"; };
   Decoder decoder;
   decoder.config = config;
-  decoder.embed_tokens.value = make("model.embed_tokens.weight", {config.vocab_size, width});
+  decoder.embed_tokens.value = make(weight_of(names.embed_tokens), {config.vocab_size, config.hidden_size});
   decoder.blocks.resize(config.num_hidden_layers);
   for (size_t i = 0; i < decoder.blocks.size(); ++i) {
     Block& block = decoder.blocks[i];
-    const std::string prefix = block_prefix(i);
-    const auto fill = [&](Parameter& parameter, const char* name, const std::vector<int64_t>& shape) {
-      parameter.value = make(prefix + name + ".weight", shape);
-    };
-    fill(block.input_layernorm, "input_layernorm", {width});
-    fill(block.q_proj.weight, "self_attn.q_proj", {query_width, width});
-    fill(block.k_proj.weight, "self_attn.k_proj", {key_width, width});
-    fill(block.v_proj.weight, "self_attn.v_proj", {key_width, width});
-    fill(block.o_proj.weight, "self_attn.o_proj", {width, query_width});
-    fill(block.post_attention_layernorm, "post_attention_layernorm", {width});
-    fill(block.gate_proj.weight, "mlp.gate_proj", {feed_forward, width});
-    fill(block.up_proj.weight, "mlp.up_proj", {feed_forward, width});
-    fill(block.down_proj.weight, "mlp.down_proj", {width, feed_forward});
+    block.names = &names;
+    block.window_tokens = config.layer_window(i);
+    fill_block(block, config, block_prefix(names, i), make);
   }
-  decoder.norm.value = make("model.norm.weight", {width});
-  if (!config.tie_word_embeddings) decoder.lm_head.value = make("lm_head.weight", {config.vocab_size, width});
+  decoder.norm.weight.value = make(weight_of(names.norm), {config.hidden_size});
+  if (config.form.norm == NormKind::kLayer)
+    decoder.norm.bias.value = make(std::string(names.norm) + ".bias", {config.hidden_size});
+  if (!config.tie_word_embeddings)
+    decoder.lm_head.value = make(weight_of(names.lm_head), {config.vocab_size, config.hidden_size});
   return decoder;
 }
 
 /// Tensors in the files that the model does not use are worth a line: they may
 /// mean that the architecture is not what config.json says.
-void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std::string>& used) {
+void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std::string>& used,
+                       const Family& family) {
+  const auto is_harmless = [&](const std::string& name) {
+    if (name.find("rotary_emb.inv_freq") != std::string::npos) return true;
+    if (name == std::string(family.names.lm_head) + ".weight") return true;
+    return std::any_of(family.ignored_tensors.begin(), family.ignored_tensors.end(),
+                       [&](const std::string& end) { return name.ends_with(end); });
+  };
   std::vector<std::string> unused;
-  for (const auto& [name, info] : store.tensors()) {
-    const bool harmless = name.find("rotary_emb.inv_freq") != std::string::npos || name == "lm_head.weight";
-    if (!used.count(name) && !harmless) unused.push_back(name);
-  }
+  for (const auto& [name, info] : store.tensors())
+    if (!used.count(name) && !is_harmless(name)) unused.push_back(name);
   if (!unused.empty())
     log_warning(fmt::format(
         "{} tensors of the checkpoint are not part of this architecture and are ignored, the first: {}",
@@ -68,6 +105,9 @@ at::Tensor grown_rows(const at::Tensor& weight, int64_t rows) {
 }  // namespace
 
 Decoder load_decoder(const fs::path& directory, at::ScalarType dtype) {
+  if (!fs::is_directory(directory))
+    throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}; correct the path",
+                                 directory.string(), fs::exists(directory) ? "a file" : "nothing there"));
   const ModelConfig config = read_model_config(directory);
   const checkpoint::TensorStore store = checkpoint::TensorStore::open_model_directory(directory);
   std::set<std::string> used;
@@ -75,13 +115,18 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype) {
     used.insert(name);
     return store.load(name, shape, dtype);
   });
-  warn_about_unused(store, used);
+  warn_about_unused(store, used, config.family());
+  const std::string embedding = std::string(config.family().names.embed_tokens) + ".weight";
+  if (store.info(embedding).dtype == at::kHalf)
+    log_info(
+        fmt::format("{} is stored in float16 and computed in {}", directory.string(), dtype_name(dtype)));
   return decoder;
 }
 
 Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
-  return build_decoder(config, [&](const std::string&, const std::vector<int64_t>& shape) {
+  return build_decoder(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
+    if (name.ends_with(".bias")) return at::zeros(shape, dtype);
     at::Tensor weight = at::ones(shape, at::kFloat);
     if (shape.size() == 2) weight.normal_(0.0, config.initializer_range, generator);
     return weight.to(dtype);
@@ -118,7 +163,8 @@ void copy_companion_files(const fs::path& from, const fs::path& to) {
 std::string dtype_name(at::ScalarType dtype) {
   if (dtype == at::kFloat) return "float32";
   if (dtype == at::kBFloat16) return "bfloat16";
-  throw Error("[dtype] expected float32 or bfloat16");
+  if (dtype == at::kHalf) return "float16";
+  throw Error("[dtype] expected float32, bfloat16 or float16");
 }
 
 void grow_vocabulary(Decoder& decoder, int64_t vocab_size) {

@@ -9,12 +9,12 @@
 namespace longlora::model {
 
 /// Reads config.json and the weights of a directory; every parameter frozen, in
-/// `dtype` (float32 or bfloat16). Throws InputError: missing files or tensors,
+/// `dtype` (float32 or bfloat16) whatever the files hold. Throws InputError: missing files or tensors,
 /// shapes that contradict config.json, unsupported architectures.
 Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype);
 
 /// A decoder of the shape of `config` with random weights: normal(0,
-/// initializer_range), norms 1; a pure function of config and seed.
+/// initializer_range), norms 1, biases 0; a pure function of config and seed.
 Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed);
 
 /// The same without values: every tensor is on the meta device and takes no memory.
@@ -30,7 +30,7 @@ void save_decoder(const Decoder& decoder, const std::filesystem::path& directory
 /// Copies the tokenizer's and generation files from `from` where they exist.
 void copy_companion_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
-/// "float32" or "bfloat16". Throws Error for another dtype.
+/// "float32", "bfloat16" or "float16". Throws Error for another dtype.
 std::string dtype_name(at::ScalarType dtype);
 
 /// Grows embedding and head to `vocab_size` rows, new rows the mean of the

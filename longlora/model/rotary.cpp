@@ -21,9 +21,9 @@ double yarn_attention_factor(const RopeScaling& scaling) {
 /// a dimension makes over the original window.
 void apply_yarn(const ModelConfig& config, std::vector<double>& frequencies) {
   const RopeScaling& scaling = config.rope_scaling;
+  const auto dims = static_cast<double>(config.rotary_dims());
   const auto dimension_of_turns = [&](double turns) {
-    return static_cast<double>(config.head_dim) *
-           std::log(static_cast<double>(config.original_window()) / (turns * 2.0 * M_PI)) /
+    return dims * std::log(static_cast<double>(config.original_window()) / (turns * 2.0 * M_PI)) /
            (2.0 * std::log(config.rope_theta));
   };
   double low = dimension_of_turns(scaling.beta_fast);
@@ -33,7 +33,7 @@ void apply_yarn(const ModelConfig& config, std::vector<double>& frequencies) {
     high = std::ceil(high);
   }
   low = std::max(low, 0.0);
-  high = std::min(high, static_cast<double>(config.head_dim - 1));
+  high = std::min(high, dims - 1.0);
   if (low == high) high += 0.001;  // as transformers: no division by zero
   for (size_t i = 0; i < frequencies.size(); ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
@@ -41,41 +41,83 @@ void apply_yarn(const ModelConfig& config, std::vector<double>& frequencies) {
   }
 }
 
+/// Interpolates the long wavelengths, leaves the short ones, and goes smoothly from one to the other.
+void apply_llama3(const ModelConfig& config, std::vector<double>& frequencies) {
+  const RopeScaling& scaling = config.rope_scaling;
+  const auto window = static_cast<double>(config.original_window());
+  for (double& frequency : frequencies) {
+    const double turns = window * frequency / (2.0 * M_PI);
+    const double smooth = std::clamp(
+        (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor), 0.0, 1.0);
+    frequency = (1.0 - smooth) * frequency / scaling.factor + smooth * frequency;
+  }
+}
+
+double longrope_attention_factor(const ModelConfig& config) {
+  const RopeScaling& scaling = config.rope_scaling;
+  if (scaling.attention_factor > 0.0) return scaling.attention_factor;
+  if (scaling.factor <= 1.0) return 1.0;
+  return std::sqrt(1.0 + std::log(scaling.factor) / std::log(static_cast<double>(config.original_window())));
+}
+
+/// Dynamic NTK: the base that puts the end of the sequence where the end of the window was.
+double dynamic_theta(const ModelConfig& config, int64_t sequence_tokens) {
+  const auto window = static_cast<double>(config.original_window());
+  const double length = std::max(static_cast<double>(sequence_tokens), window);
+  const double factor = config.rope_scaling.factor;
+  const auto dims = static_cast<double>(config.rotary_dims());
+  return config.rope_theta * std::pow(factor * length / window - (factor - 1.0), dims / (dims - 2.0));
+}
+
 }  // namespace
 
-RotaryFrequencies rotary_frequencies(const ModelConfig& config) {
+RotaryFrequencies rotary_frequencies(const ModelConfig& config, int64_t sequence_tokens) {
   RotaryFrequencies result;
-  const int64_t half = config.head_dim / 2;
-  result.inverse_frequencies.resize(half);
-  for (int64_t i = 0; i < half; ++i)
-    result.inverse_frequencies[i] =
-        1.0 / std::pow(config.rope_theta, static_cast<double>(2 * i) / static_cast<double>(config.head_dim));
-  if (config.rope_scaling.type == RopeType::kLinear)
-    for (double& frequency : result.inverse_frequencies) frequency /= config.rope_scaling.factor;
-  if (config.rope_scaling.type == RopeType::kYarn) {
-    apply_yarn(config, result.inverse_frequencies);
-    result.attention_factor = yarn_attention_factor(config.rope_scaling);
+  const RopeScaling& scaling = config.rope_scaling;
+  const int64_t dims = config.rotary_dims(), pairs = (dims + 1) / 2;
+  const double theta =
+      scaling.type == RopeType::kDynamic ? dynamic_theta(config, sequence_tokens) : config.rope_theta;
+  std::vector<double>& frequencies = result.inverse_frequencies;
+  frequencies.resize(pairs);
+  for (int64_t i = 0; i < pairs; ++i)
+    frequencies[i] = 1.0 / std::pow(theta, static_cast<double>(2 * i) / static_cast<double>(dims));
+  if (scaling.type == RopeType::kLinear)
+    for (double& frequency : frequencies) frequency /= scaling.factor;
+  if (scaling.type == RopeType::kYarn) {
+    apply_yarn(config, frequencies);
+    result.attention_factor = yarn_attention_factor(scaling);
   }
+  if (scaling.type == RopeType::kLongRope) {
+    const bool is_long = sequence_tokens > config.original_window();
+    const std::vector<double>& factors = is_long ? scaling.long_factor : scaling.short_factor;
+    for (size_t i = 0; i < frequencies.size(); ++i) frequencies[i] /= factors.at(i);
+    result.attention_factor = longrope_attention_factor(config);
+  }
+  if (scaling.type == RopeType::kLlama3) apply_llama3(config, frequencies);
   return result;
 }
 
-RotaryTable make_rotary_table(const ModelConfig& config, int64_t num_positions) {
-  const RotaryFrequencies frequencies = rotary_frequencies(config);
-  const auto half = static_cast<int64_t>(frequencies.inverse_frequencies.size());
-  RotaryTable table = {at::empty({num_positions, half}, at::kFloat),
-                       at::empty({num_positions, half}, at::kFloat)};
+RotaryTable make_rotary_table(const ModelConfig& config, const RotaryRange& range) {
+  const RotaryFrequencies frequencies = rotary_frequencies(config, range.sequence_tokens);
+  const auto pairs = static_cast<int64_t>(frequencies.inverse_frequencies.size());
+  RotaryTable table = {at::empty({range.num_positions, pairs}, at::kFloat),
+                       at::empty({range.num_positions, pairs}, at::kFloat)};
   float* cos = table.cos.mutable_data_ptr<float>();
   float* sin = table.sin.mutable_data_ptr<float>();
-  for (int64_t position = 0; position < num_positions; ++position) {
-    for (int64_t i = 0; i < half; ++i) {
+  for (int64_t row = 0; row < range.num_positions; ++row) {
+    const auto position = static_cast<float>(range.first_position + row);
+    for (int64_t i = 0; i < pairs; ++i) {
       // Angles are float32 products, as transformers forms them.
-      const float angle =
-          static_cast<float>(position) * static_cast<float>(frequencies.inverse_frequencies[i]);
-      cos[position * half + i] = static_cast<float>(std::cos(angle) * frequencies.attention_factor);
-      sin[position * half + i] = static_cast<float>(std::sin(angle) * frequencies.attention_factor);
+      const float angle = position * static_cast<float>(frequencies.inverse_frequencies[i]);
+      cos[row * pairs + i] = static_cast<float>(std::cos(angle) * frequencies.attention_factor);
+      sin[row * pairs + i] = static_cast<float>(std::sin(angle) * frequencies.attention_factor);
     }
   }
   return table;
+}
+
+RotaryTable make_rotary_table(const ModelConfig& config, int64_t num_positions) {
+  return make_rotary_table(config, {0, num_positions, num_positions});
 }
 
 }  // namespace longlora::model

@@ -1,10 +1,10 @@
 #include "longlora/ops/functional.h"
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "longlora/core/error.h"
+#include "longlora/ops/cpu/chunks.h"
 #include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
 #include "longlora/ops/reference.h"
@@ -15,27 +15,13 @@ namespace {
 using cpu::dispatch_element;
 using cpu::element_data;
 using cpu::has_kernels;
+using cpu::kElementsPerTask;
+using cpu::kRowsPerTask;
+using cpu::num_tasks;
+using cpu::parallel_chunks;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-// Rows that one task takes; fixed, so that sums over tasks do not depend on the
-// number of threads.
-constexpr int64_t kRowsPerTask = 128;
-constexpr int64_t kElementsPerTask = 1 << 15;
-
-int64_t num_tasks(int64_t n, int64_t per_task) {
-  return (n + per_task - 1) / per_task;
-}
-
-/// Calls body(begin, end) over [0, n) in chunks of `per_task`, in parallel.
-template <typename Body>
-void parallel_chunks(int64_t n, int64_t per_task, const Body& body) {
-  at::parallel_for(0, num_tasks(n, per_task), 1, [&](int64_t first, int64_t last) {
-    for (int64_t task = first; task < last; ++task)
-      body(task, task * per_task, std::min(n, (task + 1) * per_task));
-  });
-}
 
 class RmsNorm : public Function<RmsNorm> {
  public:
@@ -212,6 +198,10 @@ at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
   if (gate.sizes() != up.sizes()) throw Error("[silu_mul] expected gate and up of one shape");
   if (!has_kernels(gate)) return reference::silu_mul(gate, up);
   return SiluMul::apply(gate.contiguous(), up.contiguous());
+}
+
+at::Tensor gelu(const at::Tensor& x, GeluForm form) {
+  return at::gelu(x, form == GeluForm::kTanh ? "tanh" : "none");
 }
 
 at::Tensor linear(const at::Tensor& x, const LinearOperands& operands) {

@@ -15,6 +15,10 @@ namespace longlora::ops {
 /// x [N, C] contiguous, weight [C] of the same dtype. (Zhang & Sennrich 2019)
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon);
 
+/// y = (x − mean(x)) / sqrt(var(x) + epsilon) · weight + bias over the last dimension.
+/// x [N, C], weight and bias [C] of the same dtype. (Ba et al. 2016)
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon);
+
 /// Rotary embedding in the half-split layout of Hugging Face.
 /// x [N, H, D] with contiguous heads; positions [N] int64 index the rows of cos
 /// and sin [P, D_rotary / 2] float32; dimensions from D_rotary on pass through.
@@ -24,6 +28,14 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
 
 /// silu(gate) · up, element by element; same shape and dtype.
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
+
+enum class GeluForm {
+  kExact,  // x Φ(x)
+  kTanh,   // 0.5 x (1 + tanh(sqrt(2 / π) (x + 0.044715 x³)))
+};
+
+/// GELU, element by element, by libtorch's own fused kernel. (Hendrycks & Gimpel 2016)
+at::Tensor gelu(const at::Tensor& x, GeluForm form);
 
 /// The operands of a linear layer with an optional low-rank update.
 struct LinearOperands {

@@ -11,6 +11,14 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
   return (wide * inverse * weight.to(compute)).to(x.scalar_type());
 }
 
+at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon) {
+  const at::ScalarType compute = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor wide = x.to(compute);
+  const at::Tensor centred = wide - wide.mean({-1}, /*keepdim=*/true);
+  const at::Tensor inverse = (centred.square().mean({-1}, /*keepdim=*/true) + epsilon).rsqrt();
+  return (centred * inverse * weight.to(compute) + bias.to(compute)).to(x.scalar_type());
+}
+
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
                   const at::Tensor& sin) {
   const at::ScalarType compute = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -26,6 +34,15 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
 
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
   return at::silu(gate) * up;
+}
+
+at::Tensor gelu(const at::Tensor& x, GeluForm form) {
+  const at::ScalarType compute = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor wide = x.to(compute);
+  const at::Tensor share = form == GeluForm::kExact
+                               ? at::erf(wide * M_SQRT1_2)
+                               : at::tanh(std::sqrt(2.0 / M_PI) * (wide + 0.044715 * wide.pow(3)));
+  return (0.5 * wide * (1.0 + share)).to(x.scalar_type());
 }
 
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -44,8 +61,10 @@ at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at:
     at::Tensor segment = at::empty({tokens}, q.options().dtype(at::kLong));
     for (int64_t i = 0; i < plan.num_segments(half); ++i)
       segment.slice(0, plan.bounds[half][i], plan.bounds[half][i + 1]).fill_(i);
-    const at::Tensor visible =
+    at::Tensor visible =
         segment.unsqueeze(1).eq(segment.unsqueeze(0)).logical_and(index.unsqueeze(0).le(index.unsqueeze(1)));
+    if (plan.window_tokens > 0)
+      visible = visible.logical_and(index.unsqueeze(0).gt(index.unsqueeze(1) - plan.window_tokens));
     const int64_t half_heads = half == 0 ? heads / 2 : heads - heads / 2;
     masks.push_back(visible.unsqueeze(0).expand({half_heads, tokens, tokens}));
   }

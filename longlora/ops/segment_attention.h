@@ -17,7 +17,8 @@ struct KeptAttention {
 };
 
 /// softmax(q kᵀ / sqrt(D)) v, where query n of head h sees the keys of its
-/// segment (plan.bounds[h < H/2 ? 0 : 1]) up to itself.
+/// segment (plan.bounds[h < H/2 ? 0 : 1]) up to itself, with plan.window_tokens
+/// at most that many.
 /// q [N, H, D], k and v [N, K, D], one dtype and device; the last dimension
 /// contiguous. K divides H; query head h reads key/value head h / (H / K).
 /// Returns [N, H, D], contiguous. Differentiable; the result and the gradients

@@ -40,6 +40,27 @@ void block_product(int64_t m, int64_t n, int64_t k, bool add, const Bf16* a, con
                               reinterpret_cast<const at::BFloat16*>(b), c, /*is_vnni=*/true);
 }
 
+/// Where a sliding window cuts through the blocks of a segment; blocks and tokens count from its start.
+struct Window {
+  int64_t tokens = 0;  // 0: none
+
+  /// The first key block that query block i sees anything of.
+  int64_t first_key_block(int64_t i) const {
+    return tokens == 0 ? 0 : std::max<int64_t>(0, i * kBlock - tokens + 1) / kBlock;
+  }
+  /// One past the last query block that sees anything of key block j.
+  int64_t last_query_block(int64_t j, int64_t blocks) const {
+    if (tokens == 0) return blocks;
+    // Not by an addition, which a huge window would overflow.
+    const int64_t ahead = (std::min(tokens, blocks * kBlock) + kBlock - 2) / kBlock;
+    return std::min(blocks, j + ahead + 1);
+  }
+  /// first_key of AttentionKernels for query block i and key block j.
+  int64_t first_key(int64_t i, int64_t j) const {
+    return tokens == 0 ? cpu::kNoWindow : std::max(cpu::kNoWindow, (i - j) * kBlock - tokens + 1);
+  }
+};
+
 /// The query heads of one key/value head that attend in one segment.
 struct Task {
   int64_t kv_head;
@@ -93,7 +114,7 @@ template <typename T>
 class ForwardTask {
  public:
   ForwardTask(const HeadView<T>& q, const HeadView<T>& k, const HeadView<T>& v, const HeadView<T>& out,
-              float* log_sum_exp, int64_t num_tokens, int64_t width)
+              float* log_sum_exp, int64_t num_tokens, int64_t width, Window window)
       : q_(q),
         k_(k),
         v_(v),
@@ -101,6 +122,7 @@ class ForwardTask {
         log_sum_exp_(log_sum_exp),
         num_tokens_(num_tokens),
         width_(width),
+        window_(window),
         scale_(1.0f / std::sqrt(static_cast<float>(width))),
         kernels_(cpu::attention_kernels<T>()) {
     query_.resize(kBlock * width);
@@ -133,10 +155,10 @@ class ForwardTask {
     std::fill(maximum_.begin(), maximum_.end(), -1e30f);
     std::fill(sum_.begin(), sum_.end(), 0.0f);
     std::fill(output_.begin(), output_.end(), 0.0f);
-    for (int64_t j = 0; j <= i; ++j) {
+    for (int64_t j = window_.first_key_block(i); j <= i; ++j) {
       block_product(kBlock, kBlock, width_, false, &keys_[j * block_size], query_.data(), scores_.data());
-      kernels_.softmax_block(scores_.data(), scale_, j == i, cpu::kNoWindow, maximum_.data(), sum_.data(),
-                             output_.data(), width_, probabilities_.data());
+      kernels_.softmax_block(scores_.data(), scale_, j == i, window_.first_key(i, j), maximum_.data(),
+                             sum_.data(), output_.data(), width_, probabilities_.data());
       block_product(width_, kBlock, kBlock, true, &values_[j * block_size], probabilities_.data(),
                     output_.data());
     }
@@ -147,6 +169,7 @@ class ForwardTask {
   HeadView<T> q_, k_, v_, out_;
   float* log_sum_exp_;  // [H, N]
   int64_t num_tokens_, width_;
+  Window window_;
   float scale_;
   const cpu::AttentionKernels<T>& kernels_;
   std::vector<T> keys_, values_, query_, probabilities_;
@@ -168,13 +191,14 @@ class BackwardTask {
   };
 
   BackwardTask(const Inputs& inputs, const Outputs& outputs, int64_t num_tokens, int64_t kv_heads,
-               int64_t width)
+               int64_t width, Window window)
       : in_(inputs),
         out_(outputs),
         num_tokens_(num_tokens),
         kv_heads_(kv_heads),
         width_(width),
         block_size_(kBlock * width),
+        window_(window),
         scale_(1.0f / std::sqrt(static_cast<float>(width))),
         kernels_(cpu::attention_kernels<T>()) {
     for (auto* block : {&key_, &key_transposed_, &value_}) block->resize(block_size_);
@@ -205,7 +229,7 @@ class BackwardTask {
       kernels_.copy_block(keys, in_.k.token_stride, valid, width_, key_.data());
       kernels_.transpose_block(keys, in_.k.token_stride, valid, width_, key_transposed_.data());
       kernels_.copy_block(in_.v.at(token, task.kv_head), in_.v.token_stride, valid, width_, value_.data());
-      for (int64_t i = j; i < blocks; ++i) run_block(i, j);
+      for (int64_t i = j; i < window_.last_query_block(j, blocks); ++i) run_block(i, j);
     }
     for (int64_t i = 0; i < blocks; ++i) {
       const int64_t token = task.start + i * kBlock, valid = std::min(kBlock, task.end - token);
@@ -235,7 +259,7 @@ class BackwardTask {
     block_product(kBlock, kBlock, width_, false, value_.data(), &grad_transposed_[queries],
                   grad_probabilities_.data());
     kernels_.softmax_backward_block(scores_.data(), grad_probabilities_.data(), &log_sum_exp_[i * kBlock],
-                                    &delta_[i * kBlock], scale_, i == j, cpu::kNoWindow,
+                                    &delta_[i * kBlock], scale_, i == j, window_.first_key(i, j),
                                     probabilities_.data(), grad_scores_.data(), grad_scores_packed_.data());
     block_product(kBlock, width_, kBlock, true, probabilities_.data(), &grad_rows_[queries],
                   &grad_values_[keys]);
@@ -273,6 +297,7 @@ class BackwardTask {
   Inputs in_;
   Outputs out_;
   int64_t num_tokens_, kv_heads_, width_, block_size_;
+  Window window_;
   float scale_;
   const cpu::AttentionKernels<T>& kernels_;
   std::vector<T> key_, key_transposed_, value_, probabilities_, grad_scores_, grad_scores_packed_;
@@ -331,7 +356,8 @@ class SegmentAttentionCpu : public Function<SegmentAttentionCpu> {
       cpu::dispatch_element(q, [&]<typename T>(T) {
         run_tasks(list.tasks, [&] {
           return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
-                                log_sum_exp.mutable_data_ptr<float>(), tokens, width);
+                                log_sum_exp.mutable_data_ptr<float>(), tokens, width,
+                                Window{plan.window_tokens});
         });
       });
       if (kept != nullptr) *kept = {out.detach(), log_sum_exp};
@@ -339,6 +365,7 @@ class SegmentAttentionCpu : public Function<SegmentAttentionCpu> {
     context->save_for_backward({q, k, v, out, log_sum_exp});
     context->saved_data["bounds_0"] = plan.bounds[0];
     context->saved_data["bounds_1"] = plan.bounds[1];
+    context->saved_data["window"] = plan.window_tokens;
     return out;
   }
 
@@ -351,6 +378,7 @@ class SegmentAttentionCpu : public Function<SegmentAttentionCpu> {
     plan.num_tokens = tokens;
     plan.bounds = {context->saved_data["bounds_0"].toIntVector(),
                    context->saved_data["bounds_1"].toIntVector()};
+    plan.window_tokens = context->saved_data["window"].toInt();
     const Tasks list = list_tasks(plan, q.size(1), kv_heads);
 
     at::Tensor grad_q = at::empty(q.sizes(), q.options());
@@ -368,7 +396,7 @@ class SegmentAttentionCpu : public Function<SegmentAttentionCpu> {
                       {HeadView<T>(grad_q), HeadView<T>(grad_k), HeadView<T>(grad_v),
                        list.any_shared ? k_sum.mutable_data_ptr<float>() : nullptr,
                        list.any_shared ? v_sum.mutable_data_ptr<float>() : nullptr},
-                      tokens, kv_heads, width);
+                      tokens, kv_heads, width, Window{plan.window_tokens});
       };
       if (list.any_shared)
         run_heads(list.tasks, kv_heads, make_worker);

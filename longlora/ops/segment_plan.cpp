@@ -22,11 +22,14 @@ void append_segments(std::vector<int64_t>& bounds, int64_t start, int64_t end, i
 }  // namespace
 
 SegmentPlan make_segment_plan(const SegmentPlanOptions& options) {
-  if (options.num_rows <= 0 || options.row_tokens <= 0 || options.group_tokens < 0)
-    throw Error(fmt::format("[segment plan] expected positive sizes, got {} rows of {} tokens, group {}",
-                            options.num_rows, options.row_tokens, options.group_tokens));
+  if (options.num_rows <= 0 || options.row_tokens <= 0 || options.group_tokens < 0 ||
+      options.window_tokens < 0)
+    throw Error(
+        fmt::format("[segment plan] expected positive sizes, got {} rows of {} tokens, group {}, window {}",
+                    options.num_rows, options.row_tokens, options.group_tokens, options.window_tokens));
   SegmentPlan plan;
   plan.num_tokens = options.num_rows * options.row_tokens;
+  plan.window_tokens = options.window_tokens;
 
   std::vector<int64_t> starts;
   auto next_document = options.document_starts.begin();
@@ -58,6 +61,13 @@ SegmentPlan make_segment_plan(const SegmentPlanOptions& options) {
     append_segments(plan.bounds[1], start, end, full ? group : shift, group);
   }
   return plan;
+}
+
+SegmentPlan with_window(const SegmentPlan& plan, int64_t window_tokens) {
+  SegmentPlan narrowed = plan;
+  if (plan.window_tokens == 0 || (window_tokens > 0 && window_tokens < plan.window_tokens))
+    narrowed.window_tokens = window_tokens;
+  return narrowed;
 }
 
 int64_t group_tokens_for_ratio(int64_t row_tokens, double ratio) {

@@ -17,9 +17,13 @@ namespace longlora::ops {
 /// attention (arXiv 2309.12307, section 3.2, variant 2 of table 8) cuts the first
 /// half at multiples of G and the second at G/2, 3G/2, …; no segment wraps
 /// around, so no token ever sees a later one.
+///
+/// A sliding window narrows every segment further: of its segment a token sees
+/// itself and the window_tokens - 1 tokens before it.
 struct SegmentPlan {
   int64_t num_tokens = 0;
   std::array<std::vector<int64_t>, 2> bounds;
+  int64_t window_tokens = 0;  // 0: no window
 
   int64_t num_segments(int half) const { return static_cast<int64_t>(bounds[half].size()) - 1; }
 };
@@ -33,10 +37,15 @@ struct SegmentPlanOptions {
   /// Positions in [0, N) at which a document starts, ascending; row starts need
   /// not be listed. Groups are counted from the start of each document.
   std::vector<int64_t> document_starts = {};
+  /// Tokens of a sliding window; 0 means none.
+  int64_t window_tokens = 0;
 };
 
 /// Throws Error when sizes are not positive or starts are not ascending inside [0, N).
 SegmentPlan make_segment_plan(const SegmentPlanOptions& options);
+
+/// The plan with the narrower of its own window and `window_tokens` (0: none).
+SegmentPlan with_window(const SegmentPlan& plan, int64_t window_tokens);
 
 /// G = ceil(row_tokens × ratio): the released code's group size for any length.
 int64_t group_tokens_for_ratio(int64_t row_tokens, double ratio);

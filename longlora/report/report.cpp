@@ -18,7 +18,11 @@
 namespace longlora::report {
 namespace {
 
+/// False when either is not given.
 bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
+  if (a.empty() || b.empty()) {
+    return false;
+  }
   return std::filesystem::absolute(a).lexically_normal() == std::filesystem::absolute(b).lexically_normal();
 }
 
@@ -31,7 +35,7 @@ void validate(const ReportOptions& options) {
     problems.push_back(
         fmt::format("[report output] expected the path of an HTML file, got '{}'", options.output.string()));
   }
-  if (!options.results_json.empty() && is_same_file(options.results_json, options.output)) {
+  if (is_same_file(options.results_json, options.output)) {
     problems.push_back(fmt::format("[report] expected different files for HTML and JSON, got {} for both",
                                    options.output.string()));
   }

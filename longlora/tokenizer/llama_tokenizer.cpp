@@ -92,7 +92,10 @@ LlamaTokenizer::LlamaTokenizer(std::string model, const LlamaSettings& settings,
   }
   load_pieces();
   splits_into_words_ = keeps_text_ && words_are_independent();
-  for (Piece& piece : pieces_) piece.text = replace_all(piece.text, kSpaceMark, " ");
+  for (Piece& piece : pieces_) {
+    if (piece.kind != Kind::kByte)
+      piece.text = replace_invalid_utf8(replace_all(piece.text, kSpaceMark, " "));
+  }
 
   special_tokens_ = SpecialTokenFinder(resolve_special_tokens());
   bos_id_ = find_id(settings_.bos_token);
@@ -268,7 +271,7 @@ void LlamaTokenizer::append_pieces(std::string_view text, size_t num_skipped, Id
   ids->insert(ids->end(), pieces.begin() + static_cast<std::ptrdiff_t>(first), pieces.end());
 }
 
-std::string LlamaTokenizer::decode(const Ids& ids) const {
+std::string LlamaTokenizer::decode(const Ids& ids, bool skip_special_tokens) const {
   std::string text, bytes;
   const auto finish_bytes = [&] {
     text += replace_invalid_utf8(bytes);
@@ -281,7 +284,7 @@ std::string LlamaTokenizer::decode(const Ids& ids) const {
                       pieces_.size() - 1, id));
     }
     const Piece& piece = pieces_[static_cast<size_t>(id)];
-    if (piece.kind == Kind::kSkipped) continue;
+    if (piece.kind == Kind::kSkipped && skip_special_tokens) continue;
     if (piece.kind == Kind::kByte) {
       bytes += piece.text;
       continue;

@@ -28,7 +28,8 @@ class LlamaTokenizer : public Tokenizer {
   ~LlamaTokenizer() override;
 
   Ids encode(std::string_view text, bool add_special_tokens) const override;
-  std::string decode(const Ids& ids) const override;
+  std::string decode(const Ids& ids) const override { return decode(ids, true); }
+  std::string decode_with_special_tokens(const Ids& ids) const override { return decode(ids, false); }
   int64_t vocab_size() const override { return static_cast<int64_t>(pieces_.size()); }
   std::optional<int32_t> bos_id() const override { return bos_id_; }
   std::optional<int32_t> eos_id() const override { return eos_id_; }
@@ -51,6 +52,7 @@ class LlamaTokenizer : public Tokenizer {
   void encode_text(std::string_view text, Ids* ids) const;
   void encode_stretch(std::string_view text, bool at_start, Ids* ids) const;
   void encode_words(std::string_view text, bool add_prefix, Ids* ids) const;
+  std::string decode(const Ids& ids, bool skip_special_tokens) const;
   void append_pieces(std::string_view text, size_t num_skipped, Ids* ids) const;
 
   LlamaSettings settings_;

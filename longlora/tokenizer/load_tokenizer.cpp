@@ -1,5 +1,6 @@
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <utility>
@@ -8,7 +9,11 @@
 #include "longlora/core/file.h"
 #include "longlora/tokenizer/llama_settings.h"
 #include "longlora/tokenizer/llama_tokenizer.h"
+#include "longlora/tokenizer/pipeline_tokenizer.h"
+#include "longlora/tokenizer/tiktoken.h"
 #include "longlora/tokenizer/tokenizer.h"
+#include "longlora/tokenizer/tokenizer_folder.h"
+#include "longlora/tokenizer/tokenizer_json.h"
 
 namespace longlora::tokenizer {
 
@@ -16,55 +21,81 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kModelFile = "tokenizer.model";
+constexpr const char* kJsonFile = "tokenizer.json";
+// In the order in which a folder is searched; tokenizer.json goes before them.
+constexpr std::array kModelFiles = {"tokenizer.model", "tiktoken.model", "qwen.tiktoken"};
 
 bool is_there(const fs::path& path) {
   std::error_code ignored;
   return fs::exists(path, ignored);
 }
 
-fs::path find_model_file(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::is_directory(path, ignored)) {
-    if (is_there(path)) return path;
-    throw InputError(
-        fmt::format("[{}] expected a Hugging Face directory with {} or that file itself, got "
-                    "nothing of that name; correct the path",
-                    path.string(), kModelFile));
-  }
-  if (is_there(path / kModelFile)) return path / kModelFile;
-  if (is_there(path / "tokenizer.json")) {
-    throw InputError(
-        fmt::format("[{}] expected {}, got only tokenizer.json; only tokenizer.model "
-                    "(SentencePiece) is supported so far: copy it from the original model",
-                    path.string(), kModelFile));
+fs::path find_model_file(const fs::path& folder) {
+  for (const char* name : kModelFiles) {
+    if (is_there(folder / name)) return folder / name;
   }
   throw InputError(
-      fmt::format("[{}] expected a tokenizer ({}), got a folder without one; name the folder of "
+      fmt::format("[{}] expected a tokenizer ({} or {}), got a folder without one; name the folder of "
                   "the base model",
-                  path.string(), kModelFile));
+                  folder.string(), kJsonFile, kModelFiles[0]));
+}
+
+std::string read_tokenizer_file(const fs::path& file) {
+  std::string content = read_file(file);
+  if (content.empty()) {
+    throw InputError(
+        fmt::format("[{}] expected a tokenizer, got an empty file; fetch it again", file.string()));
+  }
+  if (content.starts_with("version https://git-lfs")) {
+    throw InputError(
+        fmt::format("[{}] expected a tokenizer, got a Git LFS pointer; run git lfs pull", file.string()));
+  }
+  return content;
+}
+
+// One file by itself; what it is shows in its content.
+std::unique_ptr<Tokenizer> load_file(const fs::path& file) {
+  std::string content = read_tokenizer_file(file);
+  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  if (file.extension() == ".json") {
+    PipelineSpec spec = parse_tokenizer_json(content, file.string());
+    read_named_ends(folder, &spec);
+    return std::make_unique<PipelineTokenizer>(spec);
+  }
+  if (is_tiktoken_file(content)) {
+    PipelineSpec spec = parse_tiktoken_file(content, file.string(), folder);
+    read_named_ends(folder, &spec);
+    return std::make_unique<PipelineTokenizer>(spec);
+  }
+  return std::make_unique<LlamaTokenizer>(std::move(content), read_llama_settings(folder), file.string());
 }
 
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
-  const fs::path file = find_model_file(path);
-  std::string model = read_file(file);
-  if (model.empty()) {
+  std::error_code ignored;
+  if (!is_there(path)) {
     throw InputError(
-        fmt::format("[{}] expected a SentencePiece model, got an empty file; fetch it again", file.string()));
+        fmt::format("[{}] expected a Hugging Face directory with {} or {}, or such a file itself, got "
+                    "nothing of that name; correct the path",
+                    path.string(), kJsonFile, kModelFiles[0]));
   }
-  if (model.starts_with("version https://git-lfs")) {
-    throw InputError(fmt::format(
-        "[{}] expected a SentencePiece model, got a Git LFS pointer; run git lfs pull", file.string()));
-  }
-  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  return std::make_unique<LlamaTokenizer>(std::move(model), read_llama_settings(folder), file.string());
+  if (!fs::is_directory(path, ignored)) return load_file(path);
+  if (!is_there(path / kJsonFile)) return load_file(find_model_file(path));
+  const std::string content = read_tokenizer_file(path / kJsonFile);
+  return std::make_unique<PipelineTokenizer>(read_tokenizer_folder(path, content));
+}
+
+bool has_tokenizer(const fs::path& folder) {
+  return is_there(folder / kJsonFile) ||
+         std::any_of(kModelFiles.begin(), kModelFiles.end(),
+                     [&](const char* name) { return is_there(folder / name); });
 }
 
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
-  constexpr std::array kNames = {kModelFile, "tokenizer.json", "tokenizer_config.json",
-                                 "special_tokens_map.json", "added_tokens.json"};
+  constexpr std::array kNames = {"tokenizer.model",  "tiktoken.model",        "qwen.tiktoken",
+                                 kJsonFile,          "tokenizer_config.json", "special_tokens_map.json",
+                                 "added_tokens.json"};
   for (const char* name : kNames) {
     if (is_there(from / name)) write_file_atomic(to / name, read_file(from / name));
   }

@@ -30,6 +30,8 @@ class Tokenizer {
   /// U+FFFD. A continuation is decoded together with what it continues: alone it
   /// would lose its first space.
   virtual std::string decode(const Ids& ids) const = 0;
+  /// The same with control tokens written as they are spelled.
+  virtual std::string decode_with_special_tokens(const Ids& ids) const { return decode(ids); }
   /// Number of ids, added tokens included: every id is in [0, vocab_size()).
   virtual int64_t vocab_size() const = 0;
   virtual std::optional<int32_t> bos_id() const = 0;
@@ -39,12 +41,17 @@ class Tokenizer {
   virtual const std::string& fingerprint() const = 0;
 };
 
-/// Opens the tokenizer of a Hugging Face directory or a tokenizer.model file; the
-/// settings beside that file are read too (tokenizer_config.json and its like).
-/// Throws InputError naming what was looked for.
+/// Opens the tokenizer of a Hugging Face directory as transformers' AutoTokenizer
+/// does, where tokenizer.json goes before tokenizer.model; or one such file by
+/// itself (tokenizer.json, SentencePiece's tokenizer.model, tiktoken's), for which
+/// the settings beside it say what BOS and EOS are. docs/data-formats.md has the
+/// rules. Throws InputError naming what was looked for.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
-/// Copies the tokenizer's files (tokenizer.model, tokenizer.json,
+/// Whether load_tokenizer would find one of its files in `folder`.
+bool has_tokenizer(const std::filesystem::path& folder);
+
+/// Copies the tokenizer's files (tokenizer.json, tokenizer.model and their like,
 /// tokenizer_config.json, special_tokens_map.json, added_tokens.json; those that
 /// exist) from one folder to another.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);

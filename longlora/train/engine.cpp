@@ -27,13 +27,6 @@ std::vector<model::Parameter*> trainable_parameters(model::Block& block) {
   return parameters;
 }
 
-/// The rotation kernel reads the tables unchecked.
-void check_positions(const Batch& batch, const model::RotaryTable& rotary) {
-  const int64_t last = batch.positions.max().item<int64_t>();
-  if (last >= rotary.cos.size(0))
-    throw Error(fmt::format("[engine] expected positions below {}, got {}", rotary.cos.size(0), last));
-}
-
 }  // namespace
 
 LossSums& LossSums::operator+=(const LossSums& other) {
@@ -59,6 +52,7 @@ Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens) {
 Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens)
     : decoder_(decoder),
       keep_(std::move(keep)),
+      max_row_tokens_(max_row_tokens),
       rotary_(model::make_rotary_table(decoder.config, max_row_tokens)) {
   if (keep_.size() != decoder.blocks.size())
     throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}",
@@ -71,6 +65,15 @@ Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_
   while (first_trained_layer_ < decoder.blocks.size() &&
          trainable_parameters(decoder.blocks[first_trained_layer_]).empty())
     ++first_trained_layer_;
+}
+
+void Engine::prepare_positions(const Batch& batch) {
+  const int64_t last = batch.positions.max().item<int64_t>();
+  if (last >= max_row_tokens_)
+    throw Error(fmt::format("[engine] expected positions below {}, got {}", max_row_tokens_, last));
+  const bool by_length = model::depends_on_length(decoder_.config.rope_scaling.type);
+  if (by_length && last + 1 != rotary_.cos.size(0))
+    rotary_ = model::make_rotary_table(decoder_.config, last + 1);
 }
 
 bool Engine::input_needs_gradient(size_t index) const {
@@ -100,10 +103,13 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
   const auto result = ops::linear_cross_entropy(normed.detach(), head.value.detach(), batch.labels, options);
 
   std::vector<at::Tensor> inputs = {leaf};
-  if (decoder_.norm.trainable()) inputs.push_back(decoder_.norm.value);
+  std::vector<model::Parameter*> norms;
+  for (model::Parameter* norm : {&decoder_.norm.weight, &decoder_.norm.bias})
+    if (norm->trainable()) norms.push_back(norm);
+  for (const model::Parameter* norm : norms) inputs.push_back(norm->value);
   const auto grads = torch::autograd::grad({normed}, inputs, {result.grad_hidden});
   grad_hidden = grads[0];
-  if (decoder_.norm.trainable()) accumulate({&decoder_.norm}, grads, 1);
+  accumulate(norms, grads, 1);
   return {result.loss_sum, result.num_labels, result.num_correct};
 }
 
@@ -128,7 +134,7 @@ at::Tensor Engine::layer_backward(size_t index, LayerRecord& record, const Batch
 }
 
 LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
-  check_positions(batch, rotary_);
+  prepare_positions(batch);
   const size_t layers = decoder_.blocks.size();
   std::vector<LayerRecord> records(layers);
   // Layers below all that trains need no backward.
@@ -161,7 +167,7 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
 }
 
 LossSums Engine::evaluate(const Batch& batch) {
-  check_positions(batch, rotary_);
+  prepare_positions(batch);
   const c10::NoGradGuard no_grad;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) hidden = run_layer(i, hidden, batch, false).output;

@@ -70,9 +70,13 @@ class Engine {
   at::Tensor layer_backward(size_t index, LayerRecord& record, const Batch& batch,
                             const at::Tensor& grad_output);
   bool input_needs_gradient(size_t index) const;
+  /// The rotation reads the tables unchecked: throws for positions beyond them.
+  /// Where angles depend on the length they are made for that of the batch's longest row.
+  void prepare_positions(const Batch& batch);
 
   model::Decoder& decoder_;
   std::vector<Keep> keep_;
+  int64_t max_row_tokens_;
   model::RotaryTable rotary_;
   /// Lowest layer that holds a trainable parameter; layers below need no backward.
   size_t first_trained_layer_ = 0;

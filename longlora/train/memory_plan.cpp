@@ -20,13 +20,19 @@ constexpr int64_t kTrainedLossChunkBytes = int64_t{64} << 20;
 
 /// Widths of a layer, in elements.
 struct Widths {
-  int64_t hidden, query, key, feed_forward, heads, element_bytes;
+  int64_t hidden, query, key, feed_forward;
+  int64_t streams;  // what goes into the activation: gate and up, or one alone
+  int64_t copied;   // halves of a fused gate and up; heads before they are normed
+  int64_t heads, element_bytes;
 
   explicit Widths(const model::Decoder& decoder)
       : hidden(decoder.config.hidden_size),
         query(decoder.config.num_attention_heads * decoder.config.head_dim),
         key(decoder.config.num_key_value_heads * decoder.config.head_dim),
         feed_forward(decoder.config.intermediate_size),
+        streams(decoder.config.form.mlp == model::MlpForm::kPlain ? 1 : 2),
+        copied((decoder.config.form.mlp == model::MlpForm::kFusedGated ? 2 * feed_forward : 0) +
+               (decoder.config.form.query_key_norm != model::QueryKeyNorm::kNone ? query + key : 0)),
         heads(decoder.config.num_attention_heads),
         element_bytes(static_cast<int64_t>(c10::elementSize(decoder.dtype()))) {}
 
@@ -36,8 +42,8 @@ struct Widths {
   /// q, k, v; attention; the middle of the block; gate and up. Where the MLP trains
   /// also the second norm's output and the product of gate and up.
   int64_t everything_bytes(bool mlp_trains) const {
-    const int64_t elements =
-        2 * hidden + query + 2 * key + 2 * feed_forward + (mlp_trains ? hidden + feed_forward : 0);
+    const int64_t elements = 2 * hidden + query + 2 * key + streams * feed_forward + copied +
+                             (mlp_trains ? hidden + feed_forward : 0);
     return elements * element_bytes + attention_bytes() + 8;
   }
   /// Live at once while a layer runs backward, beyond what its graph holds: three

@@ -96,7 +96,9 @@ Json TrainOptions::identity() const {
           {"lora_r", lora.rank},
           {"lora_alpha", lora.alpha},
           {"lora_target_modules", lora.target_modules},
+          {"tokenizer", tokenizer_path.string()},
           {"data_path", paths_json(data_path)},
+          {"text_field", text_field},
           {"shuffle", shuffle},
           {"seed", seed},
           {"max_steps", max_steps},
@@ -115,7 +117,6 @@ Json TrainOptions::identity() const {
 
 Json TrainOptions::to_json() const {
   Json json = identity();
-  json["tokenizer"] = tokenizer_path.string();
   json["eval_data_path"] = paths_json(eval_data_path);
   json["output_dir"] = output_dir.string();
   json["save_steps"] = save_steps;

@@ -28,8 +28,8 @@ struct TrainOptions {
   bool fp32 = false;                     // compute in float32 rather than bfloat16
 
   // Context.
-  int64_t model_max_length = 0;  // T, tokens of a row
-  model::RopeType rope_scaling = model::RopeType::kLinear;
+  int64_t model_max_length = 0;                             // T, tokens of a row
+  model::RopeType rope_scaling = model::RopeType::kLinear;  // that of the run, or what would be used
   AttentionKind attention = AttentionKind::kShiftedSparse;
   double group_size_ratio = 0.25;
   int64_t group_size = 0;            // tokens; 0: from the ratio

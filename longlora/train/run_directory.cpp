@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <fstream>
 
@@ -39,7 +40,9 @@ RunState parse_state(const Json& json, const fs::path& path) {
     return {.step = json.at("step").get<int64_t>(),
             .rows_consumed = json.at("rows_consumed").get<int64_t>(),
             .tokens = json.at("tokens").get<int64_t>(),
-            .seconds = json.at("seconds").get<double>()};
+            .seconds = json.at("seconds").get<double>(),
+            .data_tokens = json.value("data_tokens", int64_t{0}),
+            .num_threads = json.value("threads", int64_t{0})};
   } catch (const Json::exception& error) {
     throw InputError(fmt::format(
         "[{}] expected the state of a run, got: {}; remove this checkpoint to resume from the one before",
@@ -73,14 +76,27 @@ void clear_leftovers(const fs::path& output_dir) {
   }
 }
 
-/// Names of options that differ between two identities.
+/// Names of options that differ between two identities; one that an older version did not record yet is not
+/// held against the run.
 std::vector<std::string> differences(const Json& saved, const Json& asked) {
   std::vector<std::string> names;
   for (const auto& [name, value] : asked.items())
-    if (!saved.contains(name) || saved[name] != value)
-      names.push_back(fmt::format("{} (was {}, now {})", name,
-                                  saved.contains(name) ? saved[name].dump() : "absent", value.dump()));
+    if (saved.contains(name) && saved[name] != value)
+      names.push_back(fmt::format("{} (was {}, now {})", name, saved[name].dump(), value.dump()));
   return names;
+}
+
+/// Removes what write_model writes: weights, adapter and their descriptions.
+void remove_result(const fs::path& output_dir) {
+  for (const fs::path& path : list_directory(output_dir)) {
+    const std::string name = path.filename().string();
+    const bool is_weights = name == "adapter_model.safetensors" || name == "trainable_params.safetensors" ||
+                            (name.starts_with("model") && name.ends_with(".safetensors")) ||
+                            name == "model.safetensors.index.json";
+    if (!is_weights && name != "adapter_config.json" && name != "config.json") continue;
+    const int error_number = internal::remove_tree(path);
+    if (error_number != 0) throw internal::write_error(path, "remove an earlier result", error_number);
+  }
 }
 
 }  // namespace
@@ -94,8 +110,9 @@ RunDirectory::RunDirectory(const TrainOptions& options) : options_(options) {
         fmt::format("[{}] expected a directory without checkpoints, found {}{}; add --resume to go on with "
                     "that run, or --overwrite_output_dir True to discard it",
                     options.output_dir.string(), kCheckpointPrefix, *newest_checkpoint()));
-  if (options.overwrite_output_dir && !options.resume)
-    for (const int64_t step : checkpoints()) remove_checkpoint(checkpoint_path(step));
+  if (!options.overwrite_output_dir || options.resume) return;
+  remove_result(options.output_dir);
+  for (const int64_t step : checkpoints()) remove_checkpoint(checkpoint_path(step));
 }
 
 fs::path RunDirectory::checkpoint_path(int64_t step) const {
@@ -152,6 +169,8 @@ void RunDirectory::save(const RunState& state, AdamW& optimizer, const model::De
                                                             {"rows_consumed", state.rows_consumed},
                                                             {"tokens", state.tokens},
                                                             {"seconds", state.seconds},
+                                                            {"data_tokens", state.data_tokens},
+                                                            {"threads", state.num_threads},
                                                             {"options", options_.identity()}});
   transaction.commit();
   if (options_.save_total_limit == 0) return;
@@ -176,10 +195,16 @@ void RunDirectory::write_model(const model::Decoder& decoder, const fs::path& di
 
 void RunDirectory::log(const Json& line) {
   const fs::path path = options_.output_dir / "train_log.jsonl";
+  std::error_code missing, ignored;
+  const auto size = fs::file_size(path, missing);
+  errno = 0;
   std::ofstream file(path, std::ios::app | std::ios::binary);
   file << line.dump() << '\n';
-  file.flush();
-  if (!file) throw ResourceError(fmt::format("[{}] could not be written: is the disk full?", path.string()));
+  file.close();
+  if (file) return;
+  const int error_number = errno;
+  fs::resize_file(path, missing ? 0 : size, ignored);  // no half of a line stays
+  throw internal::write_error(path, "write a line", error_number);
 }
 
 void RunDirectory::truncate_log(int64_t step) {

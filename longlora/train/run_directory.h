@@ -19,15 +19,20 @@ struct RunState {
   int64_t rows_consumed = 0;  // position in the row order
   int64_t tokens = 0;
   double seconds = 0.0;  // training time so far
+  // What else decides the bits of the rest; 0: not recorded.
+  int64_t data_tokens = 0;  // ids of the training data
+  int64_t num_threads = 0;  // that sums are split over
 };
 
 /// Files of one run under options.output_dir. A checkpoint is written aside,
 /// synced and renamed, so every checkpoint-N that exists is whole.
 class RunDirectory {
  public:
-  /// Creates the directory when missing. Throws UsageError when it holds
-  /// checkpoints and the options ask neither to resume nor to overwrite;
-  /// ResourceError when it cannot be written.
+  /// Creates the directory when missing. An overwriting run removes the
+  /// checkpoints and the result of the earlier one, whose parts must not be
+  /// taken for its own. Throws UsageError when the directory holds checkpoints
+  /// and the options ask neither to resume nor to overwrite; ResourceError when
+  /// it cannot be written.
   explicit RunDirectory(const TrainOptions& options);
 
   /// Restores the newest checkpoint; nullopt when there is none. Throws
@@ -42,7 +47,7 @@ class RunDirectory {
   /// whole Hugging Face directory; tokenizer files beside it.
   void write_model(const model::Decoder& decoder, const std::filesystem::path& directory) const;
 
-  /// Appends one line to train_log.jsonl.
+  /// Appends one line to train_log.jsonl, the whole line or (ResourceError) nothing of it.
   void log(const Json& line);
   /// Drops lines of steps after `step` (a resumed run writes them again).
   void truncate_log(int64_t step);

@@ -1,5 +1,6 @@
 #include "longlora/train/trainer.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <chrono>
@@ -66,6 +67,9 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const dat
       directory_(options),
       schedule_{options.schedule, options.learning_rate, options.warmup_steps, max_steps_} {
   if (eval_data) count_rows(*eval_data, options.model_max_length);
+  if (options.resume) restore();
+  state_.data_tokens = data.size();
+  state_.num_threads = at::get_num_threads();
 }
 
 void Trainer::request_stop() {
@@ -153,15 +157,28 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
   observer_.on_step(found);
 }
 
+/// Takes up the newest checkpoint, if there is one and it continues with this data.
+void Trainer::restore() {
+  const auto restored = directory_.restore(optimizer_);
+  if (!restored) return;
+  if (restored->data_tokens != 0 && restored->data_tokens != data_.size())
+    throw InputError(fmt::format(
+        "[--data_path] expected the {} tokens that this run was started with, got {}; resume with "
+        "the same data, or start anew in another --output_dir",
+        restored->data_tokens, data_.size()));
+  if (restored->num_threads != 0 && restored->num_threads != at::get_num_threads())
+    log_warning(
+        fmt::format("the run was computed with {} threads and goes on with {}: sums are split in "
+                    "another way, so last bits may differ",
+                    restored->num_threads, at::get_num_threads()));
+  state_ = *restored;
+}
+
 TrainOutcome Trainer::run() {
-  if (options_.resume) {
-    if (const auto restored = directory_.restore(optimizer_)) {
-      state_ = *restored;
-      log_info(fmt::format("resuming after step {} of {}", state_.step, max_steps_));
-    } else {
-      log_info("no checkpoint to resume from: starting at the beginning");
-    }
-  }
+  if (state_.step > 0)
+    log_info(fmt::format("resuming after step {} of {}", state_.step, max_steps_));
+  else if (options_.resume)
+    log_info("no checkpoint to resume from: starting at the beginning");
   directory_.truncate_log(state_.step);
   const int64_t tokens_per_step =
       options_.per_device_train_batch_size * options_.gradient_accumulation_steps * options_.model_max_length;

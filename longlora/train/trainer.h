@@ -50,13 +50,16 @@ enum class TrainOutcome { kFinished, kStopped };
 class Trainer {
  public:
   /// `data`, `eval_data` (may be null), `decoder` and `observer` must outlive it.
-  /// Throws InputError when the data has no whole row.
+  /// Takes up the newest checkpoint when the options say so. Throws InputError
+  /// when the data has no whole row, or the checkpoint is of another run.
   Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
           const data::TokenData* eval_data, TrainObserver& observer);
 
   const MemoryPlan& plan() const { return plan_; }
   int64_t max_steps() const { return max_steps_; }
   int64_t num_rows() const { return order_.num_rows(); }
+  /// Updates done, those before a resumption included.
+  int64_t step() const { return state_.step; }
 
   /// Runs to max_steps, or until request_stop(); either way the state is saved.
   /// When finished, the final model is in the output directory.
@@ -67,6 +70,7 @@ class Trainer {
   static void request_stop();
 
  private:
+  void restore();
   LossSums update(int64_t step, double learning_rate, double& grad_norm);
   at::Tensor next_rows(const data::TokenData& data, int64_t count, bool in_order, int64_t position);
   void evaluate(int64_t step);

@@ -5,6 +5,7 @@
     models/tiny-novels/make.py --novels DIR data       only some of the steps, in this order:
         tokenizer   trains tokenizer.model on the training novels
         data        writes the rows of both stages
+        weights     writes the weights to start from (needs torch 2.11 and transformers 5.23)
         quickstart  writes the extension data, its control and the held-out text
         train       runs `longlora fine-tune` for both stages; goes on where it was stopped
         install     copies weights, tokenizer and quickstart data to models/tiny-novels
@@ -27,23 +28,23 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
-from recipe import datasets, novels, rows  # noqa: E402
+from recipe import datasets, initial_weights, novels, rows  # noqa: E402
 from recipe.documents import Codec  # noqa: E402
 
-STEPS = ("tokenizer", "data", "quickstart", "train", "install")
+STEPS = ("tokenizer", "data", "weights", "quickstart", "train", "install")
 TOKENIZER_FILES = ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")
 WINDOW_TOKENS = 512
 
 # Stage 1 keeps its learning rate to the end (copying appears suddenly, and late); stage 2 decays.
 TRAINING = {
     1: ["--model_max_length", "128", "--per_device_train_batch_size", "16",
-        "--learning_rate", "2e-3", "--lr_scheduler_type", "constant_with_warmup",
-        "--warmup_steps", "100"],
+        "--learning_rate", "1.5e-3", "--lr_scheduler_type", "constant_with_warmup",
+        "--warmup_steps", "50"],
     2: ["--model_max_length", "512", "--per_device_train_batch_size", "8",
         "--learning_rate", "1.5e-3", "--lr_scheduler_type", "cosine", "--warmup_steps", "100"],
 }
 COMMON = ["--low_rank_training", "False", "--attention", "full", "--adam_beta2", "0.95",
-          "--weight_decay", "0.1", "--bf16", "True", "--shuffle", "True", "--seed", "1",
+          "--weight_decay", "0.1", "--bf16", "True", "--shuffle", "True",
           "--save_steps", "200", "--save_total_limit", "2"]
 
 
@@ -60,7 +61,7 @@ def parse_arguments():
                         help="the program that trains (default: %(default)s)")
     parser.add_argument("--tokenizer", choices=("new", "committed"), default="new",
                         help="train a tokenizer, or take the one beside this script")
-    parser.add_argument("--steps1", type=int, default=3000, help="optimizer steps of stage 1")
+    parser.add_argument("--steps1", type=int, default=1600, help="optimizer steps of stage 1")
     parser.add_argument("--steps2", type=int, default=4500, help="optimizer steps of stage 2")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dry_run", action="store_true",
@@ -116,24 +117,25 @@ def open_codec(options):
 
 
 def fingerprint(options):
-    """The program's own hash of the tokenizer, as `tokenize` writes it; None before the program
-    is built. Data that carries it is refused with any other tokenizer."""
-    if not options.longlora.is_file():
-        print(f"{options.longlora} is not there: the data will not name its tokenizer")
-        return None
+    """The program's own hash of the tokenizer, as `tokenize` writes it: data that carries it is
+    refused with any other tokenizer."""
     sample = options.work / "sample.txt"
     sample.write_text("A sample.\n")
     output = options.work / "sample.bin"
-    done = subprocess.run([str(options.longlora), "tokenize", "--tokenizer",
-                           str(options.work / "tokenizer"), "--input", str(sample),
-                           "--output", str(output)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        print(f"`longlora tokenize` failed, so the data will not name its tokenizer:\n{done.stderr}")
-        return None
-    about = json.loads(output.with_name("sample.bin.json").read_text())
-    for path in (sample, output, output.with_name("sample.bin.json")):
-        path.unlink()
-    return about.get("tokenizer_sha256")
+    about = output.with_name("sample.bin.json")
+    try:
+        subprocess.run([str(options.longlora), "tokenize", "--tokenizer",
+                        str(options.work / "tokenizer"), "--input", str(sample),
+                        "--output", str(output)], capture_output=True, text=True, check=True)
+        return json.loads(about.read_text())["tokenizer"]["fingerprint"]
+    except FileNotFoundError:
+        raise SystemExit(f"{options.longlora}: not there; build it first, for it gives the data "
+                         "the fingerprint of their tokenizer") from None
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"`longlora tokenize` failed:\n{error.stderr}") from None
+    finally:
+        for path in (sample, output, about):
+            path.unlink(missing_ok=True)
 
 
 def make_data(options, training, codec, tokenizer_hash):
@@ -168,10 +170,9 @@ def train(options):
     tokenizer = options.work / "tokenizer"
     for number, steps in ((1, options.steps1), (2, options.steps2)):
         output = options.work / f"stage{number}"
-        start = (["--init", "random", "--config", HERE / "config.json", "--tokenizer", tokenizer]
-                 if number == 1 else ["--model_name_or_path", options.work / "stage1"])
-        command = [options.longlora, "fine-tune", *start,
-                   "--data_path", options.work / f"stage{number}.bin", "--output_dir", output,
+        start = options.work / ("initial" if number == 1 else "stage1")
+        command = [options.longlora, "fine-tune", "--model_name_or_path", start,
+                   "--tokenizer", tokenizer, "--data_path", options.work / f"stage{number}.bin", "--output_dir", output,
                    "--max_steps", steps, *TRAINING[number], *COMMON]
         if output.is_dir():
             command.append("--resume")
@@ -215,6 +216,8 @@ def main():
             make_data(options, training, codec, tokenizer_hash)
         if "quickstart" in options.steps:
             make_quickstart(options, training, held_out, codec, tokenizer_hash)
+    if "weights" in options.steps:
+        initial_weights.make(HERE / "config.json", options.work / "initial")
     if "train" in options.steps:
         train(options)
     if "install" in options.steps:

@@ -19,6 +19,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from scripts.references.common import checkpoint_name
+
 
 def load_base(path, config_folder):
     config = AutoConfig.from_pretrained(config_folder)
@@ -33,7 +35,8 @@ def load_adapter(base, adapter):
     model = PeftModel.from_pretrained(model, str(adapter))
     others = adapter / "trainable_params.safetensors"
     if others.exists():
-        named = dict(model.base_model.model.named_parameters())
+        base = model.base_model.model
+        named = {checkpoint_name(base, name): parameter for name, parameter in base.named_parameters()}
         for name, value in load_file(str(others)).items():
             if name not in named:
                 sys.exit(f"[{others}] expected names of the model's parameters, got {name}")

@@ -49,6 +49,13 @@ def randomize(model, generator, scale=0.15):
                 parameter.copy_((embedding_scale if "embed" in name else scale) * noise)
 
 
+def checkpoint_name(model, name):
+    """The name of a parameter in checkpoints: transformers 5 calls GPT-NeoX's head lm_head, but not on disk."""
+    if model.config.model_type == "gpt_neox" and name.startswith("lm_head."):
+        return name.replace("lm_head.", "embed_out.")
+    return name
+
+
 def next_token_loss(logits, ids):
     """Mean over all B·(T-1) next-token losses, in float32."""
     vocabulary = logits.shape[-1]

@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM, get_constant_schedule_with_warmup
 
 from scripts.references import tiny_models
-from scripts.references.common import GOLDENS, load_model, open_folder, register_s2, save_json, save_tensors
+from scripts.references.common import GOLDENS, checkpoint_name, load_model, open_folder, register_s2, save_json, save_tensors
 
 FOLDER = GOLDENS / "training"
 STEPS, ROWS, ACCUMULATION = 10, 2, 2
@@ -117,7 +117,7 @@ def save_adapter(model, folder, base_name):
     model.peft_config["default"].base_model_name_or_path = base_name
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
-    others = {plain_name(k): v for k, v in model.named_parameters() if v.requires_grad and "lora_" not in k}
+    others = {checkpoint_name(model, plain_name(k)): v for k, v in model.named_parameters() if v.requires_grad and "lora_" not in k}
     save_tensors(folder / "trainable_params.safetensors", others)
     open_folder(folder)
 

@@ -4,7 +4,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "longlora/checkpoint/module_pattern.h"
+#include "longlora/checkpoint/tensor_writer.h"
 #include "longlora/core/json.h"
 #include "test_support.h"
 
@@ -139,7 +142,8 @@ TEST_F(AdapterDirectory, NoticesTrainedParametersOfAnotherRun) {
 
 TEST_F(AdapterDirectory, NamesTheMissingFile) {
   fs::remove(folder_ / "adapter_model.safetensors");
-  EXPECT_THAT(open_error(), HasSubstr("expected adapter_model.safetensors, got no such file"));
+  EXPECT_THAT(open_error(),
+              HasSubstr("expected adapter_model.safetensors or adapter_model.bin, got no such"));
   write_bytes(folder_ / "adapter_model.bin", "x");
   EXPECT_THAT(open_error(), HasSubstr("adapter_model.bin"));
   fs::remove(folder_ / "adapter_config.json");
@@ -204,20 +208,23 @@ TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
       {"task_type", "SEQ_CLS"},
       {"bias", "all"},
       {"use_dora", true},
-      {"use_rslora", true},
       {"use_qalora", true},
       {"lora_bias", true},
       {"fan_in_fan_out", true},
-      {"rank_pattern", {{"q_proj", 4}}},
-      {"alpha_pattern", {{"q_proj", 4}}},
-      {"modules_to_save", Json::array({"lm_head"})},
+      {"rank_pattern", {{"q_proj", 0}}},
+      {"rank_pattern", {{"(q|v)_proj", 4}}},
+      {"rank_pattern", Json::array({"q_proj"})},
+      {"alpha_pattern", {{"q_proj", "4"}}},
+      {"alpha_pattern", {{"layers\\.\\w+", 4}}},
+      {"modules_to_save", "lm_head"},
+      {"use_rslora", "yes"},
       {"layers_to_transform", Json::array({0})},
       {"layer_replication", Json::array({Json::array({0, 1})})},
       {"trainable_token_indices", Json::array({1})},
       {"target_parameters", Json::array({"w"})},
       {"init_lora_weights", "pissa"},
       {"some_future_method", true},
-      {"target_modules", ".*_proj"},
+      {"target_modules", ""},
       {"target_modules", Json::array()},
       {"r", 0},
       {"r", 2.5},
@@ -230,6 +237,99 @@ TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
     set_field(field, value);
     EXPECT_THAT(open_error(), HasSubstr(field + ": expected")) << field << " = " << value.dump();
   }
+}
+
+TEST_F(AdapterDirectory, RanksAndAlphasOfSingleModulesCount) {
+  set_field("rank_pattern", {{"layers.0.self_attn.v_proj", 3}});
+  set_field("alpha_pattern", {{"^model.layers.1.self_attn.v_proj", 8}, {"v_proj", 12.0}});
+  NamedTensors tensors = small_lora();
+  tensors[2].second = at::ones({3, 6});
+  tensors[3].second = at::zeros({3, 3});
+  write_adapter_file(tensors);
+  const LoraConfig config = PeftAdapter::open(folder_.path()).config();
+  EXPECT_EQ(config.rank_of(kV), 3);
+  EXPECT_EQ(config.scaling_of(kV), 12.0 / 3.0);
+  EXPECT_EQ(config.scaling_of(kQ), 2.5);
+  EXPECT_EQ(config.scaling_of("model.layers.1.self_attn.v_proj"), 8.0 / 2.0);
+  set_field("rank_pattern", {{"q_proj", 3}});
+  EXPECT_THAT(open_error(), HasSubstr("for r = 3, got [2, 6]"));
+}
+
+TEST_F(AdapterDirectory, RankStabilisedScalingDividesByTheRoot) {
+  set_field("use_rslora", true);
+  EXPECT_NEAR(PeftAdapter::open(folder_.path()).config().scaling_of(kQ), 5.0 / std::sqrt(2.0), 1e-12);
+}
+
+TEST_F(AdapterDirectory, WritesTheVariantsItReads) {
+  LoraConfig config = small_config();
+  config.use_rslora = true;
+  config.rank_pattern = {{"q_proj", 4}};
+  config.alpha_pattern = {{"v_proj", 2.5}};
+  config.modules_to_save = {"lm_head"};
+  write_lora_config(folder_.path(), config);
+  const LoraConfig read = read_lora_config(folder_.path());
+  EXPECT_TRUE(read.use_rslora);
+  EXPECT_EQ(read.rank_pattern, config.rank_pattern);
+  EXPECT_EQ(read.alpha_pattern, config.alpha_pattern);
+  EXPECT_EQ(read.modules_to_save, config.modules_to_save);
+}
+
+TEST_F(AdapterDirectory, TakesTheModulesThatWereTrainedWhole) {
+  fs::remove(folder_ / "trainable_params.safetensors");
+  set_field("modules_to_save", Json::array({"lm_head", "norm"}));
+  NamedTensors tensors = small_lora();
+  tensors.emplace_back("base_model.model.lm_head.weight", at::ones({5, 2}));
+  tensors.emplace_back("base_model.model.model.norm.modules_to_save.default.weight", at::ones({2}));
+  write_adapter_file(tensors);
+  EXPECT_THAT(PeftAdapter::open(folder_.path()).parameters(),
+              ElementsAre("lm_head.weight", "model.norm.weight"));
+  set_field("modules_to_save", Json::array({"lm_head"}));
+  EXPECT_THAT(open_error(), HasSubstr("model.norm"));
+}
+
+TEST_F(AdapterDirectory, TakesTheModulesInTheFileForTargetsThatAreARegularExpression) {
+  set_field("target_modules", ".*\\.(q|v)_proj");
+  EXPECT_THAT(PeftAdapter::open(folder_.path()).config().target_modules, ElementsAre(kQ, kV));
+}
+
+// As LongLoRA released them: .bin files, with or without PEFT's prefix.
+TEST_F(AdapterDirectory, ReadsThePairOfBinFiles) {
+  fs::remove(folder_ / "adapter_model.safetensors");
+  fs::remove(folder_ / "trainable_params.safetensors");
+  for (const std::string prefix : {"", "base_model.model."}) {
+    const auto write = [&](const char* file, const NamedTensors& tensors) {
+      std::vector<TensorSpec> specs;
+      for (const auto& [name, tensor] : tensors)
+        specs.push_back({prefix + name, tensor.scalar_type(), tensor.sizes().vec()});
+      size_t next = 0;
+      write_tensor_file(folder_ / file, TensorFormat::kTorch, specs,
+                        [&](const TensorSpec&) { return tensors[next++].second; });
+    };
+    write("adapter_model.bin", small_lora());
+    write("trainable_params.bin", small_parameters());
+    const PeftAdapter adapter = PeftAdapter::open(folder_.path());
+    EXPECT_THAT(adapter.modules(), ElementsAre(kQ, kV));
+    EXPECT_TRUE(adapter.load_a(kQ).equal(small_lora()[0].second));
+    EXPECT_TRUE(adapter.load_parameter("model.norm.weight").equal(small_parameters()[1].second));
+  }
+  fs::remove(folder_ / "trainable_params.bin");
+  EXPECT_THAT(input_error_of([&] { PeftAdapter::open(folder_.path()).require_parameters(); }),
+              HasSubstr("trainable_params.bin"));
+}
+
+TEST(ModulePattern, IsTheWholeNameOrItsEndAfterADot) {
+  EXPECT_TRUE(matches_module("q_proj", kQ));
+  EXPECT_TRUE(matches_module("self_attn.q_proj", kQ));
+  EXPECT_TRUE(matches_module(kQ, kQ));
+  EXPECT_TRUE(matches_module("^" + kQ + "$", kQ));
+  EXPECT_TRUE(matches_module("layers\\.\\d\\.self_attn.q_proj", kQ));
+  EXPECT_FALSE(matches_module("^q_proj", kQ));
+  EXPECT_FALSE(matches_module("proj", kQ));
+  EXPECT_FALSE(matches_module("q_proj.", kQ));
+  EXPECT_FALSE(matches_module("layers.1.self_attn.q_proj", kQ));
+  EXPECT_TRUE(is_known_pattern("^model.layers.0.q_proj"));
+  for (const char* pattern : {"", "^", "a|b", "a*", "[ab]", "(a)", "a{2}", "\\w", "\\"})
+    EXPECT_FALSE(is_known_pattern(pattern)) << pattern;
 }
 
 TEST_F(AdapterDirectory, AcceptsWhatDoesNot) {

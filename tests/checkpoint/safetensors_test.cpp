@@ -3,8 +3,11 @@
 
 #include <cstring>
 
+#include "longlora/checkpoint/dtypes.h"
+#include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/core/json.h"
+#include "longlora/core/memory.h"
 #include "test_support.h"
 
 namespace longlora::checkpoint {
@@ -53,6 +56,21 @@ TEST(Safetensors, ReadsEveryDtypeAsThePythonLibraryWroteIt) {
   EXPECT_EQ(store.metadata().at("note"), "ä \"quoted\"");
 }
 
+TEST(Safetensors, OpeningAModelLargerThanMemoryTakesNone) {
+  constexpr int64_t kHalf = 6'500'000'000;
+  const std::string header =
+      R"({"a":{"dtype":"U8","shape":[6500000000],"data_offsets":[0,6500000000]},)"
+      R"("b":{"dtype":"U8","shape":[65,100000000],"data_offsets":[6500000000,13000000000]}})";
+  TemporaryDirectory folder;
+  write_bytes(folder / "x.safetensors", safetensors_bytes(header, 0));
+  // A file with a hole takes no disk either.
+  std::filesystem::resize_file(folder / "x.safetensors", 8 + header.size() + 2 * kHalf);
+  const int64_t before = current_rss_bytes();
+  const TensorStore store = TensorStore::open_file(folder / "x.safetensors");
+  EXPECT_EQ(store.info("b").num_bytes, static_cast<uint64_t>(kHalf));
+  EXPECT_LT(current_rss_bytes() - before, int64_t{16} << 20);
+}
+
 TEST(Safetensors, LoadChecksTheShapeAndConvertsTheDtype) {
   const TensorStore store = TensorStore::open_file(kData / "every_dtype.safetensors");
   const at::Tensor converted = store.load("bf16", {2, 4}, at::kFloat);
@@ -60,6 +78,12 @@ TEST(Safetensors, LoadChecksTheShapeAndConvertsTheDtype) {
   const std::string message = input_error_of([&] { store.load("bf16", {4, 2}, at::kFloat); });
   EXPECT_THAT(message, HasSubstr("every_dtype.safetensors"));
   EXPECT_THAT(message, HasSubstr("expected shape [4, 2], got [2, 4]"));
+}
+
+TEST(Safetensors, RefusesWholeNumbersWhereWeightsAreWanted) {
+  const TensorStore store = TensorStore::open_file(kData / "every_dtype.safetensors");
+  const std::string message = input_error_of([&] { store.load("i16", store.info("i16").shape, at::kFloat); });
+  EXPECT_THAT(message, HasSubstr("\"i16\": expected floating point, got Short"));
 }
 
 TEST(Safetensors, NamesTheNearestTensorWhenOneIsMissing) {
@@ -225,10 +249,13 @@ TEST_F(HostileSafetensors, AnyChangedByteIsRefusedOrHarmless) {
     for (const char value : {'\0', '9', '"', '}', '\xff'}) {
       std::string changed = whole;
       changed[position] = value;
-      write_bytes(folder_ / "x.safetensors", changed);
       try {
-        const TensorStore store = TensorStore::open_file(folder_ / "x.safetensors");
-        for (const auto& [name, info] : store.tensors()) EXPECT_EQ(store.load(name).nbytes(), info.num_bytes);
+        for (const HeaderEntry& entry : parse_safetensors_header(changed, "x.safetensors").entries) {
+          uint64_t num_bytes = element_bytes(entry.dtype);
+          for (const int64_t size : entry.shape) num_bytes *= static_cast<uint64_t>(size);
+          EXPECT_EQ(num_bytes, entry.end_bytes - entry.begin_bytes);
+          EXPECT_LE(entry.end_bytes, changed.size());
+        }
       } catch (const InputError&) {
       }
     }

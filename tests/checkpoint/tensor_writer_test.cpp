@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "longlora/checkpoint/tensor_store.h"
+#include "longlora/checkpoint/tensor_writer.h"
+#include "longlora/checkpoint/torch_writer.h"
 #include "longlora/core/json.h"
 #include "test_support.h"
 
@@ -104,6 +106,109 @@ TEST(TensorWriter, AnUnwritablePlaceIsAResourceErrorAndLeavesNothing) {
   EXPECT_TRUE(names_in(folder.path()).empty());
 }
 
+// Writes tensors through the interface that makes each when its turn comes.
+void write_as(const fs::path& path, TensorFormat format, const NamedTensors& tensors) {
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, tensor] : tensors)
+    specs.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
+  const std::map<std::string, at::Tensor> by_name(tensors.begin(), tensors.end());
+  write_tensor_file(path, format, specs, [&](const TensorSpec& spec) { return by_name.at(spec.name); });
+}
+
+TEST(TorchWriter, EveryDtypeComesBackAsItWas) {
+  TemporaryDirectory folder;
+  NamedTensors tensors;
+  for (at::ScalarType dtype : {at::kBool, at::kByte, at::kChar, at::kShort, at::kInt, at::kLong, at::kHalf,
+                               at::kBFloat16, at::kFloat, at::kDouble, at::kComplexFloat, at::kComplexDouble})
+    tensors.emplace_back(c10::toString(dtype), at::tensor({0, 1, 2, 3, 5}).to(dtype));
+  tensors.emplace_back("scalar", at::scalar_tensor(3.25));
+  tensors.emplace_back("empty", at::empty({0, 7}));
+  tensors.emplace_back("transposed", at::arange(12, at::kFloat).view({3, 4}).t());
+  tensors.emplace_back("wide", at::zeros({1, 300}));
+  write_as(folder / "x.bin", TensorFormat::kTorch, tensors);
+  expect_same_tensors(TensorStore::open_file(folder / "x.bin"), tensors);
+}
+
+TEST(TorchWriter, WritesDtypesThatHaveNoStorageType) {
+  TemporaryDirectory folder;
+  const at::Tensor ids = at::tensor({1, 2, 65535}).to(at::kUInt16);
+  write_as(folder / "x.bin", TensorFormat::kTorch,
+           {{"ids", ids}, {"f8", at::ones({3}).to(at::kFloat8_e5m2)}});
+  const TensorStore store = TensorStore::open_file(folder / "x.bin");
+  EXPECT_EQ(store.info("f8").dtype, at::kFloat8_e5m2);
+  EXPECT_TRUE(store.load("ids").to(at::kLong).equal(ids.to(at::kLong)));
+}
+
+TEST(TorchWriter, DataStartsAtMultiplesOf64Bytes) {
+  TemporaryDirectory folder;
+  write_as(folder / "x.bin", TensorFormat::kTorch, four_tensors());
+  const TensorStore store = TensorStore::open_file(folder / "x.bin");
+  for (const auto& [name, info] : store.tensors()) EXPECT_EQ(info.offset_bytes % 64, 0u) << name;
+}
+
+TEST(TorchWriter, ManyTensorsTakeTheLongFormOfTheTable) {
+  TemporaryDirectory folder;
+  NamedTensors tensors;
+  for (int i = 0; i < 66000; ++i) tensors.emplace_back(std::to_string(i), at::scalar_tensor(i, at::kInt));
+  write_as(folder / "x.bin", TensorFormat::kTorch, tensors);
+  const TensorStore store = TensorStore::open_file(folder / "x.bin");
+  ASSERT_EQ(store.tensors().size(), 66000u);
+  EXPECT_EQ(store.load("65999").item<int>(), 65999);
+}
+
+TEST(TorchWriter, ChecksumsAreThoseOfZip) {
+  EXPECT_EQ(internal::crc32(""), 0u);
+  EXPECT_EQ(internal::crc32("123456789"), 0xcbf43926u);
+  EXPECT_EQ(internal::crc32("The quick brown fox jumps over the lazy dog"), 0x414fa339u);
+}
+
+TEST(TensorWriter, MakesOneTensorAtATimeInTheOrderOfTheFile) {
+  TemporaryDirectory folder;
+  for (const TensorFormat format : {TensorFormat::kSafetensors, TensorFormat::kTorch}) {
+    std::vector<std::string> made;
+    const std::vector<TensorSpec> specs = {{"a", at::kFloat, {2}}, {"b", at::kFloat, {3}}};
+    write_tensor_file(folder / "x", format, specs, [&](const TensorSpec& spec) {
+      made.push_back(spec.name);
+      return at::ones(spec.shape);
+    });
+    EXPECT_THAT(made, ElementsAre("a", "b"));
+  }
+}
+
+TEST(TensorWriter, RefusesATensorThatIsNotWhatWasAnnounced) {
+  TemporaryDirectory folder;
+  EXPECT_THROW(write_tensor_file(folder / "x.bin", TensorFormat::kTorch, {{"a", at::kFloat, {2}}},
+                                 [](const TensorSpec&) { return at::ones({3}); }),
+               Error);
+  EXPECT_TRUE(names_in(folder.path()).empty());
+}
+
+TEST(ByteSize, ReadsWhatTransformersReadsAndMore) {
+  EXPECT_EQ(parse_byte_size("5GB", "--max_shard_size"), 5'000'000'000u);
+  EXPECT_EQ(parse_byte_size("1.5 MB", "--max_shard_size"), 1'500'000u);
+  EXPECT_EQ(parse_byte_size("2GiB", "--max_shard_size"), 2147483648u);
+  EXPECT_EQ(parse_byte_size("700", "--max_shard_size"), 700u);
+  for (const char* text : {"", "GB", "-5GB", "0", "5XB", "1e30GB", "nan"})
+    EXPECT_THROW(parse_byte_size(text, "--max_shard_size"), UsageError) << text;
+}
+
+TEST(ModelDirectory, TorchShardsHaveTheirOwnNames) {
+  TemporaryDirectory folder;
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, tensor] : four_tensors()) specs.push_back({name, at::kFloat, tensor.sizes().vec()});
+  const NamedTensors tensors = four_tensors();
+  const std::map<std::string, at::Tensor> by_name(tensors.begin(), tensors.end());
+  const auto source = [&](const TensorSpec& spec) { return by_name.at(spec.name); };
+  write_model_files(folder.path(), specs, source, {TensorFormat::kTorch, 40});
+  EXPECT_THAT(names_in(folder.path()),
+              ElementsAre("pytorch_model-00001-of-00003.bin", "pytorch_model-00002-of-00003.bin",
+                          "pytorch_model-00003-of-00003.bin", "pytorch_model.bin.index.json"));
+  expect_same_tensors(TensorStore::open_model_directory(folder.path()), tensors);
+  write_model_files(folder.path(), specs, source, {TensorFormat::kTorch, 4000});
+  fs::remove(folder / "pytorch_model-00001-of-00003.bin");
+  expect_same_tensors(TensorStore::open_model_directory(folder.path()), tensors);
+}
+
 TEST(ModelDirectory, ASmallModelIsOneFile) {
   TemporaryDirectory folder;
   write_model_tensors(folder.path(), four_tensors());
@@ -179,10 +284,10 @@ TEST_F(BrokenModelDirectory, RefusesAnIndexWithoutAWeightMap) {
 TEST_F(BrokenModelDirectory, SaysWhatItLooksFor) {
   TemporaryDirectory empty;
   EXPECT_THAT(input_error_of([&] { TensorStore::open_model_directory(empty.path()); }),
-              HasSubstr("expected model.safetensors or model.safetensors.index.json, got neither"));
-  write_bytes(empty / "pytorch_model.bin", "x");
+              HasSubstr("expected model.safetensors, pytorch_model.bin, or either's .index.json, got none"));
+  write_bytes(empty / "consolidated.00.pth", "x");
   EXPECT_THAT(input_error_of([&] { TensorStore::open_model_directory(empty.path()); }),
-              HasSubstr("pytorch_model.bin has to be saved as safetensors"));
+              HasSubstr("run longlora convert"));
   EXPECT_THAT(input_error_of([&] { TensorStore::open_model_directory(empty / "none"); }),
               HasSubstr("nothing there"));
 }

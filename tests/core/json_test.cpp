@@ -22,6 +22,13 @@ TEST(Json, KeepsTheOrderOfKeysOnTheWayThroughAFile) {
   EXPECT_EQ(read_json(folder / "x.json"), value);
 }
 
+TEST(Json, RefusesNestingThatWouldExhaustTheStack) {
+  EXPECT_THAT(message_of<InputError>([] { parse_json(std::string(1000000, '['), "deep.json"); }),
+              HasSubstr("[deep.json] expected JSON nested at most 512 deep"));
+  const std::string brackets_in_text = "\"" + std::string(1000, '[') + "\\\"[\"";
+  EXPECT_EQ(parse_json(brackets_in_text, "text.json").get<std::string>().size(), 1002u);
+}
+
 TEST(Json, NamesFileAndByteOfASyntaxError) {
   const TemporaryFolder folder;
   write_file_atomic(folder / "x.json", "{\"a\": 1,}");

@@ -176,5 +176,15 @@ TEST(TokenData, RefusesABrokenDescription) {
   EXPECT_THAT(message(Json{{"dtype", 1}}), HasSubstr("tokenize the text again"));
 }
 
+TEST(TokenData, OfTheEmbeddedModelNamesItsTokenizer) {
+  const std::filesystem::path model = std::filesystem::path(LONGLORA_SOURCE_DIR) / "models/tiny-novels";
+  const auto tokenizer = tokenizer::load_tokenizer(model);
+  for (const char* name : {"data/extend-4096.bin", "data/extend-512.bin"}) {
+    // Opening it would refuse the data of another tokenizer.
+    const auto data = open_token_data({model / name}, {.vocab_size = 4096, .tokenizer = tokenizer.get()});
+    EXPECT_EQ(data->size() % 4096, 0) << name;
+  }
+}
+
 }  // namespace
 }  // namespace longlora::data

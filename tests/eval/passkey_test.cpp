@@ -46,7 +46,7 @@ model::Decoder successor_decoder(const std::string& cycle) {
   model::Decoder decoder;
   decoder.config = config;
   decoder.embed_tokens.value = at::eye(128, at::kFloat);
-  decoder.norm.value = at::ones({128}, at::kFloat);
+  decoder.norm.weight.value = at::ones({128}, at::kFloat);
   decoder.lm_head.value = at::zeros({128, 128}, at::kFloat);
   for (size_t i = 0; i + 1 < cycle.size(); ++i)
     decoder.lm_head.value[static_cast<unsigned char>(cycle[i + 1])][static_cast<unsigned char>(cycle[i])] =

@@ -7,6 +7,7 @@
 #include "longlora/core/json.h"
 #include "longlora/model/load.h"
 #include "tests/eval/test_data.h"
+#include "tests/model/tiny_models.h"
 
 namespace longlora::eval {
 namespace {
@@ -25,6 +26,22 @@ TEST(Score, EqualsTransformersTokenByToken) {
     for (size_t i = 0; i < logprobs.size(); ++i)
       EXPECT_NEAR(logprobs[i], golden["logprobs"][i].get<double>(), 1e-4) << name << ", token " << i + 1;
   }
+}
+
+TEST(Score, UsesTheAnglesOfTheLengthThatIsScored) {
+  for (const char* name : {"llama_dynamic", "llama_longrope", "phi3_longrope", "neox_dynamic", "mistral"})
+    for (const char* tensor : {"logits", "below.logits"}) {
+      SCOPED_TRACE(std::string(name) + " " + tensor);
+      const auto decoder = model::load_decoder(model::family_model(name), at::kFloat);
+      const auto golden =
+          checkpoint::TensorStore::open_file(model::family_model(name) / "golden.safetensors");
+      const at::Tensor expected = at::log_softmax(golden.load(tensor)[0], -1), row = golden.load("ids")[0];
+      const int64_t tokens = expected.size(0);
+      const Ids ids(row.const_data_ptr<int64_t>(), row.const_data_ptr<int64_t>() + tokens);
+      const auto logprobs = token_logprobs(decoder, ids, 64);
+      for (int64_t i = 0; i + 1 < tokens; ++i)
+        EXPECT_NEAR(logprobs[i], expected[i][ids[i + 1]].item<double>(), 2e-4) << "token " << i + 1;
+    }
 }
 
 TEST(Score, RefusesIdsThatCannotBeScored) {

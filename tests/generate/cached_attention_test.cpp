@@ -15,18 +15,20 @@ struct Sizes {
 };
 
 /// Largest difference from the last rows of dense attention over everything.
-double difference_from_dense(const Sizes& sizes, at::ScalarType dtype, int64_t mask_bytes = kMaskBytes) {
+double difference_from_dense(const Sizes& sizes, at::ScalarType dtype,
+                             const CachedAttentionOptions& options = {}) {
   const int64_t total = sizes.past + sizes.count, head_dim = 16;
   at::manual_seed(5);
   const at::Tensor q = at::randn({total, sizes.heads, head_dim}).to(dtype);
   const at::Tensor k = at::randn({total, sizes.kv_heads, head_dim}).to(dtype);
   const at::Tensor v = at::randn({total, sizes.kv_heads, head_dim}).to(dtype);
-  const auto plan = ops::make_segment_plan({.num_rows = 1, .row_tokens = total});
+  const auto plan =
+      ops::make_segment_plan({.num_rows = 1, .row_tokens = total, .window_tokens = options.window_tokens});
   const at::Tensor expected =
       ops::reference::segment_attention(q.to(at::kDouble), k.to(at::kDouble), v.to(at::kDouble), plan)
           .slice(0, sizes.past);
   const KeyValueView view = {k.transpose(0, 1).contiguous(), v.transpose(0, 1).contiguous()};
-  const at::Tensor out = cached_attention(q.slice(0, sizes.past), view, mask_bytes);
+  const at::Tensor out = cached_attention(q.slice(0, sizes.past), view, options);
   EXPECT_EQ(out.sizes(), expected.sizes());
   EXPECT_TRUE(out.is_contiguous());
   EXPECT_EQ(out.scalar_type(), dtype);
@@ -47,8 +49,17 @@ TEST(CachedAttention, TakesOneTokenAtATime) {
 
 TEST(CachedAttention, GivesTheSameInBlocksOfQueries) {
   // 2 query heads share a key head, 70 keys: 3 queries, then a single one, a block.
-  EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kFloat, 2 * 70 * 4 * 3), 2e-6);
-  EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kFloat, 1), 2e-6);
+  EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kFloat, {.mask_bytes = 2 * 70 * 4 * 3}), 2e-6);
+  EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kFloat, {.mask_bytes = 1}), 2e-6);
+}
+
+TEST(CachedAttention, SeesNoFurtherBackThanTheWindow) {
+  for (const int64_t window : {1, 5, 20, 51, 70, 1000})
+    for (const int64_t mask_bytes : {int64_t{1}, int64_t{2 * 70 * 4 * 3}, int64_t{1} << 20}) {
+      EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kFloat, {window, mask_bytes}), 2e-6) << window;
+      EXPECT_LT(difference_from_dense({4, 2, 50, 1}, at::kFloat, {window, mask_bytes}), 2e-6) << window;
+      EXPECT_LT(difference_from_dense({4, 4, 0, 33}, at::kFloat, {window, mask_bytes}), 2e-6) << window;
+    }
 }
 
 TEST(CachedAttention, RoundsOnlyTheResultInBfloat16) {

@@ -11,6 +11,7 @@
 #include "longlora/core/json.h"
 #include "longlora/tokenizer/tokenizer.h"
 #include "tests/generate/test_models.h"
+#include "tests/model/tiny_models.h"
 
 namespace longlora::generate {
 namespace {
@@ -138,6 +139,41 @@ TEST(Generate, StopsWhenTheCallerSaysSo) {
   EXPECT_EQ(generation.reason, StopReason::kCaller);
   EXPECT_EQ(heard.size(), 3u);
   EXPECT_EQ(generation.ids, heard);
+}
+
+TEST(Generate, EqualsTheGreedyGenerationOfTransformersForEveryFamily) {
+  for (const char* name : model::kFamilyModels) {
+    SCOPED_TRACE(name);
+    const model::Decoder decoder = model::load_decoder(model::family_model(name), at::kFloat);
+    const auto golden = checkpoint::TensorStore::open_file(model::family_model(name) / "golden.safetensors")
+                            .load("generated");
+    const Ids expected(golden.const_data_ptr<int64_t>(), golden.const_data_ptr<int64_t>() + golden.numel());
+    for (const int64_t chunk : {4, 64}) {
+      DecodeSession session(decoder, 64, chunk);
+      for (int round = 0; round < 2; ++round) {  // a second sequence starts with the angles of a short one
+        const Generation generation = generate(session, std::span(expected).first(9), {.max_new_tokens = 14});
+        EXPECT_EQ(generation.ids, Ids(expected.begin() + 9, expected.end()));
+        session.reset();
+      }
+    }
+  }
+}
+
+TEST(DecodeSession, GoesOverToTheLongFactorsAsIfItHadBegunWithThem) {
+  for (const char* name : {"phi3_longrope", "phi3_partial"}) {
+    SCOPED_TRACE(name);
+    const model::Decoder decoder = model::load_decoder(model::family_model(name), at::kFloat);
+    Ids ids = walk(30);
+    for (int64_t& id : ids) id %= 48;
+    DecodeSession whole(decoder, 64), parts(decoder, 64);
+    const at::Tensor expected = whole.feed(ids);
+    parts.feed(std::span(ids).first(10));
+    parts.feed(std::span(ids).subspan(10, 6));  // 16: the original window is full
+    parts.feed(std::span(ids).subspan(16, 1));
+    const at::Tensor logits = parts.feed(std::span(ids).subspan(17));
+    EXPECT_EQ(parts.cache().num_tokens(), 30);
+    EXPECT_LT(largest_difference(logits, expected), 2e-4);
+  }
 }
 
 class Stories : public testing::Test {

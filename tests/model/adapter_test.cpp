@@ -64,6 +64,30 @@ TEST(LoadAdapter, TakesRopeScalingFromAConfigBesideIt) {
   EXPECT_EQ(decoder.config.rope_scaling.factor, 4.0);
 }
 
+TEST(LoadMasters, TakesWhatTheFilesHoldAndNotWhatBfloat16MadeOfIt) {
+  const fs::path base = tiny_model("gqa_untied");
+  const auto adapter = checkpoint::PeftAdapter::open(peft_adapter());
+  const auto store = checkpoint::TensorStore::open_model_directory(base);
+  Decoder decoder = load_with_adapter(base, peft_adapter(), at::kBFloat16);
+  train_adapter(decoder, {"embed", "norm", "lm_head"});
+  load_masters(decoder, base, peft_adapter());
+  const std::string module = adapter.modules().front();
+  int pairs = 0;
+  visit_linears(decoder, [&](const std::string& name, Linear& linear) {
+    if (name != module) return;
+    EXPECT_TRUE(at::equal(linear.lora->a.master, adapter.load_a(module)));
+    EXPECT_TRUE(at::equal(linear.lora->b.master, adapter.load_b(module)));
+    EXPECT_FALSE(at::equal(linear.lora->a.value.to(at::kFloat), linear.lora->a.master));
+    ++pairs;
+  });
+  EXPECT_EQ(pairs, 1);
+  // Trained parameters come from the adapter, others that train from the base.
+  EXPECT_TRUE(at::equal(decoder.embed_tokens.master, adapter.load_parameter("model.embed_tokens.weight")));
+  EXPECT_TRUE(at::equal(decoder.lm_head.master, store.load("lm_head.weight")));
+  // What the model computes with is the same as before.
+  EXPECT_TRUE(at::equal(decoder.embed_tokens.value, decoder.embed_tokens.master.to(at::kBFloat16)));
+}
+
 TEST(MergeLora, KeepsTheLogitsAndLeavesNoPairs) {
   Decoder decoder = load_with_adapter(tiny_model("gqa_untied"), peft_adapter(), at::kFloat);
   const at::Tensor ids = some_ids(), before = logits_of(decoder, ids);

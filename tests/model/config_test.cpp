@@ -65,7 +65,7 @@ TEST(ModelConfig, ReadsWhatAFileSays) {
   EXPECT_EQ(config.num_key_value_heads, 4);
   EXPECT_EQ(config.head_dim, 8);
   EXPECT_EQ(config.max_position_embeddings, 512);
-  EXPECT_EQ(config.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config.norm_eps, 1e-5);
   EXPECT_TRUE(config.tie_word_embeddings);
   EXPECT_EQ(config.rope_scaling.type, RopeType::kDefault);
   EXPECT_EQ(config.context_window(), 512);
@@ -80,7 +80,7 @@ TEST(ModelConfig, FillsInWhatTransformersAssumes) {
     json.erase(key);
   const ModelConfig config = parse_model_config(json, "test");
   EXPECT_EQ(config.num_key_value_heads, 8);
-  EXPECT_EQ(config.rms_norm_eps, 1e-6);
+  EXPECT_EQ(config.norm_eps, 1e-6);
   EXPECT_EQ(config.rope_theta, 10000.0);
   EXPECT_FALSE(config.tie_word_embeddings);
   EXPECT_EQ(config.max_position_embeddings, 2048);
@@ -140,9 +140,8 @@ TEST(ModelConfig, RefusesAnotherArchitectureAndListsItsOwn) {
 }
 
 TEST(ModelConfig, RefusesVariantsThatChangeTheMaths) {
-  EXPECT_THAT(refusal(with("attention_bias", true)), HasSubstr("attention_bias"));
-  EXPECT_THAT(refusal(with("mlp_bias", true)), HasSubstr("mlp_bias"));
-  EXPECT_THAT(refusal(with("hidden_act", "gelu")), HasSubstr("expected hidden_act silu, got gelu"));
+  EXPECT_THAT(refusal(with("hidden_act", "relu")),
+              HasSubstr("expected hidden_act silu, gelu or gelu_new, got relu"));
   EXPECT_THAT(refusal(with("quantization_config", Json::object())), HasSubstr("quantized"));
 }
 
@@ -187,8 +186,15 @@ TEST(RopeScaling, ReadsRopeParametersOfTransformers5) {
 }
 
 TEST(RopeScaling, RefusesAnUnknownTypeAndListsItsOwn) {
-  EXPECT_THAT(refusal(with("rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}})),
-              HasSubstr("default, linear or yarn, got dynamic"));
+  EXPECT_THAT(refusal(with("rope_scaling", {{"type", "ntk"}, {"factor", 2.0}})),
+              HasSubstr("among default, linear, dynamic, yarn, longrope, llama3, got ntk"));
+  EXPECT_THAT(refusal(with("rope_scaling", {{"type", "llama3"}, {"factor", 2.0}})),
+              HasSubstr("expected 0 < low_freq_factor < high_freq_factor"));
+  EXPECT_THAT(
+      refusal(with("rope_scaling", {{"type", "longrope"}, {"factor", 2.0}, {"short_factor", {1, 1}}})),
+      HasSubstr("expected 4 numbers"));
+  EXPECT_THAT(refusal(with("rope_scaling", {{"type", "longrope"}, {"short_factor", {1, 1, 0, 1}}})),
+              HasSubstr("expected positive numbers in \"short_factor\", got 0"));
   EXPECT_THAT(refusal(with("rope_scaling", {{"type", "linear"}})), HasSubstr("factor of at least 1, got 0"));
   EXPECT_THAT(refusal(with("rope_scaling", {{"type", "linear"}, {"factor", "2"}})),
               HasSubstr("expected a number"));
@@ -209,6 +215,10 @@ void expect_same_scaling(const RopeScaling& a, const RopeScaling& b) {
   EXPECT_EQ(a.attention_factor, b.attention_factor);
   EXPECT_EQ(a.mscale, b.mscale);
   EXPECT_EQ(a.mscale_all_dim, b.mscale_all_dim);
+  EXPECT_EQ(a.short_factor, b.short_factor);
+  EXPECT_EQ(a.long_factor, b.long_factor);
+  EXPECT_EQ(a.low_freq_factor, b.low_freq_factor);
+  EXPECT_EQ(a.high_freq_factor, b.high_freq_factor);
 }
 
 TEST(ModelConfigJson, KeepsKeysThatItDoesNotKnow) {
@@ -263,7 +273,19 @@ TEST(ModelConfigJson, ReadsBackEveryScaling) {
              {"beta_slow", 3.0},
              {"attention_factor", 1.5},
              {"mscale", 2.0},
-             {"mscale_all_dim", 0.25}}}) {
+             {"mscale_all_dim", 0.25}},
+        Json{{"type", "dynamic"}, {"factor", 3.0}},
+        Json{{"type", "longrope"},
+             {"factor", 3.0},
+             {"original_max_position_embeddings", 128},
+             {"attention_factor", 1.25},
+             {"short_factor", {1.0, 1.5, 2.0, 3.0}},
+             {"long_factor", {2.0, 4.0, 6.0, 8.0}}},
+        Json{{"type", "llama3"},
+             {"factor", 8.0},
+             {"original_max_position_embeddings", 64},
+             {"low_freq_factor", 1.5},
+             {"high_freq_factor", 5.0}}}) {
     SCOPED_TRACE(scaling.dump());
     const ModelConfig config = parse_model_config(with("rope_scaling", scaling), "test");
     const ModelConfig again = round_trip(config);
@@ -283,6 +305,12 @@ TEST(ScalingForWindow, IsTheLengthInWindowsRoundedUp) {
   EXPECT_EQ(scaling_for_window(config, RopeType::kLinear, 100).type, RopeType::kDefault);
 }
 
+TEST(ScalingForWindow, IsLinearWhereNothingIsAskedFor) {
+  const ModelConfig config = parse_model_config(llama(), "test");
+  EXPECT_EQ(scaling_for_window(config, std::nullopt, 4096).type, RopeType::kLinear);
+  EXPECT_EQ(scaling_for_window(config, std::nullopt, 512).type, RopeType::kDefault);
+}
+
 TEST(ScalingForWindow, NeverScalesAScaledModelTwice) {
   const ModelConfig config =
       parse_model_config(with("rope_scaling", {{"type", "linear"}, {"factor", 4.0}}), "test");
@@ -291,8 +319,75 @@ TEST(ScalingForWindow, NeverScalesAScaledModelTwice) {
   EXPECT_EQ(scaling_for_window(config, RopeType::kLinear, 512).factor, 4.0);
   // More is counted from the original window.
   EXPECT_EQ(scaling_for_window(config, RopeType::kLinear, 4096).factor, 8.0);
-  EXPECT_EQ(scaling_for_window(config, RopeType::kYarn, 2048).type, RopeType::kYarn);
-  EXPECT_EQ(scaling_for_window(config, RopeType::kYarn, 2048).factor, 4.0);
+}
+
+TEST(ScalingForWindow, KeepsTheModelsOwnKindUnlessAnotherIsAskedFor) {
+  const ModelConfig config =
+      parse_model_config(with("rope_scaling", {{"type", "yarn"},
+                                               {"factor", 4.0},
+                                               {"original_max_position_embeddings", 256},
+                                               {"beta_fast", 20.0}}),
+                         "test");
+  ASSERT_EQ(config.context_window(), 1024);
+  const RopeScaling kept = scaling_for_window(config, std::nullopt, 1024);
+  expect_same_scaling(kept, config.rope_scaling);
+  const RopeScaling further = scaling_for_window(config, std::nullopt, 4096);
+  EXPECT_EQ(further.type, RopeType::kYarn);
+  EXPECT_EQ(further.factor, 16.0);  // of 256, not of the 512 that are also in the file
+  EXPECT_EQ(further.original_max_position_embeddings, 256);
+  EXPECT_EQ(further.beta_fast, 20.0);
+  const RopeScaling asked = scaling_for_window(config, RopeType::kLinear, 4096);
+  EXPECT_EQ(asked.type, RopeType::kLinear);
+  EXPECT_EQ(asked.factor, 16.0);
+  EXPECT_EQ(asked.original_max_position_embeddings, 256);
+  // Another kind never shrinks the window.
+  EXPECT_EQ(scaling_for_window(config, RopeType::kLinear, 512).factor, 4.0);
+}
+
+TEST(StretchWindow, SaysWhatTakesThePlaceOfTheModelsOwnScaling) {
+  ModelConfig config = parse_model_config(with("rope_scaling", {{"type", "yarn"}, {"factor", 4.0}}), "test");
+  ::testing::internal::CaptureStderr();
+  stretch_window(config, std::nullopt, 2048);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  ::testing::internal::CaptureStderr();
+  stretch_window(config, RopeType::kLinear, 4096);
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(),
+            "window: linear rotary scaling by 8 takes the place of the model's own yarn rotary scaling by 4, "
+            "relative to the original 512 tokens\n");
+  EXPECT_EQ(config.context_window(), 4096);
+}
+
+TEST(ScalingForWindow, TakesTheFactorsOfLongRopeFromTheModel) {
+  const Json factors = {{"type", "longrope"},
+                        {"factor", 4.0},
+                        {"original_max_position_embeddings", 128},
+                        {"short_factor", {1.0, 1.5, 2.0, 3.0}},
+                        {"long_factor", {2.0, 4.0, 6.0, 8.0}}};
+  const ModelConfig config = parse_model_config(with("rope_scaling", factors), "test");
+  const RopeScaling scaling = scaling_for_window(config, RopeType::kLongRope, 1000);
+  EXPECT_EQ(scaling.factor, 8.0);
+  EXPECT_EQ(scaling.original_max_position_embeddings, 128);
+  EXPECT_EQ(scaling.short_factor, config.rope_scaling.short_factor);
+  EXPECT_EQ(scaling.long_factor, config.rope_scaling.long_factor);
+  try {
+    scaling_for_window(parse_model_config(llama(), "test"), RopeType::kLongRope, 1000);
+    ADD_FAILURE() << "accepted";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("short_factor"), HasSubstr("found none"), HasSubstr("linear")));
+  }
+}
+
+TEST(ScalingForWindow, MakesTheOriginalWindowThatOfDynamicScaling) {
+  Json json = with("max_position_embeddings", 4096);
+  json["rope_scaling"] = {{"type", "yarn"}, {"factor", 8.0}, {"original_max_position_embeddings", 512}};
+  ModelConfig config = parse_model_config(json, "test");
+  config.rope_scaling = scaling_for_window(config, RopeType::kDynamic, 8192);
+  EXPECT_EQ(config.rope_scaling.factor, 16.0);
+  const Json written = model_config_json(config, "float32");
+  EXPECT_EQ(written["max_position_embeddings"], 512);
+  EXPECT_FALSE(written["rope_scaling"].contains("original_max_position_embeddings"));
+  EXPECT_EQ(round_trip(config).original_window(), 512);
+  EXPECT_EQ(round_trip(config).context_window(), 8192);
 }
 
 }  // namespace

@@ -35,9 +35,11 @@ constexpr Path kPaths[] = {{"dispatched", segment_attention, always},
 struct Case {
   int64_t rows, tokens, group, heads, kv_heads, head_size;
   std::vector<int64_t> documents = {};
+  int64_t window = 0;
 
   SegmentPlan plan() const {
     SegmentPlanOptions options = {.num_rows = rows, .row_tokens = tokens, .group_tokens = group};
+    options.window_tokens = window;
     for (int64_t row = 0; row < rows; ++row)
       for (const int64_t start : documents) options.document_starts.push_back(row * tokens + start);
     return make_segment_plan(options);
@@ -45,7 +47,7 @@ struct Case {
   std::string describe() const {
     return (::testing::Message() << rows << " rows of " << tokens << ", group " << group << ", heads "
                                  << heads << "/" << kv_heads << " of " << head_size << ", "
-                                 << documents.size() << " documents")
+                                 << documents.size() << " documents, window " << window)
         .GetString();
   }
 };
@@ -113,6 +115,17 @@ const std::vector<Case>& cases() {
       {1, 110, 16, 4, 2, 48, {0, 7, 8, 60}},  // packed documents, one of a single token
       {2, 61, 16, 6, 3, 16, {0, 30}},         // rows and documents
       {1, 33, 8, 1, 1, 16},                   // a single head is shifted
+      {1, 300, 0, 4, 2, 16, {}, 1},           // windows: of the token alone
+      {1, 300, 0, 4, 2, 16, {}, 5},           // … inside a block
+      {1, 300, 0, 4, 2, 16, {}, 63},
+      {1, 300, 0, 4, 2, 16, {}, 64},  // … of a block
+      {1, 300, 0, 4, 2, 16, {}, 65},
+      {1, 390, 0, 2, 1, 32, {}, 150},                // … of several
+      {1, 390, 0, 2, 1, 32, {}, 389},                // … that hides one key
+      {1, 90, 0, 2, 1, 32, {}, 90},                  // … as long as the row
+      {2, 200, 150, 6, 3, 16, {}, 70},               // … inside the segments of both halves
+      {1, 230, 0, 4, 2, 16, {0, 7, 8, 120}, 30},     // … and documents
+      {1, 100, 16, 4, 2, 16, {}, int64_t{1} << 62},  // … beyond everything
   };
   return all;
 }
@@ -195,6 +208,27 @@ TEST(SegmentAttention, TheReferenceHasTheGradientOfFiniteDifferences) {
   EXPECT_CLOSE(result.grad_q, test::finite_difference_gradient(inputs.q, value), 1e-8);
   EXPECT_CLOSE(result.grad_k, test::finite_difference_gradient(inputs.k, value), 1e-8);
   EXPECT_CLOSE(result.grad_v, test::finite_difference_gradient(inputs.v, value), 1e-8);
+}
+
+TEST(SegmentAttention, NoTokenSeesWhatItsWindowHasLeftBehind) {
+  const Case sizes = {1, 200, 0, 4, 2, 16, {}, 70};
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
+    const Inputs inputs = Inputs::random(sizes, 55, dtype);
+    const auto check = [&](const char* name, const auto& attend) {
+      SCOPED_TRACE(::testing::Message() << name << " " << c10::toString(dtype));
+      const at::Tensor before = attend(inputs.q, inputs.k, inputs.v, sizes.plan());
+      for (const int64_t token : {0, 1, 63, 64, 100, 129}) {
+        Inputs changed = {inputs.q, inputs.k.clone(), inputs.v.clone(), {}};
+        for (const at::Tensor& x : {changed.k, changed.v}) x.select(0, token).add_(3.0);
+        const at::Tensor after = attend(changed.q, changed.k, changed.v, sizes.plan());
+        EXPECT_TRUE(at::equal(before.slice(0, token + 70), after.slice(0, token + 70))) << "token " << token;
+        EXPECT_FALSE(at::equal(before.select(0, token + 69), after.select(0, token + 69)))
+            << "token " << token;
+      }
+    };
+    check("reference", reference::segment_attention);
+    for_each_path([&](const Path& path) { check(path.name, path.attend); }, inputs.q);
+  }
 }
 
 TEST(SegmentAttention, TakesHeadsThatLieInOneWiderTensor) {

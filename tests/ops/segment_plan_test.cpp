@@ -100,6 +100,18 @@ TEST(SegmentPlan, TakesTheLargestGroupThereIs) {
   EXPECT_THAT(plan.bounds[1], ElementsAre(0, 4, 8, 12));
 }
 
+TEST(SegmentPlan, TakesTheNarrowerOfTwoWindows) {
+  const SegmentPlan plan = make_segment_plan({.num_rows = 1, .row_tokens = 8});
+  EXPECT_EQ(plan.window_tokens, 0);
+  EXPECT_EQ(with_window(plan, 0).window_tokens, 0);
+  const SegmentPlan narrow = with_window(plan, 5);
+  EXPECT_EQ(narrow.window_tokens, 5);
+  EXPECT_EQ(narrow.bounds, plan.bounds);
+  EXPECT_EQ(with_window(narrow, 0).window_tokens, 5);
+  EXPECT_EQ(with_window(narrow, 7).window_tokens, 5);
+  EXPECT_EQ(with_window(narrow, 3).window_tokens, 3);
+}
+
 std::string refusal(const SegmentPlanOptions& options) {
   try {
     make_segment_plan(options);
@@ -113,6 +125,7 @@ TEST(SegmentPlan, RefusesSizesAndStartsThatMakeNoSense) {
   EXPECT_THAT(refusal({.num_rows = 0, .row_tokens = 4}), HasSubstr("expected positive sizes"));
   EXPECT_THAT(refusal({.num_rows = 1, .row_tokens = 0}), HasSubstr("expected positive sizes"));
   EXPECT_THAT(refusal({.num_rows = 1, .row_tokens = 4, .group_tokens = -1}), HasSubstr("group -1"));
+  EXPECT_THAT(refusal({.num_rows = 1, .row_tokens = 4, .window_tokens = -1}), HasSubstr("window -1"));
   EXPECT_THAT(refusal({.num_rows = 1, .row_tokens = 9, .document_starts = {5, 3}}), HasSubstr("ascending"));
   EXPECT_THAT(refusal({.num_rows = 1, .row_tokens = 9, .document_starts = {-1}}), HasSubstr("ascending"));
   EXPECT_THAT(refusal({.num_rows = 1, .row_tokens = 9, .document_starts = {9}}), HasSubstr("below 9, got 9"));

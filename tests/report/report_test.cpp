@@ -115,6 +115,13 @@ TEST_F(Report, WritesNothingWhenAnInputIsBad) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out"));
 }
 
+TEST_F(Report, NeedsNoJsonFile) {
+  options_.results_json.clear();
+  const ReportResult result = write_report(options_);
+  EXPECT_TRUE(std::filesystem::exists(result.html));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out" / "results.json"));
+}
+
 TEST_F(Report, WritesNothingWhenGnuplotIsMissing) {
   options_.gnuplot = "/nowhere/gnuplot";
   try {

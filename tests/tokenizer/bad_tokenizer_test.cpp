@@ -29,13 +29,6 @@ TEST(LoadTokenizer, NamesWhatAFolderLacks) {
   EXPECT_THAT(load_message(folder.path()), HasSubstr("got a folder without one"));
 }
 
-TEST(LoadTokenizer, SaysThatTokenizerJsonAloneIsNotSupportedYet) {
-  const TemporaryFolder folder;
-  write_json(folder / "tokenizer.json", Json::object());
-  EXPECT_THAT(load_message(folder.path()),
-              HasSubstr("only tokenizer.model (SentencePiece) is supported so far"));
-}
-
 TEST(LoadTokenizer, RefusesAnEmptyFileAPointerAndOtherBytes) {
   const TemporaryFolder folder;
   write_file_atomic(folder / "tokenizer.model", "");

@@ -1,7 +1,10 @@
 #include "longlora/train/engine.h"
 
+#include <set>
+
 #include "longlora/core/error.h"
 #include "longlora/ops/cross_entropy.h"
+#include "tests/model/tiny_models.h"
 #include "tests/train/counting_allocator.h"
 #include "tests/train/support.h"
 
@@ -10,9 +13,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-constexpr const char* kTinyModels[] = {"mha_tied", "gqa_untied", "odd_kv",    "mqa",
-                                       "bfloat16", "sharded",    "linear_x4", "yarn_x8"};
 
 /// One call with fresh gradients.
 LossSums run(model::Decoder& decoder, const Batch& batch, const std::vector<Keep>& keep, double grad_scale) {
@@ -41,25 +41,73 @@ TEST(NextTokenBatch, LabelsEachTokenWithTheNextOfItsRow) {
   EXPECT_THROW(make_next_token_batch(at::arange(4), 0), Error);
 }
 
-TEST(Engine, HasTheLossAndEveryGradientOfTransformers) {
-  for (const char* name : kTinyModels)
-    for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything}) {
-      SCOPED_TRACE(::testing::Message() << name << ", keep " << static_cast<int>(keep));
-      model::Decoder decoder = full_model(name);
-      const auto golden = checkpoint::TensorStore::open_file(tiny_model(name) / "golden.safetensors");
-      const Batch batch = make_next_token_batch(golden.load("ids"), 0);
-      const LossSums sums = run(decoder, batch, all_layers(decoder, keep), 1.0 / 44.0);
-      const double expected = golden.load("loss").item<double>();
-      EXPECT_EQ(sums.num_labels, 44);
-      EXPECT_NEAR(sums.mean(), expected, 1e-5 * expected);
-      size_t compared = 0;
-      for (const auto& [parameter, grad] : gradients_of(decoder)) {
-        SCOPED_TRACE(parameter);
-        EXPECT_CLOSE(grad, golden.load("grad." + parameter), 1e-4);
-        ++compared;
-      }
-      EXPECT_EQ(compared + 3, golden.tensors().size());  // all but ids, logits and loss
+/// Loss and every gradient of a decoder against those in `golden`, whatever its layers keep.
+void expect_golden_gradients(model::Decoder& decoder, const std::filesystem::path& golden_file) {
+  const auto golden = checkpoint::TensorStore::open_file(golden_file);
+  const Batch batch = make_next_token_batch(golden.load("ids"), 0);
+  const double expected = golden.load("loss").item<double>();
+  for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything}) {
+    SCOPED_TRACE(static_cast<int>(keep));
+    const LossSums sums = run(decoder, batch, all_layers(decoder, keep), 1.0 / 44.0);
+    EXPECT_EQ(sums.num_labels, 44);
+    EXPECT_NEAR(sums.mean(), expected, 1e-5 * expected);
+    std::set<std::string> compared;
+    for (const auto& [parameter, grad] : gradients_of(decoder)) {
+      SCOPED_TRACE(parameter);
+      EXPECT_CLOSE(grad, golden.load("grad." + parameter), 1e-4);
+      compared.insert("grad." + parameter);
     }
+    for (const auto& [name, info] : golden.tensors())
+      EXPECT_TRUE(!name.starts_with("grad.") || compared.count(name)) << name << " was not compared";
+  }
+}
+
+TEST(Engine, HasTheLossAndEveryGradientOfTransformers) {
+  for (const char* name : model::kTinyModels) {
+    SCOPED_TRACE(name);
+    model::Decoder decoder = full_model(name);
+    expect_golden_gradients(decoder, tiny_model(name) / "golden.safetensors");
+  }
+}
+
+TEST(Engine, HasTheLossAndEveryGradientOfTransformersForEveryFamily) {
+  for (const char* name : model::kFamilyModels) {
+    SCOPED_TRACE(name);
+    model::Decoder decoder = model::load_decoder(model::family_model(name), at::kFloat);
+    model::train_everything(decoder);
+    expect_golden_gradients(decoder, model::family_model(name) / "golden.safetensors");
+  }
+}
+
+TEST(Engine, HasTheGradientsOfPeftOnFusedProjections) {
+  for (const char* name : {"neox", "phi3", "qwen2"}) {
+    SCOPED_TRACE(name);
+    const auto folder = test::data_path("goldens/family_adapters") / name;
+    model::Decoder decoder = model::load_with_adapter(model::family_model(name), folder, at::kFloat);
+    model::train_adapter(decoder, {"embed", "norm"});
+    expect_golden_gradients(decoder, folder / "golden.safetensors");
+  }
+}
+
+TEST(Engine, NarrowsTheGroupsOfShiftedSparseAttentionByTheModelsWindow) {
+  // A window of 5 in groups of 8: as without groups where the last five tokens lie in one group of either
+  // half.
+  model::Decoder decoder = model::load_decoder(model::family_model("mistral"), at::kFloat);
+  ASSERT_EQ(decoder.blocks[0].window_tokens, 5);
+  decoder.blocks.resize(1);
+  Engine engine(decoder, all_layers(decoder, Keep::kInput), 24);
+  const at::Tensor ids = test::random_ids({1, 24}, 48, 9);
+  const auto loss_at = [&](int64_t group, int64_t place) {
+    Batch batch = make_next_token_batch(ids, group);
+    const int64_t label = batch.labels[place].item<int64_t>();
+    batch.labels.fill_(ops::kIgnoreLabel);
+    batch.labels[place] = label;
+    return engine.evaluate(batch).loss;
+  };
+  // Groups start at 0, 8, 16 and, shifted, at 0, 4, 12, 20.
+  EXPECT_EQ(loss_at(8, 3), loss_at(0, 3));
+  EXPECT_NE(loss_at(8, 9), loss_at(0, 9));    // 8 starts a group of the first half
+  EXPECT_NE(loss_at(8, 13), loss_at(0, 13));  // 12 one of the second
 }
 
 TEST(Engine, StaysCloseInBfloat16) {

@@ -119,7 +119,7 @@ TEST(RunDirectory, WritesAWholeModelAfterFullTraining) {
   EXPECT_THAT(names_in(folder / "out"),
               ElementsAre("config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json"));
   const model::Decoder again = model::load_decoder(folder / "out", at::kFloat);
-  EXPECT_TRUE(at::equal(again.norm.value, trained.decoder.norm.master));
+  EXPECT_TRUE(at::equal(again.norm.weight.value, trained.decoder.norm.weight.master));
 }
 
 TEST(RunDirectory, RefusesToResumeWithOtherOptionsAndNamesThem) {
@@ -135,6 +135,35 @@ TEST(RunDirectory, RefusesToResumeWithOtherOptionsAndNamesThem) {
   EXPECT_THAT(message, AllOf(HasSubstr("checkpoint-1"), HasSubstr("learning_rate (was 0.001, now 0.0005)"),
                              HasSubstr("seed (was 42, now 7)")));
   EXPECT_EQ(message.find("lora_r"), std::string::npos);
+}
+
+TEST(RunDirectory, ResumesWhatAnOlderVersionRecordedLessOf) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory directory(options);
+  directory.save({.step = 1}, trained.optimizer, trained.decoder);
+  Json state = read_json(folder / "out/checkpoint-1/trainer_state.json");
+  for (const char* key : {"data_tokens", "threads"}) state.erase(key);
+  state["options"].erase("text_field");
+  write_json(folder / "out/checkpoint-1/trainer_state.json", state);
+  options.text_field = "story";
+  options.resume = true;
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer)->step, 1);
+}
+
+TEST(RunDirectory, DiscardsTheEarlierResultWhenToldToOverwrite) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory(options).write_model(trained.decoder, folder / "out");
+  Trained whole(full_model("gqa_untied"), 1);
+  RunDirectory(full_run(folder / "out")).write_model(whole.decoder, folder / "out");
+  std::ofstream(folder / "out/notes.txt") << "mine";
+  std::ofstream(folder / "out/model_notes.txt") << "mine too";
+  options.overwrite_output_dir = true;
+  RunDirectory{options};
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre("model_notes.txt", "notes.txt"));
 }
 
 TEST(RunDirectory, RefusesADirectoryWithCheckpointsUnlessTold) {

@@ -231,6 +231,19 @@ TEST(Trainer, IsDoneAtOnceWhenAFinishedRunIsResumed) {
   EXPECT_EQ(read_file(folder / "out/adapter_model.safetensors"), weights);
 }
 
+TEST(Trainer, RefusesToResumeWithOtherData) {
+  const MemoryTokens data = MemoryTokens::walk(16 * 9, 96), more = MemoryTokens::walk(16 * 10, 96);
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  options.max_steps = 1;
+  model::Decoder decoder = lora_plus_model("gqa_untied");
+  Recorder recorder;
+  Trainer(options, decoder, data, nullptr, recorder).run();
+  options.resume = true;
+  EXPECT_THAT(message_of<InputError>([&] { Trainer(options, decoder, more, nullptr, recorder); }),
+              AllOf(HasSubstr("[--data_path] expected the 144 tokens"), HasSubstr("got 160")));
+}
+
 // --- The loop itself ---
 
 std::vector<StepReport> run_steps(const TrainOptions& options, const MemoryTokens& data) {
@@ -342,7 +355,7 @@ TEST(Trainer, EndsWithAnErrorThatNamesTheStepWhenTheLossIsNotFinite) {
   model::Decoder decoder = lora_plus_model("gqa_untied");
   Recorder recorder;
   recorder.after_step = [&](int64_t step) {
-    if (step == 2) decoder.norm.value.detach().fill_(std::nanf(""));
+    if (step == 2) decoder.norm.weight.value.detach().fill_(std::nanf(""));
   };
   Trainer trainer(options, decoder, data, nullptr, recorder);
   EXPECT_THAT(

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "longlora/ops/cpu/vector_math.h"
 #include "longlora/ops/cpu/vectors.h"
 
 namespace longlora::ops::cpu {
@@ -40,6 +41,52 @@ void rms_norm_backward(const T* grad_y, const T* x, const T* weight, const float
       at.store(grad_weight, at.load(grad_weight) + g * xc * inverse);
       at.store(out, inverse * (g * at.load(weight) - xc * correction));
     });
+  }
+}
+
+template <typename T>
+void layer_norm_forward(const T* x, const T* weight, const T* bias, T* y, float* mean,
+                        float* inverse_deviation, int64_t rows, int64_t width, float eps) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* xr = x + r * width;
+    T* yr = y + r * width;
+    float sum = 0.0f;
+    for (int64_t c = 0; c < width; ++c) sum += load(xr + c);
+    const float middle = sum / static_cast<float>(width);
+    // In a second pass: the difference of two large sums would lose the small variance of a far-off row.
+    float squares = 0.0f;
+    for (int64_t c = 0; c < width; ++c) squares += (load(xr + c) - middle) * (load(xr + c) - middle);
+    const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(width) + eps);
+    mean[r] = middle;
+    inverse_deviation[r] = inverse;
+    for (int64_t c = 0; c < width; ++c)
+      store(yr + c, (load(xr + c) - middle) * inverse * load(weight + c) + load(bias + c));
+  }
+}
+
+template <typename T>
+void layer_norm_backward(const T* grad_y, const T* x, const T* weight, const float* mean,
+                         const float* inverse_deviation, T* grad_x, float* grad_weight, float* grad_bias,
+                         int64_t rows, int64_t width) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* gr = grad_y + r * width;
+    const T* xr = x + r * width;
+    T* out = grad_x + r * width;
+    const float middle = mean[r], inverse = inverse_deviation[r];
+    float sum = 0.0f, dot = 0.0f;  // of the normalized row's gradient, and with the normalized row
+    for (int64_t c = 0; c < width; ++c) {
+      const float g = load(gr + c) * load(weight + c);
+      sum += g;
+      dot += g * (load(xr + c) - middle) * inverse;
+    }
+    const float mean_gradient = sum / static_cast<float>(width), mean_dot = dot / static_cast<float>(width);
+    for (int64_t c = 0; c < width; ++c) {
+      const float g = load(gr + c);
+      const float normalized = (load(xr + c) - middle) * inverse;
+      grad_weight[c] += g * normalized;
+      grad_bias[c] += g;
+      store(out + c, inverse * (g * load(weight + c) - mean_gradient - normalized * mean_dot));
+    }
   }
 }
 
@@ -126,8 +173,9 @@ void adamw(float* parameter, const float* grad, float* exp_avg, float* exp_avg_s
 }
 
 template <typename T>
-constexpr RowKernels<T> kTable = {rms_norm_forward<T>,  rms_norm_backward<T>, rotate<T>, silu_mul_forward<T>,
-                                  silu_mul_backward<T>, cross_entropy<T>,     add_row<T>};
+constexpr RowKernels<T> kTable = {rms_norm_forward<T>, rms_norm_backward<T>,  rotate<T>,
+                                  silu_mul_forward<T>, silu_mul_backward<T>,  cross_entropy<T>,
+                                  add_row<T>,          layer_norm_forward<T>, layer_norm_backward<T>};
 
 }  // namespace
 

@@ -38,6 +38,14 @@ struct RowKernels {
                         int64_t width, float grad_scale);
   /// sum[i] += x[i].
   void (*add_row)(const T* x, float* sum, int64_t n);
+  /// y[r] = (x[r] − mean) · inverse_deviation · weight + bias; mean[r] and
+  /// inverse_deviation[r] = 1 / sqrt(var + eps) are kept for backward.
+  void (*layer_norm_forward)(const T* x, const T* weight, const T* bias, T* y, float* mean,
+                             float* inverse_deviation, int64_t rows, int64_t width, float eps);
+  /// grad_x from grad_y; adds to grad_weight[width] and grad_bias[width] (float32).
+  void (*layer_norm_backward)(const T* grad_y, const T* x, const T* weight, const float* mean,
+                              const float* inverse_deviation, T* grad_x, float* grad_weight, float* grad_bias,
+                              int64_t rows, int64_t width);
 };
 
 /// One AdamW step over n float32 elements (Loshchilov & Hutter, as torch.optim.AdamW).

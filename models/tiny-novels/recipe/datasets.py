@@ -1,13 +1,15 @@
 """What is in each file: the mix of the two training stages, the extension data and its control."""
 
-from . import rows
+import random
+
+from . import documents, rows
 
 # Kinds of a retrieval document: garbage, distractors, novel, lookup, short (RowMaker).
 EVALUATION_FORM = (1, 0, 0, 0, 0)
 ALL_FORMS = (25, 25, 25, 20, 5)
 MOSTLY_EVALUATION = (60, 15, 15, 10, 0)
 
-STAGES = {1: {"row_tokens": 128, "rows": 64000}, 2: {"row_tokens": 512, "rows": 40000}}
+STAGES = {1: {"row_tokens": 128, "rows": 26000}, 2: {"row_tokens": 512, "rows": 40000}}
 EXTEND_TOKENS = 4096
 CONTROL_TOKENS = 512
 SPARSE_ROWS = 220  # the first rows of the extension data, meant for the steps with S2 attention
@@ -17,24 +19,39 @@ FULL_ROWS = 80     # the last ones, meant for the steps with full attention
 def stage(number, codec, novels, seed):
     """Rows of training stage 1 (learn to copy, short rows) or 2 (text and retrieval to 512)."""
     plan = STAGES[number]
-    maker = rows.RowMaker(codec, novels, plan["row_tokens"], seed + number)
     if number == 1:
-        shares = [
-            (maker.novel, 0.30),
-            (maker.spans, 0.32),
-            (maker.key_values, 0.14),
-            (lambda: maker.retrieval((25, 5, 10, 25, 35), (44, 128)), 0.24),
-        ]
-    else:
-        shares = [
-            (maker.novel, 0.51),
-            (maker.spans, 0.08),
-            (maker.key_values, 0.07),
-            (lambda: maker.retrieval(EVALUATION_FORM, (200, 512)), 0.16),
-            (lambda: maker.retrieval(MOSTLY_EVALUATION, (90, 250)), 0.03),
-            (lambda: maker.retrieval(ALL_FORMS, (120, 512)), 0.15),
-        ]
+        return copying_rows(codec, novels, seed)
+    maker = rows.RowMaker(codec, novels, plan["row_tokens"], seed + number)
+    shares = [
+        (maker.novel, 0.51),
+        (maker.spans, 0.08),
+        (maker.key_values, 0.07),
+        (lambda: maker.retrieval(EVALUATION_FORM, (200, 512)), 0.16),
+        (lambda: maker.retrieval(MOSTLY_EVALUATION, (90, 250)), 0.03),
+        (lambda: maker.retrieval(ALL_FORMS, (120, 512)), 0.15),
+    ]
     return rows.stage_rows(maker, shares, plan["rows"]), maker.num_documents
+
+
+def copying_rows(codec, novels, seed):
+    """Half of the rows are one span again and again with a few random ids between, so that nearly
+    every id can be copied and no fixed distance tells from where."""
+    num_tokens, num_rows = STAGES[1]["row_tokens"], STAGES[1]["rows"]
+    rng = random.Random(seed + 4)
+    novel_rows = novels.rows(num_tokens)
+    maker = rows.RowMaker(codec, novels, num_tokens, seed + 12)
+    made, num_others = [], 0
+    for _ in range(num_rows):
+        kind = rng.random()
+        if kind < 0.3:
+            made.append(next(novel_rows))
+        elif kind < 0.8:
+            made.append(documents.one_span(rng, codec, num_tokens, novels.some_ids))
+        else:
+            made.append(maker.retrieval((25, 5, 10, 25, 35), (44, num_tokens)))
+            continue
+        num_others += 1
+    return made, maker.num_documents + num_others
 
 
 def extension(codec, novels, seed):

@@ -138,6 +138,21 @@ def short_passkey(rng, codec, num_tokens, novel_text):
     return ids if len(ids) <= num_tokens else []
 
 
+def one_span(rng, codec, num_tokens, novel_ids):
+    """Exactly `num_tokens` ids: one span of random pieces or of a novel, again and again, with a
+    few random pieces between."""
+    vocabulary = codec.processor.get_piece_size()
+    length = rng.randint(4, 40)
+    if rng.random() < 0.5:
+        span = [rng.randrange(259, vocabulary) for _ in range(length)]
+    else:
+        span = novel_ids(length)
+    ids = []
+    while len(ids) < num_tokens:
+        ids += span + [rng.randrange(259, vocabulary) for _ in range(rng.randint(0, 5))]
+    return ids[:num_tokens]
+
+
 def repeated_spans(rng, codec, num_tokens, novel_ids, max_span, max_gap):
     """Exactly `num_tokens` ids: spans that come again after a gap. A span is random pieces (only
     copying predicts them), a stretch of a novel, or digits."""

@@ -107,8 +107,9 @@ class RowMaker:
         return [i for part in parts for i in part]
 
 
-def write(path, rows, num_tokens, num_documents, sources, tokenizer_sha256, note):
-    """Rows to a flat little-endian uint16 file with its JSON beside it; returns the hash."""
+def write(path, rows, num_tokens, num_documents, sources, tokenizer_fingerprint, note):
+    """Rows to a flat little-endian uint16 file with its JSON beside it (docs/data-formats.md, and
+    two fields more: the length of a row and a note); returns the hash."""
     flat = array.array("H")
     for row in rows:
         assert len(row) == num_tokens, (path, len(row))
@@ -118,10 +119,11 @@ def write(path, rows, num_tokens, num_documents, sources, tokenizer_sha256, note
     data = flat.tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    about = {"vocab_size": 4096, "dtype": "uint16", "documents": num_documents,
-             "tokens": len(flat), "sources": sources, "row_tokens": num_tokens, "note": note}
-    if tokenizer_sha256:
-        about["tokenizer_sha256"] = tokenizer_sha256
+    about = {"format": "longlora token file", "version": 1, "dtype": "uint16", "vocab_size": 4096,
+             "num_documents": num_documents, "num_tokens": len(flat), "eos_id": 2, "add_bos": False,
+             "tokenizer": {"path": "models/tiny-novels", "fingerprint": tokenizer_fingerprint},
+             "sources": [{"path": name} for name in sources],
+             "row_tokens": num_tokens, "note": note}
     path.with_name(path.name + ".json").write_text(json.dumps(about, indent=2) + "\n")
     digest = hashlib.sha256(data).hexdigest()
     print(f"{path.name}: {len(rows)} rows of {num_tokens}, {len(flat)} ids, sha256 {digest[:16]}")

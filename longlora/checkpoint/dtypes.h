@@ -1,0 +1,32 @@
+// The element types of tensor files: names in each format and widths. Needs c10's headers, not its library.
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace longlora::checkpoint {
+
+/// One element type as the formats name it.
+struct DtypeNames {
+  at::ScalarType dtype;
+  uint64_t element_bytes;
+  const char* safetensors;    // "BF16"; nullptr where the format has no name
+  const char* torch;          // "bfloat16", as in torch.bfloat16
+  const char* torch_storage;  // "BFloat16Storage"; nullptr where torch.save stores untyped bytes
+};
+
+/// The row of a dtype, or nullptr for one that no format here stores.
+const DtypeNames* dtype_names(at::ScalarType dtype);
+
+/// The row that a name belongs to, or nullptr.
+const DtypeNames* dtype_of_safetensors(std::string_view name);
+const DtypeNames* dtype_of_torch(std::string_view name);
+const DtypeNames* dtype_of_torch_storage(std::string_view name);
+
+/// Bytes of one element; 0 for a dtype that dtype_names() does not know.
+uint64_t element_bytes(at::ScalarType dtype);
+
+}  // namespace longlora::checkpoint

@@ -1,0 +1,201 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+
+#include "longlora/checkpoint/dtypes.h"
+#include "longlora/checkpoint/meta_checkpoint.h"
+#include "longlora/checkpoint/tensor_store.h"
+#include "longlora/checkpoint/tensor_writer.h"
+#include "longlora/cli/flags.h"
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/json.h"
+#include "longlora/core/log.h"
+
+namespace longlora::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint::TensorFormat;
+using checkpoint::TensorSpec;
+
+struct Arguments {
+  fs::path input;
+  fs::path output;
+  fs::path params;
+  std::string format = "auto";
+  std::string dtype = "auto";
+  std::string max_shard_size = "5GB";
+  bool overwrite = false;
+  fs::path json;
+};
+
+/// Tensors of a model in any format, and its config.json where it is not a file of the input.
+struct Model {
+  std::vector<TensorSpec> specs;
+  checkpoint::TensorSource load;
+  std::optional<Json> config;
+};
+
+std::optional<at::ScalarType> target_dtype(const std::string& name) {
+  const checkpoint::DtypeNames* known = checkpoint::dtype_of_torch(name);
+  return known == nullptr ? std::nullopt : std::optional(known->dtype);
+}
+
+Model model_of(checkpoint::TensorStore store) {
+  Model model;
+  for (const auto& [name, info] : store.tensors()) model.specs.push_back({name, info.dtype, info.shape});
+  auto shared = std::make_shared<checkpoint::TensorStore>(std::move(store));
+  model.load = [shared](const TensorSpec& spec) { return shared->load(spec.name); };
+  return model;
+}
+
+Model model_of(checkpoint::MetaCheckpoint meta) {
+  Model model;
+  model.specs = meta.specs();
+  model.config = meta.config();
+  auto shared = std::make_shared<checkpoint::MetaCheckpoint>(std::move(meta));
+  model.load = [shared](const TensorSpec& spec) { return shared->load(spec.name); };
+  return model;
+}
+
+Model open_input(const Arguments& arguments) {
+  if (!arguments.params.empty())
+    return model_of(checkpoint::MetaCheckpoint::open({arguments.input}, arguments.params));
+  if (fs::is_regular_file(arguments.input))
+    return model_of(checkpoint::TensorStore::open_file(arguments.input));
+  const bool is_meta =
+      checkpoint::MetaCheckpoint::is_in(arguments.input) && !fs::exists(arguments.input / "config.json");
+  if (is_meta) return model_of(checkpoint::MetaCheckpoint::open(arguments.input));
+  return model_of(checkpoint::TensorStore::open_model_directory(arguments.input));
+}
+
+void change_dtype(Model& model, at::ScalarType dtype) {
+  std::map<std::string, TensorSpec> stored;
+  for (TensorSpec& spec : model.specs) {
+    stored.emplace(spec.name, spec);
+    if (at::isFloatingType(spec.dtype)) spec.dtype = dtype;
+  }
+  model.load = [stored = std::move(stored), load = model.load](const TensorSpec& spec) {
+    return load(stored.at(spec.name)).to(spec.dtype);
+  };
+}
+
+bool is_weight_file(const fs::path& path) {
+  const std::string name = path.filename().string();
+  for (const char* end : {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".index.json"})
+    if (name.ends_with(end)) return true;
+  return name == "params.json" || name == "checklist.chk";
+}
+
+/// Everything beside the weights: config.json, the tokenizer, a model card.
+void copy_other_files(const fs::path& from, const fs::path& to) {
+  constexpr uintmax_t kLargest = 64u << 20;
+  for (const fs::path& path : list_directory(from)) {
+    if (!fs::is_regular_file(path) || is_weight_file(path) || path.filename().string().starts_with('.'))
+      continue;
+    if (fs::file_size(path) > kLargest)
+      log_warning(fmt::format("{} is larger than 64 MiB and is not copied", path.string()));
+    else
+      write_file_atomic(to / path.filename(), read_file(path));
+  }
+}
+
+void write_config(const Model& model, const fs::path& directory, const std::optional<at::ScalarType>& dtype) {
+  const fs::path path = directory / "config.json";
+  if (!model.config && (!dtype || !fs::exists(path))) return;
+  Json config = model.config ? *model.config : read_json(path);
+  if (dtype && config.is_object()) {
+    config.erase("dtype");
+    config["torch_dtype"] = checkpoint::dtype_names(*dtype)->torch;
+  }
+  write_json(path, config);
+}
+
+TensorFormat output_format(const Arguments& arguments) {
+  if (arguments.format != "auto")
+    return arguments.format == "bin" ? TensorFormat::kTorch : TensorFormat::kSafetensors;
+  const std::string extension = arguments.output.extension().string();
+  const bool is_torch = extension == ".bin" || extension == ".pt" || extension == ".pth";
+  return is_torch ? TensorFormat::kTorch : TensorFormat::kSafetensors;
+}
+
+void convert_directory(const Arguments& arguments, const Model& model,
+                       const std::optional<at::ScalarType>& dtype) {
+  checkpoint::ModelFileOptions files;
+  files.format = output_format(arguments);
+  files.max_shard_bytes = checkpoint::parse_byte_size(arguments.max_shard_size, "--max_shard_size");
+  const fs::path folder =
+      fs::is_regular_file(arguments.input) ? arguments.input.parent_path() : arguments.input;
+  DirectoryTransaction transaction(arguments.output);
+  // A single file with --params has strangers beside it.
+  if (arguments.params.empty()) copy_other_files(folder.empty() ? "." : folder, transaction.staging());
+  write_config(model, transaction.staging(), dtype);
+  checkpoint::write_model_files(transaction.staging(), model.specs, model.load, files);
+  transaction.commit();
+}
+
+void check_output(const Arguments& arguments) {
+  std::error_code ignored;
+  if (fs::equivalent(arguments.input, arguments.output, ignored))
+    throw UsageError(
+        fmt::format("[--output {}] expected another path than --input", arguments.output.string()));
+  if (!fs::exists(arguments.output) || arguments.overwrite) return;
+  if (!fs::is_directory(arguments.output) || !list_directory(arguments.output).empty())
+    throw UsageError(
+        fmt::format("[--output {}] expected a new path or an empty directory; add --overwrite True to "
+                    "replace it",
+                    arguments.output.string()));
+}
+
+void run(const Arguments& arguments) {
+  check_output(arguments);
+  Model model = open_input(arguments);
+  const std::optional<at::ScalarType> dtype = target_dtype(arguments.dtype);
+  if (dtype) change_dtype(model, *dtype);
+  const bool is_file = fs::is_regular_file(arguments.input) && arguments.params.empty();
+  if (is_file)
+    checkpoint::write_tensor_file(arguments.output, output_format(arguments), model.specs, model.load);
+  else
+    convert_directory(arguments, model, dtype);
+  log_info(fmt::format("{}: {} tensors of {}", arguments.output.string(), model.specs.size(),
+                       arguments.input.string()));
+  if (!arguments.json.empty())
+    write_json(arguments.json,
+               {{"verb", "convert"},
+                {"output", arguments.output.string()},
+                {"tensors", model.specs.size()},
+                {"format", output_format(arguments) == TensorFormat::kTorch ? "bin" : "safetensors"}});
+}
+
+}  // namespace
+
+void add_convert_verb(CLI::App& app) {
+  CLI::App& verb = *app.add_subcommand(
+      "convert", "Rewrite weights: between safetensors and .bin, and from Meta's layout to Hugging Face's");
+  auto arguments = std::make_shared<Arguments>();
+  verb.add_option("--input", arguments->input,
+                  "Hugging Face directory, Meta's directory (consolidated.00.pth, params.json), or one file")
+      ->required();
+  verb.add_option("--output", arguments->output, "Directory to write, or file where --input is one")
+      ->required();
+  verb.add_option(
+      "--params", arguments->params,
+      "--input is one file in Meta's layout, and this is its params.json; --output is a directory");
+  verb.add_option("--format", arguments->format, "auto: by the name of --output, else safetensors")
+      ->check(CLI::IsMember({"auto", "safetensors", "bin"}))
+      ->capture_default_str();
+  verb.add_option("--dtype", arguments->dtype, "How floating-point tensors are stored; auto: as they are")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))
+      ->capture_default_str();
+  verb.add_option("--max_shard_size", arguments->max_shard_size,
+                  "Largest weight file of a directory: 5GB, 500MB, 2GiB …")
+      ->capture_default_str();
+  add_bool(verb, "--overwrite", arguments->overwrite, "Replace --output if it exists");
+  verb.add_option("--json", arguments->json, "Write what was done to this file");
+  verb.callback([arguments] { run(*arguments); });
+}
+
+}  // namespace longlora::cli

@@ -1,0 +1,148 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <set>
+
+#include "longlora/checkpoint/peft_adapter.h"
+#include "longlora/checkpoint/tensor_store.h"
+#include "longlora/checkpoint/tensor_writer.h"
+#include "longlora/cli/flags.h"
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/json.h"
+#include "longlora/core/log.h"
+
+namespace longlora::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint::TensorFormat;
+using checkpoint::TensorSpec;
+
+struct Arguments {
+  fs::path checkpoint_path;
+  std::vector<std::string> trainable_params = {"embed", "norm"};
+  fs::path output_dir;
+  std::string format = "both";
+  fs::path json;
+};
+
+checkpoint::TensorStore open_checkpoint(const fs::path& path) {
+  return fs::is_regular_file(path) ? checkpoint::TensorStore::open_file(path)
+                                   : checkpoint::TensorStore::open_model_directory(path);
+}
+
+/// The tensors that go into one file, and where each comes from.
+struct Selection {
+  std::vector<TensorSpec> specs;
+  std::map<std::string, std::string> stored_names;
+
+  void add(const std::string& name, const std::string& stored, const checkpoint::TensorInfo& info,
+           const fs::path& source) {
+    if (!stored_names.emplace(name, stored).second)
+      throw InputError(fmt::format("[{}] expected \"{}\" once, got it as \"{}\" and \"{}\"", source.string(),
+                                   name, stored_names[name], stored));
+    specs.push_back({name, info.dtype, info.shape});
+  }
+};
+
+/// Low-rank pairs under PEFT's names, and what matches a pattern under the model's.
+struct TrainedTensors {
+  Selection lora;
+  Selection parameters;
+};
+
+TrainedTensors select_trained(const checkpoint::TensorStore& store, const Arguments& arguments) {
+  TrainedTensors trained;
+  std::set<std::string> unmatched(arguments.trainable_params.begin(), arguments.trainable_params.end());
+  for (const auto& [stored, info] : store.tensors()) {
+    const std::string name = checkpoint::normalise_adapter_name(stored);
+    // PEFT keeps the untrained original beside a module that it trains whole.
+    if (!at::isFloatingType(info.dtype) || name.find(".original_module.") != std::string::npos) continue;
+    if (checkpoint::is_lora_half(name)) {
+      trained.lora.add("base_model.model." + name, stored, info, arguments.checkpoint_path);
+      continue;
+    }
+    bool is_trained = false;
+    for (const std::string& pattern : arguments.trainable_params) {
+      if (name.find(pattern) == std::string::npos) continue;
+      unmatched.erase(pattern);
+      is_trained = true;
+    }
+    if (is_trained) trained.parameters.add(name, stored, info, arguments.checkpoint_path);
+  }
+  if (!unmatched.empty())
+    throw UsageError(
+        fmt::format("[--trainable_params] expected parts of tensor names in {} such as embed or norm, got {} "
+                    "which matches nothing",
+                    arguments.checkpoint_path.string(), fmt::join(unmatched, ", ")));
+  return trained;
+}
+
+void write_selection(const fs::path& directory, const std::string& name, const Selection& selection,
+                     const checkpoint::TensorStore& store, const std::string& format) {
+  const auto source = [&](const TensorSpec& spec) {
+    return store.load(selection.stored_names.at(spec.name));
+  };
+  if (format != "bin")
+    checkpoint::write_tensor_file(directory / (name + ".safetensors"), TensorFormat::kSafetensors,
+                                  selection.specs, source);
+  if (format != "safetensors")
+    checkpoint::write_tensor_file(directory / (name + ".bin"), TensorFormat::kTorch, selection.specs, source);
+}
+
+void run(Arguments& arguments) {
+  if (arguments.output_dir.empty())
+    arguments.output_dir = fs::is_regular_file(arguments.checkpoint_path)
+                               ? arguments.checkpoint_path.parent_path()
+                               : arguments.checkpoint_path;
+  const checkpoint::TensorStore store = open_checkpoint(arguments.checkpoint_path);
+  const TrainedTensors trained = select_trained(store, arguments);
+  make_directories(arguments.output_dir);
+  if (!trained.lora.specs.empty())
+    write_selection(arguments.output_dir, "adapter_model", trained.lora, store, arguments.format);
+  if (!trained.parameters.specs.empty())
+    write_selection(arguments.output_dir, "trainable_params", trained.parameters, store, arguments.format);
+
+  const fs::path config = arguments.checkpoint_path / "adapter_config.json";
+  const bool has_config = fs::exists(arguments.output_dir / "adapter_config.json");
+  if (!has_config && fs::exists(config))
+    write_file_atomic(arguments.output_dir / "adapter_config.json", read_file(config));
+  else if (!has_config && !trained.lora.specs.empty())
+    log_warning(
+        fmt::format("{} has no adapter_config.json: copy it there from the training run, merge needs it",
+                    arguments.output_dir.string()));
+  log_info(fmt::format("{}: {} tensors of low-rank pairs, {} other trained tensors of {} in {}",
+                       arguments.output_dir.string(), trained.lora.specs.size(),
+                       trained.parameters.specs.size(), store.tensors().size(),
+                       arguments.checkpoint_path.string()));
+  if (!arguments.json.empty())
+    write_json(arguments.json, {{"verb", "get-trainable-weights"},
+                                {"output_dir", arguments.output_dir.string()},
+                                {"lora_tensors", trained.lora.specs.size()},
+                                {"parameters", trained.parameters.specs.size()}});
+}
+
+}  // namespace
+
+void add_get_trainable_weights_verb(CLI::App& app) {
+  CLI::App& verb = *app.add_subcommand(
+      "get-trainable-weights", "Take the trained tensors out of a training checkpoint: a LongLoRA adapter");
+  auto arguments = std::make_shared<Arguments>();
+  verb.add_option("--checkpoint_path", arguments->checkpoint_path,
+                  "Directory with pytorch_model.bin or model.safetensors (shards too), or one such file")
+      ->required();
+  add_list(verb, "--trainable_params", arguments->trainable_params,
+           "Parts of the names of tensors that were trained beside the pairs");
+  verb.add_option("--output_dir", arguments->output_dir,
+                  "Where adapter_model and trainable_params are written (default: beside the checkpoint)");
+  verb.add_option("--format", arguments->format, "Files to write")
+      ->check(CLI::IsMember({"both", "bin", "safetensors"}))
+      ->capture_default_str();
+  verb.add_option("--json", arguments->json, "Write what was done to this file");
+  verb.callback([arguments] { run(*arguments); });
+}
+
+}  // namespace longlora::cli

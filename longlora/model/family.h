@@ -1,0 +1,81 @@
+// Model families: what each Hugging Face architecture computes, how config.json
+// says so and how a checkpoint names the parts. families.cpp holds them all.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "longlora/model/block_form.h"
+
+namespace longlora::model {
+
+struct ModelConfig;
+class ConfigReader;
+
+/// Names of the modules in a checkpoint; weights end in ".weight", biases in
+/// ".bias". Those of a block follow `layers`, its number and a dot. Names of
+/// parts that a family does not have are not used.
+struct ModuleNames {
+  const char* embed_tokens = "model.embed_tokens";
+  const char* layers = "model.layers.";
+  const char* norm = "model.norm";
+  const char* lm_head = "lm_head";
+
+  const char* input_layernorm = "input_layernorm";
+  const char* q_proj = "self_attn.q_proj";
+  const char* k_proj = "self_attn.k_proj";
+  const char* v_proj = "self_attn.v_proj";
+  const char* qkv_proj = "self_attn.qkv_proj";
+  const char* q_norm = "self_attn.q_norm";
+  const char* k_norm = "self_attn.k_norm";
+  const char* o_proj = "self_attn.o_proj";
+  const char* post_attention_layernorm = "post_attention_layernorm";
+  const char* gate_proj = "mlp.gate_proj";
+  const char* up_proj = "mlp.up_proj";
+  const char* gate_up_proj = "mlp.gate_up_proj";
+  const char* down_proj = "mlp.down_proj";
+};
+
+/// One architecture. The defaults are Llama's; docs/adding-a-model.md tells how to add one.
+struct Family {
+  const char* architecture;  // "LlamaForCausalLM"
+  const char* model_type;    // "llama"
+  ModuleNames names = {};
+  BlockForm form = {};
+
+  // Keys of config.json, and the values of the configuration class in
+  // transformers where the file does not give them.
+  const char* norm_eps_key = "rms_norm_eps";
+  double norm_eps = 1e-6;
+  int64_t max_position_embeddings = 2048;
+  const char* activation = "silu";  // of hidden_act
+  const char* rope_theta_key = "rope_theta";
+  const char* rotary_fraction_key = "partial_rotary_factor";
+  double rotary_fraction = 1.0;
+  /// Whether the configuration knows num_key_value_heads; otherwise every query head has its own.
+  bool grouped_query = true;
+  /// 0: hidden_size / num_attention_heads.
+  int64_t head_dim = 0;
+  /// The configuration class accepts no scaling but LongRoPE, and has
+  /// original_max_position_embeddings beside rope_scaling, not inside.
+  bool longrope_only = false;
+
+  /// Linear layers that get a low-rank pair unless the user says otherwise.
+  std::vector<std::string> lora_targets = {"q_proj", "k_proj", "v_proj", "o_proj"};
+  /// Ends of the names of tensors in old checkpoints that hold nothing learned.
+  std::vector<std::string> ignored_tensors = {};
+
+  /// Reads what is the family's own into the configuration, whose sizes and form are filled in already.
+  void (*read)(const ConfigReader& json, ModelConfig& config) = nullptr;
+};
+
+/// All families, in the order in which they are listed to users.
+const std::vector<Family>& families();
+
+/// The family of an architecture ("LlamaForCausalLM") or model type ("llama"); null when there is none.
+const Family* find_family(const std::string& name);
+
+/// "LlamaForCausalLM, MistralForCausalLM, …".
+std::string supported_architectures();
+
+}  // namespace longlora::model

@@ -1,0 +1,58 @@
+// A base model and an adapter as one model, made tensor by tensor.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "longlora/checkpoint/peft_adapter.h"
+#include "longlora/checkpoint/tensor_writer.h"
+#include "longlora/model/config.h"
+
+namespace longlora::model {
+
+/// The tensors of the base with the adapter's low-rank updates added and its
+/// trained parameters in place. Nothing is loaded before it is asked for, so
+/// writing them takes the memory of one tensor. Works on names alone, for any
+/// architecture: a pair belongs to the tensor MODULE.weight.
+class MergedModel {
+ public:
+  /// Opens the base, checks that every pair and parameter of the adapter fits
+  /// it, and takes rope_scaling from a config.json beside the adapter. `dtype` is
+  /// that of the result (float32, bfloat16 or float16); Undefined keeps the base's. Throws InputError:
+  /// a module or shape that does not fit, an adapter with fewer embedding rows than the base.
+  MergedModel(const std::filesystem::path& base, const checkpoint::PeftAdapter& adapter,
+              at::ScalarType dtype);
+
+  /// Changeable until written: merge sets rope_scaling. vocab_size is the merged one.
+  ModelConfig& config() { return config_; }
+  at::ScalarType dtype() const { return dtype_; }
+
+  /// Tensors that are derived or tied to others are left out.
+  const std::vector<checkpoint::TensorSpec>& specs() const { return specs_; }
+  /// W + scaling · B · A in float32, then in the spec's dtype; embedding and head
+  /// rows beyond the base's are the mean of the others unless the adapter has them.
+  at::Tensor load(const checkpoint::TensorSpec& spec) const;
+
+  /// config.json and the weights into an existing folder.
+  void write(const std::filesystem::path& directory, const checkpoint::ModelFileOptions& options) const;
+
+ private:
+  std::string base_name(const std::string& adapter_name) const;
+  void match_modules();
+  void match_parameters();
+  void list_tensors();
+  at::Tensor with_rows(const at::Tensor& weight, int64_t rows) const;
+
+  std::filesystem::path base_path_;
+  const checkpoint::PeftAdapter& adapter_;
+  checkpoint::TensorStore base_;
+  ModelConfig config_;
+  at::ScalarType dtype_;
+  std::map<std::string, std::string> modules_;     // tensor of the base -> module of the adapter
+  std::map<std::string, std::string> parameters_;  // tensor of the base -> parameter of the adapter
+  std::vector<checkpoint::TensorSpec> specs_;
+};
+
+}  // namespace longlora::model

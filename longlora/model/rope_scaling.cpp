@@ -1,0 +1,196 @@
+#include "longlora/model/rope_scaling.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "longlora/core/error.h"
+#include "longlora/model/config.h"
+#include "longlora/model/config_reader.h"
+#include "longlora/model/family.h"
+#include "longlora/model/rotary.h"
+
+namespace longlora::model {
+namespace {
+
+constexpr RopeType kRopeTypes[] = {RopeType::kDefault, RopeType::kLinear,   RopeType::kDynamic,
+                                   RopeType::kYarn,    RopeType::kLongRope, RopeType::kLlama3};
+
+/// "su" is what LongRoPE was called in Phi-3's first configurations, and "yarn" for a while.
+RopeType read_type(const ConfigReader& json, const Family& family) {
+  const std::string name = json.text("rope_type", json.text("type", "default"));
+  if (name == "su" || (name == "yarn" && family.longrope_only)) return RopeType::kLongRope;
+  return rope_type_from_name(name, json.source());
+}
+
+void read_factor(const ConfigReader& json, const ModelConfig& config, RopeScaling& scaling) {
+  scaling.factor = json.number("factor", 0.0);
+  // LongRoPE may leave it to the two windows.
+  if (scaling.type == RopeType::kLongRope && !json.has("factor"))
+    scaling.factor = std::max(1.0, static_cast<double>(config.max_position_embeddings) /
+                                       static_cast<double>(scaling.original_max_position_embeddings));
+  if (!(scaling.factor >= 1.0) || !std::isfinite(scaling.factor))
+    json.fail(fmt::format("expected a rope_scaling factor of at least 1, got {}", scaling.factor));
+}
+
+void read_longrope(const ConfigReader& json, const ModelConfig& config, RopeScaling& scaling) {
+  const auto pairs = static_cast<size_t>((config.rotary_dims() + 1) / 2);
+  scaling.short_factor = json.positive_numbers("short_factor");
+  scaling.long_factor = json.positive_numbers("long_factor");
+  for (const auto* factors : {&scaling.short_factor, &scaling.long_factor})
+    if (factors->size() != pairs)
+      json.fail(
+          fmt::format("expected {} numbers, one for each rotated pair of dimensions, in short_factor and "
+                      "long_factor of longrope, got {}",
+                      pairs, factors->size()));
+}
+
+void read_llama3(const ConfigReader& json, RopeScaling& scaling) {
+  scaling.low_freq_factor = json.number("low_freq_factor", 0.0);
+  scaling.high_freq_factor = json.number("high_freq_factor", 0.0);
+  if (!(scaling.low_freq_factor > 0.0) || !(scaling.high_freq_factor > scaling.low_freq_factor))
+    json.fail(fmt::format("expected 0 < low_freq_factor < high_freq_factor for llama3, got {} and {}",
+                          scaling.low_freq_factor, scaling.high_freq_factor));
+}
+
+/// The scaling in the form of LongRoPE: what divides each frequency, whatever the length.
+RopeScaling as_longrope(const ModelConfig& config) {
+  ModelConfig plain = config;
+  plain.rope_scaling = {};
+  const RotaryFrequencies unscaled = rotary_frequencies(plain), scaled = rotary_frequencies(config);
+  RopeScaling scaling;
+  scaling.type = RopeType::kLongRope;
+  scaling.factor = config.rope_scaling.factor;
+  scaling.original_max_position_embeddings = config.original_window();
+  scaling.attention_factor = scaled.attention_factor;
+  for (size_t i = 0; i < scaled.inverse_frequencies.size(); ++i)
+    scaling.long_factor.push_back(unscaled.inverse_frequencies[i] / scaled.inverse_frequencies[i]);
+  scaling.short_factor = scaling.long_factor;
+  return scaling;
+}
+
+void write_yarn(const RopeScaling& scaling, Json& json) {
+  const RopeScaling defaults;
+  if (scaling.beta_fast != defaults.beta_fast) json["beta_fast"] = scaling.beta_fast;
+  if (scaling.beta_slow != defaults.beta_slow) json["beta_slow"] = scaling.beta_slow;
+  if (!scaling.truncate) json["truncate"] = false;
+  if (scaling.mscale != 0.0) json["mscale"] = scaling.mscale;
+  if (scaling.mscale_all_dim != 0.0) json["mscale_all_dim"] = scaling.mscale_all_dim;
+}
+
+}  // namespace
+
+std::string rope_type_name(RopeType type) {
+  switch (type) {
+    case RopeType::kLinear:
+      return "linear";
+    case RopeType::kDynamic:
+      return "dynamic";
+    case RopeType::kYarn:
+      return "yarn";
+    case RopeType::kLongRope:
+      return "longrope";
+    case RopeType::kLlama3:
+      return "llama3";
+    default:
+      return "default";
+  }
+}
+
+RopeType rope_type_from_name(const std::string& name, const std::string& source) {
+  std::vector<std::string> names;
+  for (const RopeType type : kRopeTypes) {
+    names.push_back(rope_type_name(type));
+    if (name == names.back()) return type;
+  }
+  throw InputError(
+      fmt::format("[{}] expected a rotary scaling among {}, got {}", source, fmt::join(names, ", "), name));
+}
+
+const std::vector<std::string>& extension_rope_types() {
+  static const std::vector<std::string> names = {"linear", "dynamic", "yarn", "longrope"};
+  return names;
+}
+
+bool depends_on_length(RopeType type) {
+  return type == RopeType::kDynamic || type == RopeType::kLongRope;
+}
+
+void require_rotary_dims(RopeType type, int64_t rotary_dims, const std::string& source) {
+  if (type == RopeType::kDynamic && rotary_dims <= 2)
+    throw InputError(fmt::format("[{}] expected more than 2 rotated dimensions for dynamic scaling, got {}",
+                                 source, rotary_dims));
+  if (type == RopeType::kYarn && rotary_dims % 2 != 0)
+    throw InputError(fmt::format("[{}] expected an even number of rotated dimensions for yarn, got {}",
+                                 source, rotary_dims));
+}
+
+void read_rope_scaling(const Json& json, const ConfigReader& top, ModelConfig& config) {
+  const Family& family = config.family();
+  RopeScaling scaling;
+  if (json.is_null()) {
+    config.rope_scaling = scaling;
+    return;
+  }
+  if (!json.is_object()) top.fail(fmt::format("expected an object for rope_scaling, got {}", json.dump()));
+  const ConfigReader reader(json, top.source());
+  scaling.type = read_type(reader, family);
+  config.rope_scaling = scaling;
+  if (scaling.type == RopeType::kDefault) return;
+  // transformers looks at max_position_embeddings alone under dynamic scaling,
+  // and beside rope_scaling where the configuration class has the key there.
+  constexpr const char* kOriginal = "original_max_position_embeddings";
+  if (family.longrope_only)
+    scaling.original_max_position_embeddings = top.size(kOriginal, family.max_position_embeddings);
+  else if (scaling.type != RopeType::kDynamic)
+    scaling.original_max_position_embeddings = reader.size(kOriginal, 0);
+  if (scaling.type == RopeType::kLongRope && scaling.original_max_position_embeddings == 0)
+    scaling.original_max_position_embeddings = top.size(kOriginal, config.max_position_embeddings);
+  read_factor(reader, config, scaling);
+  scaling.beta_fast = reader.number("beta_fast", scaling.beta_fast);
+  scaling.beta_slow = reader.number("beta_slow", scaling.beta_slow);
+  scaling.truncate = reader.flag("truncate", scaling.truncate);
+  scaling.attention_factor = reader.number("attention_factor", 0.0);
+  scaling.mscale = reader.number("mscale", 0.0);
+  scaling.mscale_all_dim = reader.number("mscale_all_dim", 0.0);
+  if (scaling.type == RopeType::kLongRope) read_longrope(reader, config, scaling);
+  if (scaling.type == RopeType::kLlama3) read_llama3(reader, scaling);
+  require_rotary_dims(scaling.type, config.rotary_dims(), top.source());
+  config.rope_scaling = scaling;
+}
+
+Json rope_scaling_json(const ModelConfig& config) {
+  RopeScaling scaling = config.rope_scaling;
+  if (scaling.type == RopeType::kDefault) return {};
+  if (config.family().longrope_only && scaling.type != RopeType::kLongRope) {
+    if (scaling.type == RopeType::kDynamic)
+      throw InputError(
+          fmt::format("[config.json] expected a scaling that {} can hold (linear, yarn, longrope), "
+                      "got dynamic",
+                      config.architecture));
+    scaling = as_longrope(config);
+  }
+  const RopeType type = scaling.type;
+  Json json = {
+      {"type", rope_type_name(type)}, {"rope_type", rope_type_name(type)}, {"factor", scaling.factor}};
+  // Linear scaling needs it only where the window beside it is not the original
+  // one; under dynamic scaling max_position_embeddings is the original window.
+  const bool always = type == RopeType::kYarn || type == RopeType::kLongRope || type == RopeType::kLlama3;
+  if (always || (type == RopeType::kLinear && config.original_window() != config.max_position_embeddings))
+    json["original_max_position_embeddings"] = config.original_window();
+  if (type == RopeType::kYarn) write_yarn(scaling, json);
+  if (type == RopeType::kLongRope) {
+    json["short_factor"] = scaling.short_factor;
+    json["long_factor"] = scaling.long_factor;
+  }
+  if (type == RopeType::kLlama3) {
+    json["low_freq_factor"] = scaling.low_freq_factor;
+    json["high_freq_factor"] = scaling.high_freq_factor;
+  }
+  if (scaling.attention_factor != 0.0) json["attention_factor"] = scaling.attention_factor;
+  return json;
+}
+
+}  // namespace longlora::model

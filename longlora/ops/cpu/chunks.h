@@ -1,0 +1,28 @@
+// Work on many rows or elements in chunks of a fixed size, so that sums over
+// chunks do not depend on the number of threads.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace longlora::ops::cpu {
+
+constexpr int64_t kRowsPerTask = 128;
+constexpr int64_t kElementsPerTask = 1 << 15;
+
+inline int64_t num_tasks(int64_t n, int64_t per_task) {
+  return (n + per_task - 1) / per_task;
+}
+
+/// Calls body(task, begin, end) over [0, n) in chunks of `per_task`, in parallel.
+template <typename Body>
+void parallel_chunks(int64_t n, int64_t per_task, const Body& body) {
+  at::parallel_for(0, num_tasks(n, per_task), 1, [&](int64_t first, int64_t last) {
+    for (int64_t task = first; task < last; ++task)
+      body(task, task * per_task, std::min(n, (task + 1) * per_task));
+  });
+}
+
+}  // namespace longlora::ops::cpu

@@ -1,0 +1,108 @@
+// Byte pair encoding of one word at a time, by Hugging Face's rules.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "longlora/tokenizer/pipeline_spec.h"
+#include "longlora/tokenizer/tokenizer.h"
+#include "longlora/tokenizer/word_cache.h"
+
+namespace longlora::tokenizer {
+
+/// Looks strings up by views of them.
+struct TextHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+};
+using TokenIds = std::unordered_map<std::string, int32_t, TextHash, std::equal_to<>>;
+
+/// What a word is made of before merging.
+enum class BpeAlphabet : uint8_t {
+  kCharacters,  // code points, as the vocabulary spells them
+  kBytes,       // bytes; the vocabulary spells each as one character (byte-level BPE)
+};
+
+/// Working memory of one call. Reused from call to call; not shared by threads.
+struct BpeScratch {
+  WordCache cache;
+  std::vector<int32_t> symbols;
+  struct Candidate {
+    uint32_t rank, position;
+    int32_t left, right, merged;
+  };
+  std::vector<Candidate> heap;
+  std::vector<uint32_t> previous, next;
+};
+
+/// A vocabulary with its merges. Immutable; safe to use from several threads with a scratch each.
+class Bpe {
+ public:
+  /// Throws InputError naming `source` for merges whose parts or result the
+  /// vocabulary lacks.
+  Bpe(const BpeSpec& spec, BpeAlphabet alphabet, const std::string& source);
+
+  /// Appends the ids of `word`: always merge the pair of lowest rank, the
+  /// leftmost of equals. Time n log n for n bytes; words met before cost a look-up.
+  /// Throws InputError for an unknown character where the unknown token itself is not in the vocabulary.
+  void encode(std::string_view word, BpeScratch* scratch, Ids* ids) const;
+
+  /// Id of a token as the vocabulary spells it, or -1.
+  int32_t find(std::string_view token) const;
+  /// Number of distinct tokens.
+  size_t size() const { return ids_.size(); }
+  const TokenIds& vocab() const { return ids_; }
+
+ private:
+  struct Merge {
+    uint64_t pair = kNoPair;  // left id and right id
+    uint32_t rank = 0;
+    int32_t merged = 0;
+  };
+  static constexpr uint64_t kNoPair = ~uint64_t{0};
+
+  void add_vocab(const BpeSpec& spec);
+  void add_merges(const BpeSpec& spec);
+  void insert_merge(const Merge& merge);
+  void find_word_ends(const BpeSpec& spec);
+  void add_alphabet();
+  std::vector<int32_t> fallback_ids(std::string_view character) const;
+  const Merge* find_merge(int32_t left, int32_t right) const;
+
+  size_t word_end(std::string_view text, size_t at) const;
+  void encode_whole(std::string_view word, BpeScratch* scratch, Ids* ids) const;
+  void encode_uncached(std::string_view word, BpeScratch* scratch, Ids* ids) const;
+  void read_symbols(std::string_view word, std::vector<int32_t>* symbols) const;
+  void merge_few(std::vector<int32_t>* symbols) const;
+  void merge_many(BpeScratch* scratch) const;
+
+  std::string source_;
+  BpeAlphabet alphabet_;
+  bool fuse_unk_, byte_fallback_, ignore_merges_;
+  bool has_unk_ = false;
+  int32_t unk_id_ = -1;
+  bool splits_at_marks_ = false;                          // no merge reaches over a space mark from its left
+  bool splits_at_newlines_ = false;                       // no merge holds a newline
+  TokenIds ids_;                                          // as the file spells them
+  TokenIds whole_words_;                                  // by raw bytes; with ignore_merges only
+  std::array<int32_t, 256> byte_ids_{};                   // of a byte, or of an ASCII character; -1: none
+  std::array<std::vector<int32_t>, 256> byte_fallbacks_;  // for bytes the vocabulary lacks
+  std::array<int32_t, 256> byte_tokens_{};                // ids of <0x00> … <0xFF>, -1: none
+  std::vector<int32_t> character_ids_;                    // code points below 0x10000; -1: none
+  std::unordered_map<char32_t, int32_t> rare_characters_;
+  std::vector<Merge> merges_;  // open addressing; a power of two
+  size_t num_merges_ = 0;
+};
+
+/// How byte-level vocabularies spell a byte: the character of the same code where
+/// that is printable, else one from U+0100 on.
+char32_t character_of_byte(unsigned char byte);
+/// The bytes that `token` spells; false where a character spells none.
+bool bytes_of_token(std::string_view token, std::string* bytes);
+
+}  // namespace longlora::tokenizer

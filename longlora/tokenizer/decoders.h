@@ -1,0 +1,33 @@
+// From tokens back to text.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longlora/tokenizer/pipeline_spec.h"
+#include "longlora/tokenizer/text_pattern.h"
+
+namespace longlora::tokenizer {
+
+/// The decoder steps of a tokenizer file. What a step does to each token alone is
+/// done once per vocabulary entry (prepare), the rest per call (join).
+/// Immutable; safe to use from several threads.
+class DecoderChain {
+ public:
+  /// `source` names the file in the InputError for a wrong expression.
+  DecoderChain(const PipelineSpec& spec, const std::string& source);
+
+  /// What `token` contributes, in the form join() takes.
+  std::string prepare(const std::string& token) const;
+  /// The text of prepared tokens.
+  std::string join(const std::vector<std::string_view>& tokens) const;
+
+ private:
+  std::vector<DecoderStep> steps_;
+  std::vector<TextPattern> patterns_;  // of the leading Replace steps, then of the others, in order
+  size_t num_prepared_ = 0;            // leading steps that prepare() does
+  bool has_decoder_ = false;
+};
+
+}  // namespace longlora::tokenizer

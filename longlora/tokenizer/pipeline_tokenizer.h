@@ -1,0 +1,76 @@
+// A tokenizer made of steps, as Hugging Face's tokenizers library runs tokenizer.json:
+// added tokens, normalizers, pre-tokenizers, BPE, template; decoders back.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longlora/tokenizer/added_tokens.h"
+#include "longlora/tokenizer/bpe.h"
+#include "longlora/tokenizer/decoders.h"
+#include "longlora/tokenizer/normalizers.h"
+#include "longlora/tokenizer/pipeline_spec.h"
+#include "longlora/tokenizer/splitters.h"
+#include "longlora/tokenizer/tokenizer.h"
+
+namespace longlora::tokenizer {
+
+/// Runs a PipelineSpec. Bytes that are no UTF-8 become U+FFFD, as in Python's
+/// errors="replace". Time is linear in the text but for n log n within a word.
+/// Words are remembered from call to call, some megabytes for each thread.
+class PipelineTokenizer : public Tokenizer {
+ public:
+  /// Throws InputError naming spec.source for parts that do not fit together.
+  explicit PipelineTokenizer(const PipelineSpec& spec);
+
+  Ids encode(std::string_view text, bool add_special_tokens) const override;
+  std::string decode(const Ids& ids) const override { return decode(ids, true); }
+  std::string decode_with_special_tokens(const Ids& ids) const override { return decode(ids, false); }
+  int64_t vocab_size() const override { return static_cast<int64_t>(tokens_.size()); }
+  std::optional<int32_t> bos_id() const override { return bos_id_; }
+  std::optional<int32_t> eos_id() const override { return eos_id_; }
+  const std::string& fingerprint() const override { return fingerprint_; }
+
+ private:
+  /// What decode writes for an id.
+  struct Token {
+    std::string text;  // prepared for the decoder
+    bool exists = false;
+    bool special = false;
+  };
+  class BpeSink;
+  class ChainSink;
+
+  void add_pre_tokenizers(const PipelineSpec& spec);
+  std::vector<AddedToken> resolve_added_tokens(const PipelineSpec& spec) const;
+  void add_tokens(const std::vector<AddedToken>& added);
+  void set_token(int32_t id, const std::string& token, bool special);
+  void check_template() const;
+  std::string make_fingerprint(const PipelineSpec& spec, const std::vector<AddedToken>& added) const;
+  std::string normalize(std::string_view text) const;
+
+  void encode_text(std::string_view text, BpeScratch* scratch, Ids* ids) const;
+  void encode_stretch(std::string_view text, bool at_start, PieceSink* sink, Ids* ids) const;
+  void pre_tokenize(size_t step, Piece piece, PieceSink* sink) const;
+  std::string decode(const Ids& ids, bool skip_special_tokens) const;
+
+  std::string source_;
+  std::vector<std::unique_ptr<Normalizer>> normalizers_;
+  std::vector<std::unique_ptr<PreTokenizer>> pre_tokenizers_;
+  Bpe bpe_;
+  DecoderChain decoder_;
+  AddedTokenSplitter added_tokens_;             // looked for in the text as it is
+  AddedTokenSplitter normalized_added_tokens_;  // and in normalized text
+  std::vector<int32_t> prefix_ids_, suffix_ids_;
+  std::vector<Token> tokens_;  // by id
+  std::optional<int32_t> bos_id_, eos_id_;
+  std::string fingerprint_;
+
+  mutable std::mutex scratches_mutex_;
+  mutable std::vector<std::unique_ptr<BpeScratch>> scratches_;  // not in use
+};
+
+}  // namespace longlora::tokenizer

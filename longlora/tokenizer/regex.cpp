@@ -1,0 +1,103 @@
+#include "longlora/tokenizer/regex.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <fmt/core.h>
+#include <pcre2.h>
+
+#include <new>
+
+#include "longlora/core/error.h"
+#include "longlora/core/utf8.h"
+#include "longlora/tokenizer/regex_syntax.h"
+
+namespace longlora::tokenizer {
+
+struct Regex::Compiled {
+  pcre2_code* code = nullptr;
+  ~Compiled() { pcre2_code_free(code); }
+};
+
+namespace {
+
+std::string message_of(int error) {
+  PCRE2_UCHAR buffer[256] = {};
+  pcre2_get_error_message(error, buffer, sizeof buffer);
+  return reinterpret_cast<const char*>(buffer);
+}
+
+// What one call needs besides the code.
+struct MatchState {
+  explicit MatchState(const pcre2_code* code)
+      : data(pcre2_match_data_create_from_pattern(code, nullptr)),
+        context(pcre2_match_context_create(nullptr)) {
+    if (data == nullptr || context == nullptr) throw std::bad_alloc();
+  }
+  ~MatchState() {
+    if (stack != nullptr) pcre2_jit_stack_free(stack);
+    pcre2_match_context_free(context);
+    pcre2_match_data_free(data);
+  }
+  // Few matches need more than PCRE2's own 32 KiB, and making a stack costs more than most matches.
+  bool make_stack() {
+    if (stack != nullptr) return false;
+    stack = pcre2_jit_stack_create(size_t{64} << 10, size_t{8} << 20, nullptr);
+    if (stack == nullptr) throw std::bad_alloc();
+    pcre2_jit_stack_assign(context, nullptr, stack);
+    return true;
+  }
+  MatchState(const MatchState&) = delete;
+  MatchState& operator=(const MatchState&) = delete;
+
+  pcre2_match_data* data;
+  pcre2_match_context* context;
+  pcre2_jit_stack* stack = nullptr;
+};
+
+}  // namespace
+
+Regex::Regex(const std::string& pattern, const std::string& source)
+    : compiled_(std::make_unique<Compiled>()), pattern_(pattern), source_(source) {
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  const std::string translated = translate_regex(pattern, source);
+  compiled_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                                  &offset, nullptr);
+  if (compiled_->code == nullptr) {
+    throw InputError(
+        fmt::format("[{}] expected a regular expression that PCRE2 understands, got \"{}\": {} at byte {}",
+                    source, pattern, message_of(error), offset));
+  }
+  pcre2_jit_compile(compiled_->code, PCRE2_JIT_COMPLETE);  // without it matching is slower, not different
+}
+
+Regex::~Regex() = default;
+
+void Regex::for_each_match(std::string_view text, const std::function<void(size_t, size_t)>& visit) const {
+  MatchState state(compiled_->code);
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  size_t from = 0, last_end = std::string_view::npos;
+  while (from <= text.size()) {
+    const int count = pcre2_match(compiled_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, state.data,
+                                  state.context);
+    if (count == PCRE2_ERROR_JIT_STACKLIMIT && state.make_stack()) continue;
+    if (count == PCRE2_ERROR_NOMATCH) return;
+    if (count < 0) {
+      throw InputError(
+          fmt::format("[{}] expected the expression \"{}\" to match within PCRE2's limits, got: {}", source_,
+                      pattern_, message_of(count)));
+    }
+    const PCRE2_SIZE* range = pcre2_get_ovector_pointer(state.data);
+    const size_t begin = range[0], end = range[1];
+    if (begin > end) return;  // \K moved the start behind the end
+    // An empty match right behind the last one is none.
+    if (begin != end || end != last_end) {
+      visit(begin, end);
+      last_end = end;
+    }
+    from = end;
+    if (begin == end) from += end < text.size() ? utf8_length(text, end) : 1;
+  }
+}
+
+}  // namespace longlora::tokenizer

@@ -1,0 +1,30 @@
+// Text of ids as they come, one after the other.
+#pragma once
+
+#include <string>
+
+#include "longlora/tokenizer/tokenizer.h"
+
+namespace longlora::tokenizer {
+
+/// Gives the text of a growing sequence piece by piece, each character as soon as all its bytes are there (as
+/// Hugging Face's DecodeStream): the pieces together are decode(all ids). The time of a push does not grow
+/// with the sequence.
+class TextStream {
+ public:
+  /// `tokenizer` has to live as long as the stream.
+  explicit TextStream(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+
+  /// What `id` adds, often nothing: special tokens, or a character that is not finished.
+  std::string push(int32_t id);
+  /// The rest: a character that never was finished, as U+FFFD. The stream is empty then.
+  std::string finish();
+
+ private:
+  const Tokenizer& tokenizer_;
+  Ids ids_;              // what decoding still depends on: the ids of the last piece and those waiting
+  std::string printed_;  // the text of the first num_printed_ of them
+  size_t num_printed_ = 0;
+};
+
+}  // namespace longlora::tokenizer

@@ -1,0 +1,191 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+
+#include "longlora/checkpoint/peft_adapter.h"
+#include "longlora/checkpoint/tensor_store.h"
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/core/json.h"
+#include "tests/core/temporary_folder.h"
+
+namespace longlora::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint::TensorStore;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+using Words = std::vector<std::string>;
+
+std::string data(const std::string& name) {
+  return std::string(LONGLORA_SOURCE_DIR) + "/tests/data/" + name;
+}
+
+void run(Words words) {
+  CLI::App app;
+  app.require_subcommand(1);
+  add_get_trainable_weights_verb(app);
+  add_merge_verb(app);
+  add_convert_verb(app);
+  add_score_verb(app);
+  std::reverse(words.begin(), words.end());
+  app.parse(words);
+}
+
+void expect_same(const TensorStore& ours, const TensorStore& theirs) {
+  EXPECT_EQ(ours.tensors().size(), theirs.tensors().size());
+  for (const auto& [name, info] : theirs.tensors()) {
+    ASSERT_TRUE(ours.contains(name)) << name;
+    EXPECT_TRUE(ours.load(name).equal(theirs.load(name))) << name;
+  }
+}
+
+TEST(GetTrainableWeightsVerb, WritesWhatTheReleasedScriptWrites) {
+  const TemporaryFolder folder;
+  run({"get-trainable-weights", "--checkpoint_path", data("goldens/peft_variants/released_checkpoint"),
+       "--trainable_params", "embed,norm", "--output_dir", folder / "out"});
+  const std::string golden = data("goldens/peft_variants/released/");
+  for (const std::string name : {"adapter_model", "trainable_params"})
+    for (const char* extension : {".bin", ".safetensors"})
+      expect_same(TensorStore::open_file(folder / ("out/" + name + extension)),
+                  TensorStore::open_file(golden + name + ".bin"));
+}
+
+TEST(GetTrainableWeightsVerb, ReadsSafetensorsAndShardsAndSingleFiles) {
+  const TemporaryFolder folder;
+  const std::string checkpoint = data("goldens/peft_variants/released_checkpoint");
+  run({"convert", "--input", checkpoint, "--output", folder / "shards", "--max_shard_size", "30KB"});
+  EXPECT_TRUE(fs::exists(folder / "shards/model.safetensors.index.json"));
+  run({"get-trainable-weights", "--checkpoint_path", folder / "shards", "--format", "bin"});
+  run({"get-trainable-weights", "--checkpoint_path", checkpoint + "/pytorch_model.bin", "--format", "bin",
+       "--output_dir", folder / "file"});
+  for (const std::string place : {"shards", "file"})
+    expect_same(TensorStore::open_file(folder / (place + "/trainable_params.bin")),
+                TensorStore::open_file(data("goldens/peft_variants/released/trainable_params.bin")));
+}
+
+TEST(GetTrainableWeightsVerb, RefusesAPatternThatMatchesNothing) {
+  const TemporaryFolder folder;
+  EXPECT_THAT(
+      [&] {
+        run({"get-trainable-weights", "--checkpoint_path", data("goldens/peft_variants/released_checkpoint"),
+             "--trainable_params", "embed,wte", "--output_dir", folder / "out"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("got wte which matches nothing")));
+  EXPECT_TRUE(folder.names().empty());
+}
+
+TEST(ConvertVerb, GoesBetweenSafetensorsAndBinWithoutLoss) {
+  const TemporaryFolder folder;
+  const std::string model = data("stories260K_hf");
+  run({"convert", "--input", model, "--output", folder / "bin", "--format", "bin", "--max_shard_size",
+       "300KB"});
+  EXPECT_TRUE(fs::exists(folder / "bin/pytorch_model.bin.index.json"));
+  EXPECT_FALSE(fs::exists(folder / "bin/model.safetensors"));
+  for (const char* file : {"config.json", "tokenizer.model", "tokenizer_config.json"})
+    EXPECT_EQ(read_file(folder / (std::string("bin/") + file)), read_file(model + "/" + file)) << file;
+  run({"convert", "--input", folder / "bin", "--output", folder / "back"});
+  expect_same(TensorStore::open_model_directory(folder / "back"), TensorStore::open_model_directory(model));
+  // Both are models that the other verbs take.
+  run({"score", "--base_model", folder / "bin", "--ids", "1,403,407", "--json", folder / "bin.json"});
+  run({"score", "--base_model", model, "--ids", "1,403,407", "--json", folder / "model.json"});
+  EXPECT_EQ(read_json(folder / "bin.json")["logprobs"], read_json(folder / "model.json")["logprobs"]);
+}
+
+TEST(ConvertVerb, TakesOneFileByItsName) {
+  const TemporaryFolder folder;
+  run({"convert", "--input", data("torch_save/made/views.pt"), "--output", folder / "views.safetensors"});
+  run({"convert", "--input", folder / "views.safetensors", "--output", folder / "views.bin"});
+  expect_same(TensorStore::open_file(folder / "views.bin"),
+              TensorStore::open_file(data("torch_save/made/views.pt")));
+}
+
+TEST(ConvertVerb, ChangesTheDtypeAndSaysSoInTheConfig) {
+  const TemporaryFolder folder;
+  run({"convert", "--input", data("stories260K_hf"), "--output", folder / "half", "--dtype", "float16"});
+  EXPECT_EQ(read_json(folder / "half/config.json")["torch_dtype"], "float16");
+  const TensorStore store = TensorStore::open_model_directory(folder / "half");
+  for (const auto& [name, info] : store.tensors()) EXPECT_EQ(info.dtype, at::kHalf) << name;
+}
+
+TEST(ConvertVerb, TakesMetasLayout) {
+  const TemporaryFolder folder;
+  run({"convert", "--input", data("stories260K_meta"), "--output", folder / "hf", "--json",
+       folder / "convert.json"});
+  EXPECT_EQ(read_json(folder / "convert.json")["tensors"], 47);
+  expect_same(TensorStore::open_model_directory(folder / "hf"),
+              TensorStore::open_model_directory(data("stories260K_hf")));
+  run({"convert", "--input", data("stories260K_meta/consolidated.00.pth"), "--params",
+       data("stories260K_meta/params.json"), "--output", folder / "one"});
+  run({"score", "--base_model", folder / "one", "--ids", "1,403,407,261", "--json", folder / "ours.json"});
+  run({"score", "--base_model", data("stories260K_hf"), "--ids", "1,403,407,261", "--json",
+       folder / "theirs.json"});
+  EXPECT_EQ(read_json(folder / "ours.json")["logprobs"], read_json(folder / "theirs.json")["logprobs"]);
+}
+
+TEST(ConvertVerb, LeavesWhatIsThereAlone) {
+  const TemporaryFolder folder;
+  const std::string file = data("torch_save/made/bare.pt");
+  run({"convert", "--input", file, "--output", folder / "x.safetensors"});
+  EXPECT_THAT(
+      [&] {
+        run({"convert", "--input", file, "--output", folder / "x.safetensors"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("add --overwrite True")));
+  run({"convert", "--input", file, "--output", folder / "x.safetensors", "--overwrite", "True"});
+  EXPECT_THAT(
+      [&] {
+        run({"convert", "--input", folder / "x.safetensors", "--output", folder / "x.safetensors",
+             "--overwrite"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("another path than --input")));
+  EXPECT_THAT(
+      [&] {
+        run({"convert", "--input", data("torch_save/made/refused_system.pt"), "--output", folder / "y"});
+      },
+      ThrowsMessage<InputError>(HasSubstr("posix.system")));
+}
+
+TEST(MergeVerb, MergesTheReleasedPairIntoShards) {
+  const TemporaryFolder folder;
+  run({"merge", "--base_model", data("goldens/tiny_models/gqa_untied"), "--peft_model",
+       data("goldens/peft_variants/released"), "--save_path", folder / "merged", "--dtype", "float16",
+       "--max_shard_size", "20KB", "--context_size", "256", "--json", folder / "merge.json"});
+  EXPECT_EQ(read_json(folder / "merge.json")["dtype"], "float16");
+  EXPECT_TRUE(fs::exists(folder / "merged/model.safetensors.index.json"));
+  const Json config = read_json(folder / "merged/config.json");
+  EXPECT_EQ(config["vocab_size"], 97);
+  EXPECT_EQ(config["torch_dtype"], "float16");
+  EXPECT_EQ(config["rope_scaling"]["rope_type"], "linear");
+  EXPECT_EQ(TensorStore::open_model_directory(folder / "merged").info("lm_head.weight").shape[0], 97);
+}
+
+TEST(MergeVerb, AsksForTheTrainedParameters) {
+  const TemporaryFolder folder;
+  const Words words = {"merge",
+                       "--base_model",
+                       data("goldens/tiny_models/gqa_untied"),
+                       "--peft_model",
+                       data("goldens/peft_variants/rslora_patterns"),
+                       "--save_path",
+                       folder / "merged"};
+  EXPECT_THAT([&] { run(words); }, ThrowsMessage<InputError>(HasSubstr("trainable_params.bin")));
+  Words lora_only = words;
+  lora_only.insert(lora_only.end(), {"--lora_only", "True"});
+  run(lora_only);
+  EXPECT_TRUE(fs::exists(folder / "merged/model.safetensors"));
+  EXPECT_THAT(
+      [&] {
+        run({"merge", "--base_model", "x", "--peft_model", data("goldens/peft_variants/released"),
+             "--save_path", folder / "other", "--max_shard_size", "big"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("[--max_shard_size]")));
+}
+
+}  // namespace
+}  // namespace longlora::cli

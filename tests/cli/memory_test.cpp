@@ -1,0 +1,104 @@
+// What a long row takes: neither logits of all its tokens nor every layer's activations.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "longlora/core/json.h"
+#include "tests/cli/process.h"
+
+namespace longlora::test {
+namespace {
+
+constexpr int64_t kTokens = 16384;
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+/// Peak resident bytes of a training step of a random model on rows of kTokens tokens, as the program
+/// reports it.
+int64_t peak_of_training(const Json& changes, const Words& more) {
+  TemporaryDirectory folder;
+  Json config = {{"architectures", {"LlamaForCausalLM"}},
+                 {"model_type", "llama"},
+                 {"vocab_size", 512},
+                 {"hidden_size", 32},
+                 {"intermediate_size", 64},
+                 {"num_hidden_layers", 2},
+                 {"num_attention_heads", 2},
+                 {"num_key_value_heads", 1},
+                 {"max_position_embeddings", kTokens},
+                 {"rms_norm_eps", 1e-5},
+                 {"tie_word_embeddings", true}};
+  config.update(changes);
+  write_json(folder / "config.json", config);
+  write_ids(folder / "train.bin", kTokens, 512);
+  expect_exit(0, with({"fine-tune",
+                       "--init",
+                       "random",
+                       "--config",
+                       folder / "config.json",
+                       "--low_rank_training",
+                       "False",
+                       "--data_path",
+                       folder / "train.bin",
+                       "--output_dir",
+                       folder / "out",
+                       "--model_max_length",
+                       std::to_string(kTokens),
+                       "--group_size",
+                       "256",
+                       "--max_steps",
+                       "1",
+                       "--save_steps",
+                       "0",
+                       "--json",
+                       folder / "result.json"},
+                      more));
+  return read_json(folder / "result.json")["peak_memory_bytes"].get<int64_t>();
+}
+
+TEST(MemoryOfALongRow, HoldsNoLogitsOfAllTokens) {
+  const int64_t vocabulary = 32768;
+  const int64_t small = peak_of_training(Json::object(), {});
+  const int64_t large = peak_of_training({{"vocab_size", vocabulary}}, {});
+  // Embedding, master, gradient, two moments, and what saving them takes; the logits alone would be 1 GiB
+  // even in bfloat16.
+  const int64_t weights = vocabulary * 32 * (2 + 4 + 4 + 4 + 4);
+  const int64_t logits = kTokens * vocabulary * 2;
+  EXPECT_LT(large - small, 2 * weights + 64 * kMiB);
+  EXPECT_LT(large, logits / 3);
+}
+
+TEST(MemoryOfALongRow, HoldsTheInputsOfRecomputedLayersAlone) {
+  const int64_t layers = 26;
+  const Words recompute = {"--gradient_checkpointing", "True"};
+  const int64_t few = peak_of_training(Json::object(), recompute);
+  const int64_t many = peak_of_training({{"num_hidden_layers", layers}}, recompute);
+  // In bfloat16: the input of a layer is C wide; kept whole, a layer holds more than 4 C + 2 H D + 2 F.
+  const int64_t inputs = (layers - 2) * kTokens * 32 * 2;
+  const int64_t activations = (layers - 2) * kTokens * (4 * 32 + 2 * 32 + 2 * 64) * 2;
+  EXPECT_LT(many - few, 2 * inputs + 50 * kMiB);
+  EXPECT_LT(many - few, activations / 2);
+  // Told to keep everything it does: the measurement can tell the difference.
+  const int64_t kept =
+      peak_of_training({{"num_hidden_layers", layers}}, {"--gradient_checkpointing", "False"});
+  EXPECT_GT(kept - few, activations / 2);
+}
+
+TEST(MemoryThatIsMissing, IsSaidWithAnExitCodeOfItsOwn) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the address sanitizer needs more addresses than any limit";
+#endif
+  TemporaryDirectory folder;
+  write_ids(folder / "train.bin", 64, 512);
+  Json config = read_json(data("stories260K_hf/config.json"));
+  config["vocab_size"] = 40'000'000;  // an embedding of 10 GB
+  write_json(folder / "config.json", config);
+  const Ending ending = expect_exit(
+      4,
+      {"fine-tune", "--init", "random", "--config", folder / "config.json", "--low_rank_training", "False",
+       "--data_path", folder / "train.bin", "--output_dir", folder / "out", "--model_max_length", "64"},
+      {.address_space_limit_bytes = uint64_t{4} << 30});
+  EXPECT_THAT(ending.err, ::testing::HasSubstr("error: [memory] expected enough memory"));
+  EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"config.json", "train.bin"}));
+}
+
+}  // namespace
+}  // namespace longlora::test

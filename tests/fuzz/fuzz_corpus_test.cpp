@@ -1,0 +1,34 @@
+// Every case that fuzzing kept, through the parser it was found for: none may do more than throw InputError.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "longlora/core/file.h"
+#include "tests/fuzz/parsers.h"
+
+namespace longlora::fuzz {
+namespace {
+
+void replay(const char* name, void (*parse)(std::string_view)) {
+  const auto cases = list_directory(std::filesystem::path(LONGLORA_SOURCE_DIR) / "tests/fuzz/corpus" / name);
+  ASSERT_FALSE(cases.empty());
+  for (const auto& path : cases) {
+    SCOPED_TRACE(path.filename().string());
+    EXPECT_NO_THROW(parse(read_file(path)));
+  }
+}
+
+TEST(FuzzCorpus, SafetensorsAreReadOrRefused) {
+  replay("safetensors", parse_safetensors);
+}
+
+TEST(FuzzCorpus, TorchFilesAreReadOrRefused) {
+  replay("torch_file", parse_torch_file);
+}
+
+TEST(FuzzCorpus, ConfigsAreReadOrRefused) {
+  replay("config", parse_config);
+}
+
+}  // namespace
+}  // namespace longlora::fuzz

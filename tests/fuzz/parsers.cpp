@@ -1,0 +1,78 @@
+#include "tests/fuzz/parsers.h"
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "longlora/checkpoint/dtypes.h"
+#include "longlora/checkpoint/safetensors_header.h"
+#include "longlora/checkpoint/torch_file.h"
+#include "longlora/core/error.h"
+#include "longlora/core/json.h"
+#include "longlora/model/config.h"
+
+namespace longlora::fuzz {
+namespace {
+
+void require(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "violated: %s\n", what);
+  std::abort();
+}
+
+/// The bytes of a tensor are there to be read; the sanitizer looks at the first and the last.
+void touch(std::string_view bytes, uint64_t begin, uint64_t end) {
+  require(begin <= end && end <= bytes.size(), "a tensor lies inside the file");
+  if (begin == end) return;
+  const volatile char first = bytes[begin], last = bytes[end - 1];
+  static_cast<void>(first);
+  static_cast<void>(last);
+}
+
+}  // namespace
+
+void parse_safetensors(std::string_view bytes) {
+  try {
+    for (const auto& entry : checkpoint::parse_safetensors_header(bytes, "fuzz.safetensors").entries) {
+      touch(bytes, entry.begin_bytes, entry.end_bytes);
+      uint64_t num_bytes = checkpoint::element_bytes(entry.dtype);
+      for (const int64_t size : entry.shape) num_bytes *= static_cast<uint64_t>(size);
+      require(num_bytes == entry.end_bytes - entry.begin_bytes, "a tensor has the bytes of its shape");
+    }
+  } catch (const InputError&) {
+  }
+}
+
+void parse_torch_file(std::string_view bytes) {
+  try {
+    for (const auto& tensor : checkpoint::read_torch_file(bytes, "fuzz.bin")) {
+      require(tensor.shape.size() == tensor.strides.size(), "a tensor has a stride for each size");
+      uint64_t last = 0;
+      bool is_empty = false;
+      for (size_t i = 0; i < tensor.shape.size(); ++i) {
+        require(tensor.shape[i] >= 0 && tensor.strides[i] >= 0, "sizes and strides are not negative");
+        is_empty = is_empty || tensor.shape[i] == 0;
+        last += static_cast<uint64_t>(tensor.shape[i] - 1) * static_cast<uint64_t>(tensor.strides[i]);
+      }
+      const uint64_t element = checkpoint::element_bytes(tensor.dtype);
+      require(element != 0, "a tensor has a dtype");
+      if (!is_empty) touch(bytes, tensor.offset_bytes, tensor.offset_bytes + (last + 1) * element);
+    }
+  } catch (const InputError&) {
+  }
+}
+
+void parse_config(std::string_view bytes) {
+  try {
+    const model::ModelConfig config =
+        model::parse_model_config(parse_json(std::string(bytes), "config.json"), "config.json");
+    require(config.hidden_size > 0 && config.num_hidden_layers > 0 && config.vocab_size > 0,
+            "sizes are positive");
+    require(config.num_attention_heads % config.num_key_value_heads == 0, "heads divide");
+    require(config.context_window() >= config.max_position_embeddings, "the window is not less than stated");
+    // What is written is read again.
+    model::parse_model_config(model::model_config_json(config, "float32"), "config.json");
+  } catch (const InputError&) {
+  }
+}
+
+}  // namespace longlora::fuzz
