@@ -18,6 +18,7 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/ops/tensor_memory.h"
 
 namespace longlora::cli {
 namespace {
@@ -77,6 +78,7 @@ int run(int argc, char** argv) {
   add_eval_verb(app);
   add_passkey_verb(app);
   add_score_verb(app);
+  add_plan_verb(app);
   add_report_verb(app);
   if (const std::string problem = missing_verb(app, argc, argv); !problem.empty()) {
     log_error(problem + "\n  longlora --help says what each verb does");
@@ -137,6 +139,7 @@ int run_guarded(int argc, char** argv) {
 int main(int argc, char** argv) {
   // A limit on file sizes (ulimit -f) is then an error of the write like a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
+  longlora::ops::pool_tensor_memory();
   int code = longlora::cli::run_guarded(argc, argv);
   if (std::fflush(stdout) != 0 && code == 0)
     code = longlora::cli::fail(

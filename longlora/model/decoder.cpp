@@ -6,6 +6,20 @@
 
 namespace longlora::model {
 
+void RowSet::add(const at::Tensor& ids) {
+  const int64_t* id = ids.const_data_ptr<int64_t>();
+  for (int64_t n = 0; n < ids.numel(); ++n) {
+    if (contains(id[n])) continue;
+    contains_[static_cast<size_t>(id[n])] = true;
+    rows_.push_back(id[n]);
+  }
+}
+
+void RowSet::clear() {
+  for (const int64_t row : rows_) contains_[static_cast<size_t>(row)] = false;
+  rows_.clear();
+}
+
 void Parameter::make_trainable() {
   master = value.to(at::kFloat);  // the same tensor when value is float32 already
   grad = at::zeros_like(master);
@@ -16,6 +30,17 @@ void Parameter::refresh_value() {
   if (value.is_same(master)) return;
   // detach() shares storage and is outside autograd: a leaf may be updated through it.
   value.detach().copy_(master);
+}
+
+void Parameter::refresh_rows(const std::vector<int64_t>& rows) {
+  if (value.is_same(master) || rows.empty()) return;
+  // In pieces, so that the gathered rows stay small.
+  constexpr int64_t kRowsAtOnce = 1024;
+  const at::Tensor index = at::tensor(rows, at::kLong);
+  for (int64_t begin = 0; begin < index.numel(); begin += kRowsAtOnce) {
+    const at::Tensor some = index.slice(0, begin, std::min(begin + kRowsAtOnce, index.numel()));
+    value.detach().index_copy_(0, some, master.index_select(0, some).to(value.scalar_type()));
+  }
 }
 
 ops::LinearOperands Linear::operands() const {
@@ -118,12 +143,12 @@ at::Tensor finish_block(const Block& block, const ModelConfig& config, const at:
 }
 
 at::Tensor forward_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                         const Positions& positions, const ops::SegmentPlan& plan) {
+                         const Positions& positions, const ops::SegmentPlan& plan, ops::KeptAttention* kept) {
   const QueryKeyValue qkv = project_query_key_value(block, config, hidden, positions);
   const at::Tensor attention =
       block.window_tokens == 0
-          ? ops::segment_attention(qkv.q, qkv.k, qkv.v, plan)
-          : ops::segment_attention(qkv.q, qkv.k, qkv.v, ops::with_window(plan, block.window_tokens));
+          ? ops::segment_attention(qkv.q, qkv.k, qkv.v, plan, kept)
+          : ops::segment_attention(qkv.q, qkv.k, qkv.v, ops::with_window(plan, block.window_tokens), kept);
   return finish_block(block, config, hidden, attention);
 }
 

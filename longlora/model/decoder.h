@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,21 +16,44 @@
 #include "longlora/model/family.h"
 #include "longlora/model/rotary.h"
 #include "longlora/ops/functional.h"
+#include "longlora/ops/segment_attention.h"
 #include "longlora/ops/segment_plan.h"
 
 namespace longlora::model {
+
+/// Rows of a matrix.
+class RowSet {
+ public:
+  explicit RowSet(int64_t num_rows) : contains_(static_cast<size_t>(num_rows), false) {}
+
+  /// ids [N] int64 on the CPU, each in [0, num_rows).
+  void add(const at::Tensor& ids);
+  void clear();
+  /// In the order in which they came first.
+  const std::vector<int64_t>& rows() const { return rows_; }
+  bool contains(int64_t row) const { return contains_[static_cast<size_t>(row)]; }
+
+ private:
+  std::vector<bool> contains_;
+  std::vector<int64_t> rows_;
+};
 
 /// One weight. A frozen parameter has a value alone.
 struct Parameter {
   at::Tensor value;   // what the forward pass reads, in the compute dtype
   at::Tensor master;  // float32, defined when trainable; the same storage as value in float32 runs
   at::Tensor grad;    // float32 accumulator, defined when trainable
+  /// Where set, only these rows of grad can differ from zero: whoever adds to
+  /// grad notes its rows here, and zeroing, norm and update look at no others.
+  std::shared_ptr<RowSet> grad_rows;
 
   bool trainable() const { return master.defined(); }
   /// Gives the parameter a master and a zero gradient.
   void make_trainable();
   /// Copies the master into the value (no-op when they are one).
   void refresh_value();
+  /// The same for these rows of a matrix.
+  void refresh_rows(const std::vector<int64_t>& rows);
 };
 
 /// A low-rank update: scale · B A.
@@ -111,9 +135,11 @@ QueryKeyValue project_query_key_value(const Block& block, const ModelConfig& con
 at::Tensor finish_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                         const at::Tensor& attention);
 
-/// A whole block with attention inside the plan's segments and the layer's window.
+/// A whole block with attention inside the plan's segments and the layer's window; `kept` as in
+/// ops::segment_attention.
 at::Tensor forward_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                         const Positions& positions, const ops::SegmentPlan& plan);
+                         const Positions& positions, const ops::SegmentPlan& plan,
+                         ops::KeptAttention* kept = nullptr);
 
 /// Rows of the embedding for ids [N] int64; [N, C].
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids);

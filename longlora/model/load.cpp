@@ -133,6 +133,12 @@ Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t
   });
 }
 
+Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype) {
+  return build_decoder(config, [&](const std::string&, const std::vector<int64_t>& shape) {
+    return at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
+  });
+}
+
 checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dtype) {
   checkpoint::NamedTensors tensors;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {

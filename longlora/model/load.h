@@ -17,6 +17,9 @@ Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtyp
 /// initializer_range), norms 1, biases 0; a pure function of config and seed.
 Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed);
 
+/// The same without values: every tensor is on the meta device and takes no memory.
+Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype);
+
 /// The weights under their Hugging Face names, without low-rank pairs, in
 /// `dtype`; trained weights come from their float32 masters.
 checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dtype);

@@ -11,6 +11,8 @@ namespace longlora::ops {
 namespace {
 
 constexpr int64_t kLogitsChunkBytes = int64_t{16} << 20;
+// Every chunk adds a whole matrix to the weight's gradient.
+constexpr int64_t kTrainedLogitsChunkBytes = int64_t{64} << 20;
 
 /// Loss and correctness per row; turns logits into their gradient when grad_scale != 0.
 struct RowLosses {
@@ -70,8 +72,10 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at
                             low < 0 ? low : high));
 
   const int64_t row_bytes = vocab_size * hidden.element_size();
+  const bool trains = want_grad && options.grad_weight.defined();
+  const int64_t chunk_bytes = trains ? kTrainedLogitsChunkBytes : kLogitsChunkBytes;
   const int64_t chunk =
-      options.chunk_rows > 0 ? options.chunk_rows : std::max<int64_t>(64, kLogitsChunkBytes / row_bytes);
+      options.chunk_rows > 0 ? options.chunk_rows : std::max<int64_t>(64, chunk_bytes / row_bytes);
   for (int64_t begin = 0; begin < result.num_labels; begin += chunk) {
     const int64_t end = std::min(result.num_labels, begin + chunk);
     const at::Tensor index = rows.slice(0, begin, end);
@@ -83,7 +87,7 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at
     if (options.want_losses) result.losses.index_copy_(0, index, losses.loss);
     if (!want_grad) continue;
     result.grad_hidden.index_copy_(0, index, at::mm(logits, weight));
-    if (options.grad_weight.defined()) options.grad_weight.add_(at::mm(logits.t(), chunk_hidden));
+    if (trains) options.grad_weight.add_(at::mm(logits.t(), chunk_hidden));
   }
   return result;
 }

@@ -163,7 +163,9 @@ class LinearFunction : public Function<LinearFunction> {
     if (context->needs_input_grad(kWeight)) grad_weight = at::mm(grad_y.t(), x);
     if (context->needs_input_grad(kBias)) grad_bias = grad_y.to(at::kFloat).sum({0}).to(grad_y.scalar_type());
     if (present(lora_a)) {
-      const at::Tensor grad_low_rank = at::mm(grad_y, lora_b).mul_(scale);
+      // Over rows of the transposed matrix: a product with a few columns goes
+      // three times as slowly in the other form.
+      const at::Tensor grad_low_rank = at::linear(grad_y, lora_b.t().contiguous()).mul_(scale);
       if (context->needs_input_grad(kLoraA)) grad_a = at::mm(grad_low_rank.t(), x);
       if (context->needs_input_grad(kLoraB)) grad_b = at::mm(grad_y.t(), low_rank).mul_(scale);
       if (grad_x.defined()) grad_x.addmm_(grad_low_rank, lora_a);

@@ -17,7 +17,7 @@ std::string describe(const at::Tensor& x) {
 }  // namespace
 
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const SegmentPlan& plan) {
+                             const SegmentPlan& plan, KeptAttention* kept) {
   const bool fits = q.dim() == 3 && k.dim() == 3 && v.dim() == 3 && k.sizes() == v.sizes() &&
                     q.size(0) == k.size(0) && q.size(2) == k.size(2) && k.size(1) > 0 &&
                     q.size(1) % k.size(1) == 0 && plan.num_tokens == q.size(0) &&
@@ -27,8 +27,13 @@ at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at:
         "[segment_attention] expected q [N, H, D], k and v [N, K, D] with K dividing H and N = {} "
         "tokens of the plan, all of one dtype, got {}, {} and {}",
         plan.num_tokens, describe(q), describe(k), describe(v)));
-  if (segment_attention_cpu_supports(q)) return segment_attention_cpu(q, k, v, plan);
+  if (segment_attention_cpu_supports(q)) return segment_attention_cpu(q, k, v, plan, kept);
   return segment_attention_composed(q, k, v, plan);
+}
+
+at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             const SegmentPlan& plan) {
+  return segment_attention(q, k, v, plan, nullptr);
 }
 
 }  // namespace longlora::ops

@@ -8,6 +8,14 @@
 
 namespace longlora::ops {
 
+/// What one call of segment_attention computed, for a second one with the same
+/// operands. Both tensors are undefined where there is nothing yet, and stay so
+/// where the path that ran cannot go on from them.
+struct KeptAttention {
+  at::Tensor out;          // [N, H, D]
+  at::Tensor log_sum_exp;  // [H, N] float32
+};
+
 /// softmax(q kᵀ / sqrt(D)) v, where query n of head h sees the keys of its
 /// segment (plan.bounds[h < H/2 ? 0 : 1]) up to itself, with plan.window_tokens
 /// at most that many.
@@ -18,5 +26,10 @@ namespace longlora::ops {
 /// Throws Error on shapes that do not fit each other or the plan.
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const SegmentPlan& plan);
+
+/// With `kept` empty the results are noted there; with `kept` filled they are taken
+/// from there and nothing is computed but, later, the gradients. Null: as above.
+at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             const SegmentPlan& plan, KeptAttention* kept);
 
 }  // namespace longlora::ops

@@ -1,11 +1,14 @@
 // Blocked causal attention on the CPU, after Dao et al. 2022 (arXiv 2205.14135):
-// scores exist one 64 × 64 block at a time. A task is one key/value head in one
+// scores exist one 64 × 64 block at a time, keys down and queries across. A task is one key/value head in one
 // segment; it packs keys and values once for all query heads that share them.
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "longlora/ops/cpu/attention_kernels.h"
@@ -63,6 +66,9 @@ struct Task {
   int64_t kv_head;
   int64_t first_head, last_head;
   int64_t start, end;  // tokens
+
+  /// The work, in pairs of a query and a key.
+  int64_t pairs() const { return (last_head - first_head) * (end - start) * (end - start); }
 };
 
 /// All tasks of one call. Those of a key/value head whose query heads lie in
@@ -87,6 +93,9 @@ Tasks list_tasks(const SegmentPlan& plan, int64_t heads, int64_t kv_heads) {
         list.tasks.push_back({kv, from, to, plan.bounds[half][i], plan.bounds[half][i + 1]});
     }
   }
+  // The longest first: what is left at the end is short.
+  std::stable_sort(list.tasks.begin(), list.tasks.end(),
+                   [](const Task& a, const Task& b) { return a.pairs() > b.pairs(); });
   return list;
 }
 
@@ -130,10 +139,9 @@ class ForwardTask {
     values_.resize(blocks * block_size);
     for (int64_t j = 0; j < blocks; ++j) {
       const int64_t token = task.start + j * kBlock, valid = std::min(kBlock, task.end - token);
-      kernels_.pack_transposed(k_.at(token, task.kv_head), k_.token_stride, valid, width_,
-                               &keys_[j * block_size]);
-      kernels_.pack_rows(v_.at(token, task.kv_head), v_.token_stride, valid, width_,
-                         &values_[j * block_size]);
+      kernels_.copy_block(k_.at(token, task.kv_head), k_.token_stride, valid, width_, &keys_[j * block_size]);
+      kernels_.transpose_block(v_.at(token, task.kv_head), v_.token_stride, valid, width_,
+                               &values_[j * block_size]);
     }
     for (int64_t head = task.first_head; head < task.last_head; ++head)
       for (int64_t i = 0; i < blocks; ++i) run_query_block(task, head, i);
@@ -143,15 +151,15 @@ class ForwardTask {
   void run_query_block(const Task& task, int64_t head, int64_t i) {
     const int64_t token = task.start + i * kBlock, valid = std::min(kBlock, task.end - token);
     const int64_t block_size = kBlock * width_;
-    kernels_.copy_block(q_.at(token, head), q_.token_stride, valid, width_, query_.data());
+    kernels_.pack_transposed(q_.at(token, head), q_.token_stride, valid, width_, query_.data());
     std::fill(maximum_.begin(), maximum_.end(), -1e30f);
     std::fill(sum_.begin(), sum_.end(), 0.0f);
     std::fill(output_.begin(), output_.end(), 0.0f);
     for (int64_t j = window_.first_key_block(i); j <= i; ++j) {
-      block_product(kBlock, kBlock, width_, false, query_.data(), &keys_[j * block_size], scores_.data());
+      block_product(kBlock, kBlock, width_, false, &keys_[j * block_size], query_.data(), scores_.data());
       kernels_.softmax_block(scores_.data(), scale_, j == i, window_.first_key(i, j), maximum_.data(),
                              sum_.data(), output_.data(), width_, probabilities_.data());
-      block_product(kBlock, width_, kBlock, true, probabilities_.data(), &values_[j * block_size],
+      block_product(width_, kBlock, kBlock, true, &values_[j * block_size], probabilities_.data(),
                     output_.data());
     }
     kernels_.finish_rows(output_.data(), maximum_.data(), sum_.data(), valid, width_, out_.at(token, head),
@@ -257,8 +265,13 @@ class BackwardTask {
                   &grad_values_[keys]);
     block_product(kBlock, width_, kBlock, true, grad_scores_.data(), &query_rows_[queries],
                   &grad_keys_[keys]);
-    block_product(width_, kBlock, kBlock, true, key_transposed_.data(), grad_scores_packed_.data(),
+    block_product(width_, kBlock, kBlock, true, key_transposed_.data(), grad_scores_operand(),
                   &grad_queries_[queries]);
+  }
+
+  /// The scores' gradient as a B operand; float32 has one form for both.
+  const T* grad_scores_operand() const {
+    return std::is_same_v<T, float> ? grad_scores_.data() : grad_scores_packed_.data();
   }
 
   void store_key_block(const Task& task, int64_t j) {
@@ -293,24 +306,32 @@ class BackwardTask {
       delta_;
 };
 
-/// Runs every task; each thread makes one worker and reuses its buffers.
-template <typename MakeWorker>
-void run_parallel(const std::vector<Task>& tasks, const MakeWorker& make_worker) {
-  at::parallel_for(0, static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end) {
+/// Runs `count` pieces of work of unequal size: threads take the next one as they
+/// get free, and each makes one worker and reuses its buffers. Pieces write to
+/// different places, so their order decides nothing.
+template <typename MakeWorker, typename Run>
+void run_parallel(int64_t count, const MakeWorker& make_worker, const Run& run) {
+  std::atomic<int64_t> next = 0;
+  at::parallel_for(0, std::min<int64_t>(count, at::get_num_threads()), 1, [&](int64_t, int64_t) {
     auto worker = make_worker();
-    for (int64_t i = begin; i < end; ++i) worker.run(tasks[i]);
+    for (int64_t i = next++; i < count; i = next++) run(worker, i);
     at::native::cpublas::brgemm_release();
   });
 }
 
+/// Runs every task.
+template <typename MakeWorker>
+void run_tasks(const std::vector<Task>& tasks, const MakeWorker& make_worker) {
+  run_parallel(static_cast<int64_t>(tasks.size()), make_worker,
+               [&](auto& worker, int64_t i) { worker.run(tasks[i]); });
+}
+
 /// Tasks of shared key/value heads add to the same sums: one thread takes all of a head.
 template <typename MakeWorker>
-void run_by_head(const std::vector<Task>& tasks, int64_t kv_heads, const MakeWorker& make_worker) {
-  at::parallel_for(0, kv_heads, 1, [&](int64_t begin, int64_t end) {
-    auto worker = make_worker();
+void run_heads(const std::vector<Task>& tasks, int64_t kv_heads, const MakeWorker& make_worker) {
+  run_parallel(kv_heads, make_worker, [&](auto& worker, int64_t head) {
     for (const Task& task : tasks)
-      if (task.kv_head >= begin && task.kv_head < end) worker.run(task);
-    at::native::cpublas::brgemm_release();
+      if (task.kv_head == head) worker.run(task);
   });
 }
 
@@ -321,19 +342,26 @@ at::Tensor with_dense_heads(const at::Tensor& x) {
 class SegmentAttentionCpu : public Function<SegmentAttentionCpu> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q_in, const at::Tensor& k_in,
-                            const at::Tensor& v_in, const SegmentPlan& plan) {
+                            const at::Tensor& v_in, const SegmentPlan& plan, KeptAttention* kept) {
     const at::Tensor q = with_dense_heads(q_in), k = with_dense_heads(k_in), v = with_dense_heads(v_in);
     const int64_t tokens = q.size(0), heads = q.size(1), width = q.size(2);
-    const Tasks list = list_tasks(plan, heads, k.size(1));
-    at::Tensor out = at::empty({tokens, heads, width}, q.options());
-    at::Tensor log_sum_exp = at::empty({heads, tokens}, q.options().dtype(at::kFloat));
-    cpu::dispatch_element(q, [&]<typename T>(T) {
-      run_parallel(list.tasks, [&] {
-        return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
-                              log_sum_exp.mutable_data_ptr<float>(), tokens, width,
-                              Window{plan.window_tokens});
+    at::Tensor out, log_sum_exp;
+    if (kept != nullptr && kept->out.defined()) {
+      out = kept->out.detach();  // a tensor of its own: autograd will mark it
+      log_sum_exp = kept->log_sum_exp;
+    } else {
+      const Tasks list = list_tasks(plan, heads, k.size(1));
+      out = at::empty({tokens, heads, width}, q.options());
+      log_sum_exp = at::empty({heads, tokens}, q.options().dtype(at::kFloat));
+      cpu::dispatch_element(q, [&]<typename T>(T) {
+        run_tasks(list.tasks, [&] {
+          return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
+                                log_sum_exp.mutable_data_ptr<float>(), tokens, width,
+                                Window{plan.window_tokens});
+        });
       });
-    });
+      if (kept != nullptr) *kept = {out.detach(), log_sum_exp};
+    }
     context->save_for_backward({q, k, v, out, log_sum_exp});
     context->saved_data["bounds_0"] = plan.bounds[0];
     context->saved_data["bounds_1"] = plan.bounds[1];
@@ -371,15 +399,15 @@ class SegmentAttentionCpu : public Function<SegmentAttentionCpu> {
                       tokens, kv_heads, width, Window{plan.window_tokens});
       };
       if (list.any_shared)
-        run_by_head(list.tasks, kv_heads, make_worker);
+        run_heads(list.tasks, kv_heads, make_worker);
       else
-        run_parallel(list.tasks, make_worker);
+        run_tasks(list.tasks, make_worker);
     });
     if (list.any_shared) {
       grad_k.copy_(k_sum);
       grad_v.copy_(v_sum);
     }
-    return {grad_q, grad_k, grad_v, at::Tensor()};
+    return {grad_q, grad_k, grad_v, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -409,8 +437,13 @@ bool segment_attention_cpu_supports(const at::Tensor& q) {
 }
 
 at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                 const SegmentPlan& plan, KeptAttention* kept) {
+  return SegmentAttentionCpu::apply(q, k, v, plan, kept);
+}
+
+at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SegmentPlan& plan) {
-  return SegmentAttentionCpu::apply(q, k, v, plan);
+  return segment_attention_cpu(q, k, v, plan, nullptr);
 }
 
 }  // namespace longlora::ops

@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 
+#include "longlora/ops/segment_attention.h"
 #include "longlora/ops/segment_plan.h"
 
 namespace longlora::ops {
@@ -16,6 +17,8 @@ at::Tensor segment_attention_composed(const at::Tensor& q, const at::Tensor& k, 
 /// The blocked CPU kernel on packed operands (oneDNN block products).
 at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SegmentPlan& plan);
+at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                 const SegmentPlan& plan, KeptAttention* kept);
 /// Whether that kernel takes this dtype and head size on this machine.
 bool segment_attention_cpu_supports(const at::Tensor& q);
 

@@ -57,6 +57,11 @@ Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_
   if (keep_.size() != decoder.blocks.size())
     throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}",
                             decoder.blocks.size(), keep_.size()));
+  // An untied embedding gets gradients from lookups alone.
+  model::Parameter& embedding = decoder.embed_tokens;
+  const bool tied = &decoder.head() == &embedding;
+  if (embedding.trainable() && !tied && embedding.grad.device().is_cpu() && !embedding.grad_rows)
+    embedding.grad_rows = std::make_shared<model::RowSet>(embedding.grad.size(0));
   while (first_trained_layer_ < decoder.blocks.size() &&
          trainable_parameters(decoder.blocks[first_trained_layer_]).empty())
     ++first_trained_layer_;
@@ -76,13 +81,13 @@ bool Engine::input_needs_gradient(size_t index) const {
 }
 
 Engine::LayerRecord Engine::run_layer(size_t index, const at::Tensor& input, const Batch& batch,
-                                      bool with_graph) const {
+                                      bool with_graph, ops::KeptAttention* kept) const {
   const c10::AutoGradMode grad_mode(with_graph);
   LayerRecord record;
   record.input = input.detach();
   if (with_graph && input_needs_gradient(index)) record.input.requires_grad_(true);
   record.output = model::forward_block(decoder_.blocks[index], decoder_.config, record.input,
-                                       {rotary_, batch.positions}, batch.plan);
+                                       {rotary_, batch.positions}, batch.plan, kept);
   return record;
 }
 
@@ -110,7 +115,11 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
 
 at::Tensor Engine::layer_backward(size_t index, LayerRecord& record, const Batch& batch,
                                   const at::Tensor& grad_output) {
-  if (keep_[index] == Keep::kInput) record = run_layer(index, record.input, batch, /*with_graph=*/true);
+  if (keep_[index] != Keep::kEverything) {
+    ops::KeptAttention attention = std::move(record.attention);
+    record = run_layer(index, record.input, batch, /*with_graph=*/true,
+                       keep_[index] == Keep::kAttention ? &attention : nullptr);
+  }
   const auto parameters = trainable_parameters(decoder_.blocks[index]);
   const bool wants_input = input_needs_gradient(index);
   std::vector<at::Tensor> inputs;
@@ -133,9 +142,15 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   for (size_t i = 0; i < layers; ++i) {
     const bool with_graph = keep_[i] == Keep::kEverything && i >= lowest;
-    records[i] = run_layer(i, hidden, batch, with_graph);
+    ops::KeptAttention attention;
+    records[i] = run_layer(i, hidden, batch, with_graph, keep_[i] == Keep::kAttention ? &attention : nullptr);
     hidden = records[i].output.detach();
-    if (!with_graph) records[i].output.reset();
+    if (i < lowest) {
+      records[i] = {};
+    } else if (!with_graph) {
+      records[i].output.reset();
+      records[i].attention = std::move(attention);
+    }
   }
   at::Tensor grad;
   const LossSums sums = head_forward_backward(hidden, batch, grad_scale, grad);
@@ -146,6 +161,7 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   if (decoder_.embed_tokens.trainable()) {
     const c10::NoGradGuard no_grad;
     ops::add_embedding_gradient(grad, batch.ids, decoder_.embed_tokens.grad);
+    if (decoder_.embed_tokens.grad_rows) decoder_.embed_tokens.grad_rows->add(batch.ids);
   }
   return sums;
 }

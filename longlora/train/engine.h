@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "longlora/model/decoder.h"
+#include "longlora/ops/segment_attention.h"
 #include "longlora/ops/segment_plan.h"
 
 namespace longlora::train {
@@ -26,6 +27,7 @@ Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens);
 /// What a layer keeps from forward for backward.
 enum class Keep {
   kInput,       // only its input; backward runs the layer again
+  kAttention,   // its input and what attention computed; backward runs the rest again
   kEverything,  // every intermediate result
 };
 
@@ -57,9 +59,12 @@ class Engine {
   struct LayerRecord {
     at::Tensor input;   // leaf of the layer's graph, or a plain tensor
     at::Tensor output;  // with graph when everything was kept
+    ops::KeptAttention attention;
   };
 
-  LayerRecord run_layer(size_t index, const at::Tensor& input, const Batch& batch, bool with_graph) const;
+  /// `kept`: attention's results, to fill or to go on from; may be null.
+  LayerRecord run_layer(size_t index, const at::Tensor& input, const Batch& batch, bool with_graph,
+                        ops::KeptAttention* kept = nullptr) const;
   LossSums head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale,
                                  at::Tensor& grad_hidden);
   at::Tensor layer_backward(size_t index, LayerRecord& record, const Batch& batch,

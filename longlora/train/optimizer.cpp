@@ -2,7 +2,10 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <numeric>
 
 #include "longlora/ops/cpu/row_kernels.h"
 
@@ -10,6 +13,35 @@ namespace longlora::train {
 namespace {
 
 constexpr int64_t kElementsPerTask = 1 << 16;
+constexpr int64_t kRowsPerTask = 64;
+
+float* row_of(const at::Tensor& matrix, int64_t row) {
+  return static_cast<float*>(matrix.data_ptr()) + row * matrix.size(1);
+}
+
+/// Row by row in their order, whatever the number of threads.
+double sum_of_squares(const at::Tensor& matrix, const std::vector<int64_t>& rows) {
+  std::vector<double> sums(rows.size());
+  at::parallel_for(0, static_cast<int64_t>(rows.size()), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const float* row = row_of(matrix, rows[static_cast<size_t>(i)]);
+      double lanes[8] = {};
+      int64_t c = 0;
+      for (; c + 8 <= matrix.size(1); c += 8)
+        for (int64_t l = 0; l < 8; ++l) lanes[l] += static_cast<double>(row[c + l]) * row[c + l];
+      for (; c < matrix.size(1); ++c) lanes[0] += static_cast<double>(row[c]) * row[c];
+      sums[static_cast<size_t>(i)] = std::accumulate(std::begin(lanes), std::end(lanes), 0.0);
+    }
+  });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+/// The rows of a second moment that hold anything.
+std::shared_ptr<model::RowSet> rows_in_use(const at::Tensor& exp_avg_sq) {
+  auto rows = std::make_shared<model::RowSet>(exp_avg_sq.size(0));
+  rows->add(exp_avg_sq.ne(0.0).any(1).nonzero().squeeze(1));
+  return rows;
+}
 
 }  // namespace
 
@@ -21,17 +53,64 @@ AdamW::AdamW(model::Decoder& decoder, const AdamWOptions& options) : options_(op
 }
 
 void AdamW::zero_grad() {
-  for (Slot& slot : slots_) slot.parameter->grad.zero_();
+  for (Slot& slot : slots_) {
+    model::Parameter& parameter = *slot.parameter;
+    if (!parameter.grad_rows) {
+      parameter.grad.zero_();
+      continue;
+    }
+    for (const int64_t row : parameter.grad_rows->rows())
+      std::fill_n(row_of(parameter.grad, row), parameter.grad.size(1), 0.0f);
+    parameter.grad_rows->clear();
+  }
 }
 
 double AdamW::grad_norm() const {
   double sum = 0.0;
   for (const Slot& slot : slots_) {
+    const model::Parameter& parameter = *slot.parameter;
     // Summed in double: float32 sums of an embedding's millions of terms are off by percents.
-    const double norm = slot.parameter->grad.norm(2, at::kDouble).item<double>();
+    if (parameter.grad_rows) {
+      sum += sum_of_squares(parameter.grad, parameter.grad_rows->rows());
+      continue;
+    }
+    const double norm = parameter.grad.norm(2, at::kDouble).item<double>();
     sum += norm * norm;
   }
   return std::sqrt(sum);
+}
+
+void AdamW::set_num_steps(int64_t steps) {
+  num_steps_ = steps;
+  for (Slot& slot : slots_) slot.active_rows.reset();
+}
+
+void AdamW::update_all(Slot& slot, const ops::cpu::AdamWStep& step) {
+  const auto kernel = ops::cpu::adamw_kernel();
+  float* master = static_cast<float*>(slot.parameter->master.data_ptr());
+  const float* grad = slot.parameter->grad.const_data_ptr<float>();
+  float* exp_avg = slot.exp_avg.mutable_data_ptr<float>();
+  float* exp_avg_sq = slot.exp_avg_sq.mutable_data_ptr<float>();
+  at::parallel_for(0, slot.exp_avg.numel(), kElementsPerTask, [&](int64_t begin, int64_t end) {
+    kernel(master + begin, grad + begin, exp_avg + begin, exp_avg_sq + begin, end - begin, step);
+  });
+  slot.parameter->refresh_value();
+}
+
+void AdamW::update_rows(Slot& slot, const ops::cpu::AdamWStep& step) {
+  model::Parameter& parameter = *slot.parameter;
+  if (!slot.active_rows) slot.active_rows = rows_in_use(slot.exp_avg_sq);
+  const auto& fresh = parameter.grad_rows->rows();
+  slot.active_rows->add(at::tensor(fresh, at::kLong));
+  const auto kernel = ops::cpu::adamw_kernel();
+  const int64_t width = parameter.grad.size(1);
+  const std::vector<int64_t>& rows = slot.active_rows->rows();
+  at::parallel_for(0, static_cast<int64_t>(rows.size()), kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      kernel(row_of(parameter.master, rows[i]), row_of(parameter.grad, rows[i]),
+             row_of(slot.exp_avg, rows[i]), row_of(slot.exp_avg_sq, rows[i]), width, step);
+  });
+  parameter.refresh_rows(rows);
 }
 
 void AdamW::step(double learning_rate, double grad_scale) {
@@ -47,17 +126,13 @@ void AdamW::step(double learning_rate, double grad_scale) {
   step.grad_scale = static_cast<float>(grad_scale);
   step.bias_correction1 = static_cast<float>(1.0 - std::pow(options_.beta1, steps));
   step.sqrt_bias_correction2 = static_cast<float>(std::sqrt(1.0 - std::pow(options_.beta2, steps)));
-  const auto kernel = ops::cpu::adamw_kernel();
   for (Slot& slot : slots_) {
     step.weight_decay = slot.parameter->master.dim() >= 2 ? static_cast<float>(options_.weight_decay) : 0.0f;
-    float* master = static_cast<float*>(slot.parameter->master.data_ptr());
-    const float* grad = slot.parameter->grad.const_data_ptr<float>();
-    float* exp_avg = slot.exp_avg.mutable_data_ptr<float>();
-    float* exp_avg_sq = slot.exp_avg_sq.mutable_data_ptr<float>();
-    at::parallel_for(0, slot.exp_avg.numel(), kElementsPerTask, [&](int64_t begin, int64_t end) {
-      kernel(master + begin, grad + begin, exp_avg + begin, exp_avg_sq + begin, end - begin, step);
-    });
-    slot.parameter->refresh_value();
+    // Decay reaches every row.
+    if (slot.parameter->grad_rows && step.weight_decay == 0.0f)
+      update_rows(slot, step);
+    else
+      update_all(slot, step);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "longlora/model/decoder.h"
+#include "longlora/ops/cpu/row_kernels.h"
 
 namespace longlora::train {
 
@@ -20,6 +21,9 @@ struct AdamWOptions {
 
 /// torch.optim.AdamW's update (arXiv 1711.05101) on the trainable parameters of
 /// a decoder. Moments are float32. The decoder must outlive it.
+/// Rows of an embedding that no batch has held yet are left alone: their moments
+/// are zero and, without weight decay, so is their update. The result is that of
+/// the whole update to the bit.
 class AdamW {
  public:
   AdamW(model::Decoder& decoder, const AdamWOptions& options);
@@ -38,11 +42,17 @@ class AdamW {
     model::Parameter* parameter;
     at::Tensor exp_avg;
     at::Tensor exp_avg_sq;
+    /// With parameter->grad_rows: the rows whose moments can differ from zero, found when first needed.
+    std::shared_ptr<model::RowSet> active_rows = nullptr;
   };
   std::vector<Slot>& slots() { return slots_; }
-  void set_num_steps(int64_t steps) { num_steps_ = steps; }
+  /// For who has replaced moments and masters by those of an earlier run.
+  void set_num_steps(int64_t steps);
 
  private:
+  void update_rows(Slot& slot, const ops::cpu::AdamWStep& step);
+  void update_all(Slot& slot, const ops::cpu::AdamWStep& step);
+
   AdamWOptions options_;
   std::vector<Slot> slots_;
   int64_t num_steps_ = 0;

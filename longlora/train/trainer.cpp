@@ -43,8 +43,11 @@ MemoryPlan plan_for(const TrainOptions& options, const model::Decoder& decoder) 
           ? options.memory_budget_bytes
           : static_cast<int64_t>(kBudgetShare *
                                  static_cast<double>(available_memory_bytes() + current_rss_bytes()));
+  ops::SegmentPlanOptions row;
+  row.row_tokens = options.model_max_length;
+  row.group_tokens = options.group_tokens();
   return make_memory_plan(decoder, options.per_device_train_batch_size * options.model_max_length,
-                          options.recompute, budget);
+                          options.recompute, budget, mean_seen_tokens(ops::make_segment_plan(row)));
 }
 
 }  // namespace

@@ -353,6 +353,29 @@ TEST(SegmentAttention, DoesNotDependOnTheNumberOfThreads) {
   at::set_num_threads(threads);
 }
 
+TEST(SegmentAttention, GoesOnFromWhatAnEarlierCallKept) {
+  const Case sizes = {2, 90, 32, 6, 3, 32};
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kDouble}) {
+    const Inputs inputs = Inputs::random(sizes, 85, dtype);
+    const SegmentPlan plan = sizes.plan();
+    const Result expected = run([](const auto& q, const auto& k, const auto& v,
+                                   const auto& p) { return segment_attention(q, k, v, p); },
+                                inputs, plan);
+    KeptAttention kept;
+    const at::Tensor out = segment_attention(inputs.q, inputs.k, inputs.v, plan, &kept);
+    EXPECT_TRUE(at::equal(out, expected.out));
+    EXPECT_EQ(kept.out.defined(), segment_attention_cpu_supports(inputs.q));
+    const Result again = run([&](const auto& q, const auto& k, const auto& v,
+                                 const auto& p) { return segment_attention(q, k, v, p, &kept); },
+                             inputs, plan);
+    EXPECT_TRUE(at::equal(again.out, expected.out));
+    EXPECT_TRUE(at::equal(again.grad_q, expected.grad_q));
+    EXPECT_TRUE(at::equal(again.grad_k, expected.grad_k));
+    EXPECT_TRUE(at::equal(again.grad_v, expected.grad_v));
+    EXPECT_FALSE(kept.out.defined() && kept.out.requires_grad());
+  }
+}
+
 TEST(SegmentAttention, GivesGradientsOnlyForWhatAsks) {
   const Case sizes = {1, 30, 8, 4, 2, 16};
   const Inputs inputs = Inputs::random(sizes, 80, at::kFloat);

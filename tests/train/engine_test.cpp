@@ -46,8 +46,8 @@ void expect_golden_gradients(model::Decoder& decoder, const std::filesystem::pat
   const auto golden = checkpoint::TensorStore::open_file(golden_file);
   const Batch batch = make_next_token_batch(golden.load("ids"), 0);
   const double expected = golden.load("loss").item<double>();
-  for (const Keep keep : {Keep::kInput, Keep::kEverything}) {
-    SCOPED_TRACE(keep == Keep::kInput ? "recomputed" : "kept");
+  for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything}) {
+    SCOPED_TRACE(static_cast<int>(keep));
     const LossSums sums = run(decoder, batch, all_layers(decoder, keep), 1.0 / 44.0);
     EXPECT_EQ(sums.num_labels, 44);
     EXPECT_NEAR(sums.mean(), expected, 1e-5 * expected);
@@ -128,8 +128,10 @@ void expect_keep_makes_no_difference(model::Decoder& decoder, const Batch& batch
   const LossSums expected_sums = run(decoder, batch, all_layers(decoder, Keep::kInput), 0.1);
   const auto expected = gradients_of(decoder);
   std::vector<Keep> mixed = all_layers(decoder, Keep::kInput);
+  mixed[1] = Keep::kAttention;
   mixed.back() = Keep::kEverything;
-  for (const auto& keep : {all_layers(decoder, Keep::kEverything), mixed}) {
+  for (const auto& keep :
+       {all_layers(decoder, Keep::kEverything), all_layers(decoder, Keep::kAttention), mixed}) {
     const LossSums sums = run(decoder, batch, keep, 0.1);
     EXPECT_EQ(sums.loss, expected_sums.loss);
     EXPECT_EQ(sums.num_correct, expected_sums.num_correct);

@@ -3,6 +3,7 @@
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/options.h"
 #include "longlora/train/schedule.h"
+#include "longlora/train/step_cost.h"
 #include "tests/train/support.h"
 
 namespace longlora::train {
@@ -182,7 +183,86 @@ TEST(MemoryPlan, KeepsMoreLayersTheLargerTheBudget) {
   }
   const MemoryPlan whole = make_memory_plan(decoder, tokens, Recompute::kAuto, most);
   EXPECT_EQ(std::count(whole.keep.begin(), whole.keep.end(), Keep::kEverything), 3);
-  EXPECT_THAT(whole.describe(), AllOf(HasSubstr("3 of 3 layers keep"), HasSubstr("0 recompute")));
+  EXPECT_THAT(whole.describe(),
+              AllOf(HasSubstr("of 3 layers 3 keep everything"), HasSubstr("0 their input alone")));
+}
+
+TEST(MemoryPlan, KeepsAttentionFirstWhereItIsLong) {
+  const model::Decoder decoder = lora_plus_model("gqa_untied");
+  const int64_t tokens = 100000;
+  const auto plan_with = [&](Recompute recompute, int64_t budget, double seen) {
+    return make_memory_plan(decoder, tokens, recompute, budget, seen);
+  };
+  const int64_t least = plan_with(Recompute::kAlways, int64_t{1} << 40, 1e4).total_bytes();
+  const int64_t most = plan_with(Recompute::kNever, int64_t{1} << 40, 1e4).total_bytes();
+  for (int64_t budget = least; budget <= most; budget += (most - least) / 24) {
+    const MemoryPlan plan = plan_with(Recompute::kAuto, budget, 1e4);
+    EXPECT_LE(plan.total_bytes(), budget);
+    EXPECT_TRUE(std::is_sorted(plan.keep.begin(), plan.keep.end()));
+    // No layer keeps everything while another computes attention again.
+    if (plan.keep.back() == Keep::kEverything) {
+      EXPECT_NE(plan.keep.front(), Keep::kInput);
+    }
+  }
+  EXPECT_THAT(plan_with(Recompute::kAuto, least + (most - least) / 3, 1e4).keep,
+              ElementsAre(Keep::kAttention, Keep::kAttention, Keep::kAttention));
+  // Short attention costs less to compute again than the rest does.
+  EXPECT_EQ(plan_with(Recompute::kAuto, least + (most - least) * 11 / 20, 1.0).keep.back(),
+            Keep::kEverything);
+}
+
+TEST(MemoryPlan, CountsHowManyKeysAQuerySees) {
+  EXPECT_DOUBLE_EQ(mean_seen_tokens(ops::make_segment_plan({.num_rows = 3, .row_tokens = 9})), 5.0);
+  // Halves [0 4 8] and [0 2 6 8].
+  EXPECT_DOUBLE_EQ(
+      mean_seen_tokens(ops::make_segment_plan({.num_rows = 1, .row_tokens = 8, .group_tokens = 4})),
+      (20.0 + 3.0 + 10.0 + 3.0) / 16.0);
+}
+
+TEST(StepFlops, CountWhatHasToBeComputed) {
+  const model::Decoder frozen_below = lora_plus_model("gqa_untied"), whole = full_model("gqa_untied");
+  const auto layers = whole.blocks.size();
+  const std::vector<Keep> all(layers, Keep::kEverything), none(layers, Keep::kInput),
+      attention(layers, Keep::kAttention);
+  const double tokens = 100.0, seen = 25.0;
+  double matrices = 0.0;
+  model::visit_linears(whole, [&](const std::string&, const model::Linear& linear) {
+    matrices += static_cast<double>(linear.weight.value.numel());
+  });
+  const auto head = static_cast<double>(whole.lm_head.value.numel());
+  const auto query = static_cast<double>(whole.config.num_attention_heads * whole.config.head_dim);
+  const StepFlops full = count_step_flops(whole, 100, seen, all);
+  EXPECT_DOUBLE_EQ(full.matrix, 6.0 * (matrices + head) * tokens);
+  EXPECT_DOUBLE_EQ(full.attention, 3.5 * 4.0 * query * seen * tokens * static_cast<double>(layers));
+  EXPECT_DOUBLE_EQ(full.model(), full.matrix + full.attention * 6.0 / 7.0);
+  EXPECT_EQ(full.executed(), full.matrix + full.attention);
+  // Frozen matrices get no gradient; all layers lie above the embedding, which trains.
+  const StepFlops adapter = count_step_flops(frozen_below, 100, seen, none);
+  EXPECT_LT(adapter.matrix, full.matrix);
+  EXPECT_GT(adapter.matrix, 4.0 * (matrices + head) * tokens);
+  EXPECT_GT(adapter.recomputed_matrix, 2.0 * matrices * tokens);
+  EXPECT_DOUBLE_EQ(adapter.recomputed_attention, full.attention / 3.5);
+  EXPECT_EQ(count_step_flops(frozen_below, 100, seen, attention).recomputed_attention, 0.0);
+}
+
+TEST(TrainingRates, AreMeasuredOnALayerOfTheModel) {
+  const model::ModelConfig config = full_model("gqa_untied").config;
+  const TrainingRates rates = measure_training_rates(config, at::kFloat, 64.0);
+  EXPECT_GT(rates.matrix, 1e6);
+  EXPECT_GT(rates.attention, 1e6);
+  StepFlops flops;
+  flops.matrix = 2.0 * rates.matrix;
+  flops.recomputed_attention = rates.attention;
+  EXPECT_DOUBLE_EQ(estimate_seconds(flops, rates), 3.0);
+}
+
+TEST(MemoryPlan, NeedsNoValues) {
+  const model::Decoder real = lora_plus_model("gqa_untied", at::kBFloat16);
+  model::Decoder shape = model::shape_decoder(real.config, at::kBFloat16);
+  model::add_lora(shape, {}, 1);
+  model::train_adapter(shape, {"embed", "norm"});
+  EXPECT_EQ(make_memory_plan(shape, 64, Recompute::kAlways, int64_t{1} << 40).total_bytes(),
+            make_memory_plan(real, 64, Recompute::kAlways, int64_t{1} << 40).total_bytes());
 }
 
 TEST(MemoryPlan, ObeysWhatIsForced) {

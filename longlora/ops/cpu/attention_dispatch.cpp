@@ -10,20 +10,45 @@ namespace longlora::ops::cpu {
 LONGLORA_DECLARE_ISA(baseline)
 LONGLORA_DECLARE_ISA(avx2)
 LONGLORA_DECLARE_ISA(avx512)
+LONGLORA_DECLARE_ISA(avx512_bf16)
 #undef LONGLORA_DECLARE_ISA
 
 template <>
+const AttentionKernels<float>& attention_kernels_of<float>(InstructionSet set) {
+  switch (set) {
+    case InstructionSet::kAvx512Bf16:
+      return avx512_bf16::float_attention_kernels();
+    case InstructionSet::kAvx512:
+      return avx512::float_attention_kernels();
+    case InstructionSet::kAvx2:
+      return avx2::float_attention_kernels();
+    default:
+      return baseline::float_attention_kernels();
+  }
+}
+
+template <>
+const AttentionKernels<Bf16>& attention_kernels_of<Bf16>(InstructionSet set) {
+  switch (set) {
+    case InstructionSet::kAvx512Bf16:
+      return avx512_bf16::bf16_attention_kernels();
+    case InstructionSet::kAvx512:
+      return avx512::bf16_attention_kernels();
+    case InstructionSet::kAvx2:
+      return avx2::bf16_attention_kernels();
+    default:
+      return baseline::bf16_attention_kernels();
+  }
+}
+
+template <>
 const AttentionKernels<float>& attention_kernels<float>() {
-  if (is_supported(InstructionSet::kAvx512)) return avx512::float_attention_kernels();
-  if (is_supported(InstructionSet::kAvx2)) return avx2::float_attention_kernels();
-  return baseline::float_attention_kernels();
+  return attention_kernels_of<float>(instruction_set());
 }
 
 template <>
 const AttentionKernels<Bf16>& attention_kernels<Bf16>() {
-  if (is_supported(InstructionSet::kAvx512)) return avx512::bf16_attention_kernels();
-  if (is_supported(InstructionSet::kAvx2)) return avx2::bf16_attention_kernels();
-  return baseline::bf16_attention_kernels();
+  return attention_kernels_of<Bf16>(instruction_set());
 }
 
 }  // namespace longlora::ops::cpu

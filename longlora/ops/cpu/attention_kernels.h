@@ -15,6 +15,8 @@ constexpr int64_t kAttentionBlock = 64;
 /// The first_key of a block of which no window hides anything.
 constexpr int64_t kNoWindow = -kAttentionBlock;
 
+/// Scores are [key, query] throughout, so that what belongs to a query lies in
+/// one lane of a vector. Exponents are of 2: scores count in units of log2(e).
 /// B operands of block products are stored in the order the product wants: plain
 /// [K][N] for float, pairs of rows interleaved [K/2][N][2] for bfloat16.
 template <typename T>
@@ -28,21 +30,22 @@ struct AttentionKernels {
   /// out [width, block]: src transposed, as an A operand.
   void (*transpose_block)(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out);
 
-  /// One block of online softmax. scores [block, block] become probabilities
-  /// relative to the running maximum; maximum[] and sum[] (per query) are brought
-  /// up to date and output [block, width] is rescaled. `causal`: the block lies on the diagonal.
-  /// Key k is behind the window of query q where k < q + first_key (kNoWindow: none is).
+  /// One block of online softmax. scores [key, query] become probabilities, a B
+  /// operand, relative to the running maximum; maximum[] and sum[] (per query) are
+  /// brought up to date and output [width, query] is rescaled. `causal`: the block lies on the
+  /// diagonal. Key k is behind the window of query q where k < q + first_key (kNoWindow: none is).
   void (*softmax_block)(float* scores, float scale, bool causal, int64_t first_key, float* maximum,
                         float* sum, float* output, int64_t width, T* probabilities);
-  /// out[r] = output[r] / sum[r] for the first `valid` rows; log_sum_exp[r] = maximum + log(sum).
-  void (*finish_rows)(const float* output, const float* maximum, const float* sum, int64_t valid,
-                      int64_t width, T* out, int64_t row_stride, float* log_sum_exp);
+  /// out[q][d] = output[d][q] / sum[q] for the first `valid` queries;
+  /// log_sum_exp[q] = maximum + log2(sum). output [width, query] is scaled in place.
+  void (*finish_rows)(float* output, const float* maximum, const float* sum, int64_t valid, int64_t width,
+                      T* out, int64_t row_stride, float* log_sum_exp);
 
   /// scores and grad_probabilities are [key, query]. Writes the probabilities and
   /// the scores' gradient as A operands, and the gradient once more as a B operand.
-  void (*softmax_backward_block)(const float* scores, const float* grad_probabilities,
-                                 const float* log_sum_exp, const float* delta, float scale, bool causal,
-                                 int64_t first_key, T* probabilities, T* grad_scores, T* grad_scores_packed);
+  void (*softmax_backward_block)(float* scores, const float* grad_probabilities, const float* log_sum_exp,
+                                 const float* delta, float scale, bool causal, int64_t first_key,
+                                 T* probabilities, T* grad_scores, T* grad_scores_packed);
   /// delta[r] = grad_out[r] · out[r]; 0 from `valid` on.
   void (*row_dots)(const T* grad_out, int64_t grad_stride, const T* out, int64_t out_stride, int64_t valid,
                    int64_t width, float* delta);
@@ -52,7 +55,11 @@ struct AttentionKernels {
   void (*store_transposed)(const float* src, int64_t valid, int64_t width, T* dst, int64_t row_stride);
 };
 
+/// The kernels for this machine's widest supported instruction set.
 template <typename T>
 const AttentionKernels<T>& attention_kernels();
+/// One variant by name, for tests; running it needs is_supported(set).
+template <typename T>
+const AttentionKernels<T>& attention_kernels_of(InstructionSet set);
 
 }  // namespace longlora::ops::cpu

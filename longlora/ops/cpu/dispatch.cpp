@@ -13,10 +13,13 @@ namespace longlora::ops::cpu {
 LONGLORA_DECLARE_ISA(baseline)
 LONGLORA_DECLARE_ISA(avx2)
 LONGLORA_DECLARE_ISA(avx512)
+LONGLORA_DECLARE_ISA(avx512_bf16)
 #undef LONGLORA_DECLARE_ISA
 
 bool is_supported(InstructionSet set) {
   switch (set) {
+    case InstructionSet::kAvx512Bf16:
+      return is_supported(InstructionSet::kAvx512) && __builtin_cpu_supports("avx512bf16");
     case InstructionSet::kAvx512:
       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
@@ -29,6 +32,8 @@ bool is_supported(InstructionSet set) {
 
 const char* instruction_set_name(InstructionSet set) {
   switch (set) {
+    case InstructionSet::kAvx512Bf16:
+      return "avx512_bf16";
     case InstructionSet::kAvx512:
       return "avx512";
     case InstructionSet::kAvx2:
@@ -41,6 +46,8 @@ const char* instruction_set_name(InstructionSet set) {
 template <>
 const RowKernels<float>& row_kernels_of<float>(InstructionSet set) {
   switch (set) {
+    case InstructionSet::kAvx512Bf16:
+      return avx512_bf16::float_kernels();
     case InstructionSet::kAvx512:
       return avx512::float_kernels();
     case InstructionSet::kAvx2:
@@ -53,6 +60,8 @@ const RowKernels<float>& row_kernels_of<float>(InstructionSet set) {
 template <>
 const RowKernels<Bf16>& row_kernels_of<Bf16>(InstructionSet set) {
   switch (set) {
+    case InstructionSet::kAvx512Bf16:
+      return avx512_bf16::bf16_kernels();
     case InstructionSet::kAvx512:
       return avx512::bf16_kernels();
     case InstructionSet::kAvx2:
@@ -64,6 +73,8 @@ const RowKernels<Bf16>& row_kernels_of<Bf16>(InstructionSet set) {
 
 AdamWKernel adamw_kernel_of(InstructionSet set) {
   switch (set) {
+    case InstructionSet::kAvx512Bf16:
+      return avx512_bf16::adamw_kernel();
     case InstructionSet::kAvx512:
       return avx512::adamw_kernel();
     case InstructionSet::kAvx2:
@@ -76,17 +87,18 @@ AdamWKernel adamw_kernel_of(InstructionSet set) {
 namespace {
 
 InstructionSet widest_supported() {
-  for (const InstructionSet set : {InstructionSet::kAvx512, InstructionSet::kAvx2})
+  for (const InstructionSet set :
+       {InstructionSet::kAvx512Bf16, InstructionSet::kAvx512, InstructionSet::kAvx2})
     if (is_supported(set)) return set;
   return InstructionSet::kBaseline;
 }
+
+}  // namespace
 
 InstructionSet instruction_set() {
   static const InstructionSet set = widest_supported();
   return set;
 }
-
-}  // namespace
 
 template <>
 const RowKernels<float>& row_kernels<float>() {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "longlora/ops/cpu/vector_math.h"
+#include "longlora/ops/cpu/vectors.h"
 
 namespace longlora::ops::cpu {
 namespace {
@@ -14,11 +15,13 @@ void rms_norm_forward(const T* x, const T* weight, T* y, float* inverse_rms, int
   for (int64_t r = 0; r < rows; ++r) {
     const T* xr = x + r * width;
     T* yr = y + r * width;
-    float sum = 0.0f;
-    for (int64_t c = 0; c < width; ++c) sum += load(xr + c) * load(xr + c);
+    const float sum = sum_over(width, [&](const auto& at) {
+      const F32x16 v = at.load(xr);
+      return v * v;
+    });
     const float inverse = 1.0f / std::sqrt(sum / static_cast<float>(width) + eps);
     inverse_rms[r] = inverse;
-    for (int64_t c = 0; c < width; ++c) store(yr + c, load(xr + c) * inverse * load(weight + c));
+    for_each_vector(width, [&](const auto& at) { at.store(yr, at.load(xr) * inverse * at.load(weight)); });
   }
 }
 
@@ -30,15 +33,14 @@ void rms_norm_backward(const T* grad_y, const T* x, const T* weight, const float
     const T* xr = x + r * width;
     T* out = grad_x + r * width;
     const float inverse = inverse_rms[r];
-    float dot = 0.0f;
-    for (int64_t c = 0; c < width; ++c) dot += load(gr + c) * load(weight + c) * load(xr + c);
+    const float dot =
+        sum_over(width, [&](const auto& at) { return at.load(gr) * at.load(weight) * at.load(xr); });
     const float correction = dot * inverse * inverse / static_cast<float>(width);
-    for (int64_t c = 0; c < width; ++c) {
-      const float g = load(gr + c);
-      const float xc = load(xr + c);
-      grad_weight[c] += g * xc * inverse;
-      store(out + c, inverse * (g * load(weight + c) - xc * correction));
-    }
+    for_each_vector(width, [&](const auto& at) {
+      const F32x16 g = at.load(gr), xc = at.load(xr);
+      at.store(grad_weight, at.load(grad_weight) + g * xc * inverse);
+      at.store(out, inverse * (g * at.load(weight) - xc * correction));
+    });
   }
 }
 
@@ -97,13 +99,12 @@ void rotate(const T* x, int64_t row_stride, T* y, const int64_t* positions, cons
     for (int64_t h = 0; h < heads; ++h) {
       const T* in = x + r * row_stride + h * head_size;
       T* out = y + (r * heads + h) * head_size;
-      for (int64_t d = 0; d < half; ++d) {
-        const float x1 = load(in + d);
-        const float x2 = load(in + half + d);
-        const float sd = s[d] * sine_sign;
-        store(out + d, x1 * c[d] - x2 * sd);
-        store(out + half + d, x2 * c[d] + x1 * sd);
-      }
+      for_each_vector(half, [&](const auto& at) {
+        const F32x16 x1 = at.load(in), x2 = at.load(in + half);
+        const F32x16 cd = at.load(c), sd = at.load(s) * sine_sign;
+        at.store(out, x1 * cd - x2 * sd);
+        at.store(out + half, x2 * cd + x1 * sd);
+      });
       for (int64_t d = 2 * half; d < head_size; ++d) out[d] = in[d];
     }
   }
@@ -111,21 +112,20 @@ void rotate(const T* x, int64_t row_stride, T* y, const int64_t* positions, cons
 
 template <typename T>
 void silu_mul_forward(const T* gate, const T* up, T* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const float g = load(gate + i);
-    store(y + i, g / (1.0f + fast_exp(-g)) * load(up + i));
-  }
+  for_each_vector(n, [&](const auto& at) {
+    const F32x16 g = at.load(gate);
+    at.store(y, g / (1.0f + exp_of(-g)) * at.load(up));
+  });
 }
 
 template <typename T>
 void silu_mul_backward(const T* grad_y, const T* gate, const T* up, T* grad_gate, T* grad_up, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const float g = load(gate + i);
-    const float dy = load(grad_y + i);
-    const float sigmoid = 1.0f / (1.0f + fast_exp(-g));
-    store(grad_up + i, dy * g * sigmoid);
-    store(grad_gate + i, dy * load(up + i) * sigmoid * (1.0f + g * (1.0f - sigmoid)));
-  }
+  for_each_vector(n, [&](const auto& at) {
+    const F32x16 g = at.load(gate), dy = at.load(grad_y), u = at.load(up);
+    const F32x16 sigmoid = 1.0f / (1.0f + exp_of(-g));
+    at.store(grad_up, dy * g * sigmoid);
+    at.store(grad_gate, dy * u * sigmoid * (1.0f + g * (1.0f - sigmoid)));
+  });
 }
 
 template <typename T>
@@ -134,21 +134,24 @@ void cross_entropy(T* logits, const int64_t* labels, float* loss, uint8_t* corre
   for (int64_t r = 0; r < rows; ++r) {
     T* row = logits + r * width;
     const int64_t label = labels[r];
-    const float label_logit = load(row + label);
-    const float maximum = maximum_of(row, width);
-    float sum = 0.0f;
-    for (int64_t c = 0; c < width; ++c) sum += fast_exp(load(row + c) - maximum);
+    const float label_logit = to_float(row[label]);
+    const float maximum = largest_of(row, width);
+    // What a row lacks of whole vectors adds e^-1e30 = 0.
+    const float sum = sum_over(width, [&](const auto& at) { return exp_of(at.load(row, -1e30f) - maximum); });
     loss[r] = std::log(sum) + maximum - label_logit;
-    bool is_first_maximum = label_logit == maximum;
-    for (int64_t c = 0; c < label && is_first_maximum; ++c) is_first_maximum = load(row + c) != maximum;
-    correct[r] = is_first_maximum ? 1 : 0;
+    correct[r] = label_logit == maximum && largest_of(row, label) < maximum ? 1 : 0;
     if (grad_scale != 0.0f) {
       const float factor = grad_scale / sum;
-      for (int64_t c = 0; c < width; ++c) store(row + c, factor * fast_exp(load(row + c) - maximum));
-      const float label_probability = fast_exp(label_logit - maximum) / sum;
-      store(row + label, grad_scale * (label_probability - 1.0f));
+      const float label_probability = exp_of(broadcast(label_logit - maximum))[0] / sum;
+      for_each_vector(width, [&](const auto& at) { at.store(row, factor * exp_of(at.load(row) - maximum)); });
+      store_one(row + label, grad_scale * (label_probability - 1.0f));
     }
   }
+}
+
+template <typename T>
+void add_row(const T* x, float* sum, int64_t n) {
+  for_each_vector(n, [&](const auto& at) { at.store(sum, at.load(sum) + at.load(x)); });
 }
 
 void adamw(float* parameter, const float* grad, float* exp_avg, float* exp_avg_sq, int64_t n,
@@ -170,9 +173,9 @@ void adamw(float* parameter, const float* grad, float* exp_avg, float* exp_avg_s
 }
 
 template <typename T>
-constexpr RowKernels<T> kTable = {rms_norm_forward<T>,   rms_norm_backward<T>,  rotate<T>,
-                                  silu_mul_forward<T>,   silu_mul_backward<T>,  cross_entropy<T>,
-                                  layer_norm_forward<T>, layer_norm_backward<T>};
+constexpr RowKernels<T> kTable = {rms_norm_forward<T>, rms_norm_backward<T>,  rotate<T>,
+                                  silu_mul_forward<T>, silu_mul_backward<T>,  cross_entropy<T>,
+                                  add_row<T>,          layer_norm_forward<T>, layer_norm_backward<T>};
 
 }  // namespace
 

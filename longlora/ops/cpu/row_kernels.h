@@ -36,6 +36,8 @@ struct RowKernels {
   /// (first maximum). With grad_scale != 0 the logits become grad_scale · (softmax − onehot).
   void (*cross_entropy)(T* logits, const int64_t* labels, float* loss, uint8_t* correct, int64_t rows,
                         int64_t width, float grad_scale);
+  /// sum[i] += x[i].
+  void (*add_row)(const T* x, float* sum, int64_t n);
   /// y[r] = (x[r] − mean) · inverse_deviation · weight + bias; mean[r] and
   /// inverse_deviation[r] = 1 / sqrt(var + eps) are kept for backward.
   void (*layer_norm_forward)(const T* x, const T* weight, const T* bias, T* y, float* mean,
@@ -57,13 +59,13 @@ using AdamWKernel = void (*)(float* parameter, const float* grad, float* exp_avg
                              int64_t n, const AdamWStep& step);
 
 /// What the kernels are compiled for, narrowest first.
-enum class InstructionSet { kBaseline, kAvx2, kAvx512 };
+enum class InstructionSet { kBaseline, kAvx2, kAvx512, kAvx512Bf16 };
 constexpr InstructionSet kInstructionSets[] = {InstructionSet::kBaseline, InstructionSet::kAvx2,
-                                               InstructionSet::kAvx512};
+                                               InstructionSet::kAvx512, InstructionSet::kAvx512Bf16};
 
 /// Whether this machine can run it.
 bool is_supported(InstructionSet set);
-/// "avx512", "avx2" or "baseline".
+/// "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* instruction_set_name(InstructionSet set);
 /// One variant by name, for tests; running it needs is_supported(set).
 template <typename T>
@@ -75,7 +77,8 @@ template <typename T>
 const RowKernels<T>& row_kernels();
 AdamWKernel adamw_kernel();
 
-/// The name of what row_kernels() picked.
+/// What row_kernels() picked, and its name.
+InstructionSet instruction_set();
 const char* instruction_set_name();
 
 }  // namespace longlora::ops::cpu

@@ -1,0 +1,45 @@
+// What a training step costs in time.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "longlora/model/decoder.h"
+#include "longlora/train/engine.h"
+
+namespace longlora::train {
+
+/// Floating point operations of one micro-batch, forward and backward.
+struct StepFlops {
+  double matrix = 0.0;             // products with weights, and gradients of what needs them
+  double attention = 0.0;          // two products forward, five backward
+  double recomputed_matrix = 0.0;  // what layers that keep less run again
+  double recomputed_attention = 0.0;
+
+  /// By the usual definition: no recomputation, attention's backward twice its forward.
+  double model() const { return matrix + attention * 6.0 / 7.0; }
+  double executed() const { return matrix + attention + recomputed_matrix + recomputed_attention; }
+};
+
+/// `decoder` has its trainable parameters, its tensors need no values. `seen_tokens` as in
+/// make_memory_plan; `keep` has one entry a layer.
+StepFlops count_step_flops(const model::Decoder& decoder, int64_t batch_tokens, double seen_tokens,
+                           const std::vector<Keep>& keep);
+
+/// Rates that a device reaches in training, FLOP/s. What is neither matrix product nor
+/// attention is part of the matrix rate.
+struct TrainingRates {
+  double matrix = 0.0;
+  double attention = 0.0;
+};
+
+/// Measures this machine by running one layer of the model forward and backward, and attention
+/// alone; seconds to some ten seconds for the widest models. Allocates one layer.
+TrainingRates measure_training_rates(const model::ModelConfig& config, at::ScalarType dtype,
+                                     double seen_tokens);
+
+double estimate_seconds(const StepFlops& flops, const TrainingRates& rates);
+
+}  // namespace longlora::train

@@ -1,0 +1,95 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/json.h"
+#include "tests/core/temporary_folder.h"
+
+namespace longlora::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+using Words = std::vector<std::string>;
+
+void run(Words words) {
+  CLI::App app;
+  app.require_subcommand(1);
+  add_plan_verb(app);
+  std::reverse(words.begin(), words.end());
+  app.parse(words);
+}
+
+/// The plan for these words, which it finds without measuring unless they say so.
+Json plan_of(Words words) {
+  const TemporaryFolder folder;
+  words.insert(words.begin(), "plan");
+  if (std::find(words.begin(), words.end(), "--measure") == words.end())
+    words.insert(words.end(), {"--measure", "False"});
+  words.insert(words.end(), {"--json", folder / "plan.json"});
+  run(words);
+  return read_json(folder / "plan.json");
+}
+
+TEST(PlanVerb, PlansAShapeThatIsNowhereOnDisk) {
+  const Json plan = plan_of({"--shape", "7b", "--model_max_length", "4096", "--memory_budget", "80"});
+  EXPECT_EQ(plan["verb"], "plan");
+  // Llama-2 7B and its pairs on q, k, v and o.
+  EXPECT_EQ(plan["parameters"].get<int64_t>(), 6738415616 + 32 * 4 * 2 * 8 * 4096);
+  EXPECT_EQ(plan["trainable_parameters"].get<int64_t>(), 32000 * 4096 + 65 * 4096 + 32 * 4 * 2 * 8 * 4096);
+  EXPECT_EQ(plan["weights_bytes"].get<int64_t>(), 2 * plan["parameters"].get<int64_t>());
+  EXPECT_EQ(plan["optimizer_bytes"].get<int64_t>(), 16 * plan["trainable_parameters"].get<int64_t>());
+  EXPECT_LE(plan["memory_bytes"].get<int64_t>(), int64_t{80} << 30);
+  // Four products with every weight but the embedding, and attention.
+  EXPECT_GT(plan["model_flops"].get<double>(), 4.0 * 6.6e9 * 4096);
+  EXPECT_LT(plan["model_flops"].get<double>(), 4.6 * 6.6e9 * 4096);
+  EXPECT_FALSE(plan.contains("tokens_per_second"));
+}
+
+TEST(PlanVerb, ReadsTheConfigOfADirectoryAndMeasures) {
+  const Json plan =
+      plan_of({"--model_name_or_path", std::string(LONGLORA_SOURCE_DIR) + "/tests/data/stories260K_hf",
+               "--model_max_length", "512", "--attention", "full", "--measure", "True"});
+  EXPECT_DOUBLE_EQ(plan["seen_tokens"].get<double>(), 256.5);
+  EXPECT_GT(plan["tokens_per_second"].get<double>(), 1.0);
+}
+
+TEST(PlanVerb, TakesAssumedRatesForAGpu) {
+  const Json plan = plan_of({"--shape", "7b", "--model_max_length", "32768", "--device_memory", "80",
+                             "--device_tflops", "312", "--measure", "True"});
+  EXPECT_EQ(plan["budget_bytes"].get<int64_t>(), int64_t{64} << 30);
+  EXPECT_EQ(plan["matrix_flops_per_second"].get<double>(), 156e12);
+}
+
+TEST(PlanVerb, SaysWhatWouldFit) {
+  EXPECT_THAT(
+      [] {
+        plan_of({"--shape", "7b", "--model_max_length", "32768", "--memory_budget", "18"});
+      },
+      ThrowsMessage<ResourceError>(HasSubstr("tokens per micro-batch would fit")));
+}
+
+TEST(PlanVerb, RefusesWhatContradictsItself) {
+  EXPECT_THAT(
+      [] {
+        plan_of({"--model_max_length", "4096"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("either --model_name_or_path or --shape")));
+  EXPECT_THAT(
+      [] {
+        plan_of({"--shape", "7b", "--model_max_length", "4096", "--device_memory", "80"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("--device_tflops together")));
+  EXPECT_THAT(
+      [] {
+        plan_of({"--shape", "7b", "--model_max_length", "0"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("at least 2")));
+}
+
+}  // namespace
+}  // namespace longlora::cli
