@@ -107,6 +107,10 @@ int64_t ModelConfig::original_window() const {
 }
 
 int64_t ModelConfig::context_window() const {
+  // These state both windows, and their factor may be more than the one divided by
+  // the other: Llama 3.2 says 32 for 8192 to 131072 tokens.
+  if (rope_scaling.states_window() && max_position_embeddings > original_window())
+    return max_position_embeddings;
   // A factor can be any number in a damaged file: no longer than what a size may be.
   const double scaled = std::min(static_cast<double>(original_window()) * rope_scaling.factor,
                                  static_cast<double>(kLargestSize));
@@ -141,6 +145,15 @@ ModelConfig read_model_config(const fs::path& path) {
 
 namespace {
 
+int64_t written_window(const ModelConfig& config, const Family& family) {
+  const RopeType type = config.rope_scaling.type;
+  // Dynamic scaling starts from this window in transformers.
+  if (type == RopeType::kDynamic) return config.original_window();
+  // Written as LongRoPE, which states the window after scaling.
+  if (type != RopeType::kDefault && family.longrope_only) return config.context_window();
+  return config.max_position_embeddings;
+}
+
 void write_sizes(const ModelConfig& config, const Family& family, Json& json) {
   json["vocab_size"] = config.vocab_size;
   json["hidden_size"] = config.hidden_size;
@@ -152,10 +165,7 @@ void write_sizes(const ModelConfig& config, const Family& family, Json& json) {
       family.head_dim > 0 ? family.head_dim : config.hidden_size / config.num_attention_heads;
   const bool has_key = json.contains("head_dim") && !json["head_dim"].is_null();
   if (has_key || config.head_dim != usual) json["head_dim"] = config.head_dim;
-  // Dynamic scaling starts from this window in transformers.
-  json["max_position_embeddings"] = config.rope_scaling.type == RopeType::kDynamic
-                                        ? config.original_window()
-                                        : config.max_position_embeddings;
+  json["max_position_embeddings"] = written_window(config, family);
 }
 
 void write_rotary(const ModelConfig& config, const Family& family, Json& json) {
@@ -217,7 +227,8 @@ RopeScaling scaling_for_window(const ModelConfig& config, std::optional<RopeType
   if (keeps_type && target_window <= window) return present;
   const int64_t original = config.original_window();
   const auto target = static_cast<double>(is_scaled ? std::max(target_window, window) : target_window);
-  const double factor = std::ceil(target / static_cast<double>(original));
+  double factor = std::ceil(target / static_cast<double>(original));
+  if (keeps_type) factor = std::max(factor, present.factor);
   RopeScaling scaling = keeps_type ? present : RopeScaling();
   if (factor <= 1.0) return scaling;
   if (!keeps_type) scaling.type = type.value_or(RopeType::kLinear);
@@ -240,7 +251,11 @@ void stretch_window(ModelConfig& config, std::optional<RopeType> type, int64_t t
     log_info(
         fmt::format("window: {} takes the place of the model's own {}, relative to the original {} tokens",
                     describe_scaling(scaling), describe_scaling(present), config.original_window()));
+  const int64_t window = config.context_window(), original = config.original_window();
   config.rope_scaling = scaling;
+  // Other programs take the length that such a model is for from here.
+  if (scaling.states_window() && target_window > window)
+    config.max_position_embeddings = (target_window + original - 1) / original * original;
 }
 
 }  // namespace longlora::model

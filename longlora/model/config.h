@@ -44,7 +44,8 @@ struct ModelConfig {
   const Family& family() const;
   /// The window before any scaling.
   int64_t original_window() const;
-  /// The window the model is made for: original_window times the scaling factor.
+  /// The window the model is made for: original_window times the scaling factor, or
+  /// max_position_embeddings where the scaling states_window().
   int64_t context_window() const;
   /// Tokens of the sliding window of a layer, 0: none.
   int64_t layer_window(size_t layer) const { return layer_windows.empty() ? 0 : layer_windows.at(layer); }
@@ -81,7 +82,8 @@ RopeScaling scaling_for_window(const ModelConfig& config, std::optional<RopeType
 /// "no rotary scaling", "linear rotary scaling by 8".
 std::string describe_scaling(const RopeScaling& scaling);
 
-/// Gives `config` the scaling_for_window, and logs a line when the model carried another one.
+/// Gives `config` the scaling_for_window, and logs a line when the model carried another one. Under a scaling
+/// that states_window(), max_position_embeddings becomes the new window.
 void stretch_window(ModelConfig& config, std::optional<RopeType> type, int64_t target_window);
 
 }  // namespace longlora::model

@@ -52,6 +52,9 @@ struct RopeScaling {
   // those below window / high_freq_factor are left.
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
+
+  /// Whether max_position_embeddings beside it means the window after scaling.
+  bool states_window() const { return type == RopeType::kLongRope || type == RopeType::kLlama3; }
 };
 
 /// Whether the frequencies depend on the length of the sequence.

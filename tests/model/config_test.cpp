@@ -357,6 +357,34 @@ TEST(StretchWindow, SaysWhatTakesThePlaceOfTheModelsOwnScaling) {
   EXPECT_EQ(config.context_window(), 4096);
 }
 
+Json llama32() {  // 32 times the original window by its factor, 16 times by max_position_embeddings
+  Json json = with("max_position_embeddings", 131072);
+  json["rope_scaling"] = {{"rope_type", "llama3"},
+                          {"factor", 32.0},
+                          {"original_max_position_embeddings", 8192},
+                          {"low_freq_factor", 1.0},
+                          {"high_freq_factor", 4.0}};
+  return json;
+}
+
+TEST(ContextWindow, IsTheStatedOneWhereTheFactorIsLarger) {
+  EXPECT_EQ(parse_model_config(llama32(), "test").context_window(), 131072);
+}
+
+TEST(StretchWindow, StatesTheNewWindowBesideLlama3AndLongRope) {
+  ModelConfig config = parse_model_config(llama32(), "test");
+  stretch_window(config, std::nullopt, 131072);
+  EXPECT_EQ(config.max_position_embeddings, 131072);
+  stretch_window(config, std::nullopt, 190000);
+  EXPECT_EQ(config.rope_scaling.factor, 32.0);  // never less than the model's own
+  EXPECT_EQ(config.context_window(), 196608);
+  stretch_window(config, std::nullopt, 524288);
+  EXPECT_EQ(config.rope_scaling.factor, 64.0);
+  EXPECT_EQ(model_config_json(config, "float32")["max_position_embeddings"], 524288);
+  EXPECT_EQ(round_trip(config).context_window(), 524288);
+  EXPECT_EQ(round_trip(config).original_window(), 8192);
+}
+
 TEST(ScalingForWindow, TakesTheFactorsOfLongRopeFromTheModel) {
   const Json factors = {{"type", "longrope"},
                         {"factor", 4.0},

@@ -225,6 +225,7 @@ TEST(Phi3Config, HoldsEveryScalingAsLongRope) {
     const Json written = model_config_json(decoder.config, "float32");
     EXPECT_EQ(written["rope_scaling"]["rope_type"], "longrope");
     EXPECT_EQ(written["original_max_position_embeddings"], 16);
+    EXPECT_EQ(written["max_position_embeddings"], 64);
     Decoder again = decoder;
     again.config = parse_model_config(written, "written");
     EXPECT_EQ(again.config.rope_scaling.factor, 4.0);
