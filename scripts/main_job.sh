@@ -20,16 +20,16 @@ tune() {
   local name=$1
   shift
   "$LONGLORA" fine-tune --model_name_or_path "$BASE" --output_dir "$OUT/$name" --overwrite_output_dir True \
-    --learning_rate 5e-4 --warmup_steps 10 --adam_beta2 0.95 --shuffle False --save_steps 0 --rope_scaling yarn "$@"
+    --learning_rate 6e-4 --warmup_steps 10 --adam_beta2 0.95 --shuffle False --save_steps 0 --rope_scaling yarn "$@"
 }
 
 # measure LABEL NAME FLAG...: perplexity and passkey retrieval of one model into $OUT.
 measure() {
   local label=$1 name=$2
   shift 2
-  "$LONGLORA" eval --base_model "$BASE" --data_path "$OUT/heldout.bin" --window same-targets --max_windows 48 \
-    --seq_len 512 1024 2048 4096 --context_size "$WINDOW" --label "$label" --json "$OUT/eval-$name.json" "$@" &&
-    "$LONGLORA" passkey --base_model "$BASE" --context_size "$WINDOW" --lengths 512,1024,2048,3072,3840 \
+  "$LONGLORA" eval --base_model "$BASE" --data_path "$OUT/heldout.bin" --window same-targets --max_windows 32 \
+    --seq_len 512 1024 2048 4096 --context_size "$WINDOW" --dtype bfloat16 --label "$label" --json "$OUT/eval-$name.json" "$@" &&
+    "$LONGLORA" passkey --base_model "$BASE" --context_size "$WINDOW" --lengths 512,1024,2048,3072,3840 --dtype bfloat16 \
       --label "$label" --json "$OUT/passkey-$name.json" "$@"
 }
 
@@ -47,9 +47,9 @@ step "Held-out novels to tokens" "$LONGLORA" tokenize --tokenizer "$BASE" --outp
   --input "$BASE/data/heldout-wuthering-heights.txt" "$BASE/data/heldout-dorian-gray.txt"
 # The rows are in order: short documents for sparse attention first, then long ones for full attention.
 step "Extend to $WINDOW tokens with S2-Attn and LoRA+" tune longlora --data_path "$BASE/data/extend-4096.bin" \
-  --model_max_length "$WINDOW" --per_device_train_batch_size 2 --max_steps 150 --full_attention_steps 40
+  --model_max_length "$WINDOW" --per_device_train_batch_size 2 --max_steps 100 --full_attention_steps 40
 step "Control: as many tokens in rows of $BASE_WINDOW" tune control --data_path "$BASE/data/extend-512.bin" \
-  --model_max_length "$BASE_WINDOW" --per_device_train_batch_size 16 --max_steps 150 --attention full
+  --model_max_length "$BASE_WINDOW" --per_device_train_batch_size 16 --max_steps 100 --attention full
 step "Measure the base" measure "base" base --rope_scaling none
 step "Measure linear scaling, no training" measure "linear scaling alone" linear --rope_scaling linear
 step "Measure YaRN scaling, no training" measure "YaRN alone" yarn --rope_scaling yarn

@@ -12,7 +12,7 @@ MOSTLY_EVALUATION = (60, 15, 15, 10, 0)
 STAGES = {1: {"row_tokens": 128, "rows": 26000}, 2: {"row_tokens": 512, "rows": 40000}}
 EXTEND_TOKENS = 4096
 CONTROL_TOKENS = 512
-SPARSE_ROWS = 220  # the first rows of the extension data, meant for the steps with S2 attention
+SPARSE_ROWS = 120  # the first rows of the extension data, meant for the steps with S2 attention
 FULL_ROWS = 80     # the last ones, meant for the steps with full attention
 
 
@@ -74,10 +74,10 @@ def extension(codec, novels, seed):
         (lambda: maker.retrieval(MOSTLY_EVALUATION, (90, 900)), 0.44),
     ], SPARSE_ROWS)
     full = rows.stage_rows(maker, [
-        (novel, 0.36),
-        (lambda: maker.retrieval(EVALUATION_FORM, (3000, 4096)), 0.34),
-        (lambda: maker.retrieval(MOSTLY_EVALUATION, (600, 4096)), 0.20),
-        (lambda: maker.retrieval((0, 40, 40, 20, 0), (1500, 4096)), 0.10),
+        (novel, 0.30),
+        (lambda: maker.retrieval(EVALUATION_FORM, (3000, 4096)), 0.40),
+        (lambda: maker.retrieval(MOSTLY_EVALUATION, (600, 4096)), 0.22),
+        (lambda: maker.retrieval((0, 40, 40, 20, 0), (1500, 4096)), 0.08),
     ], FULL_ROWS)
     return sparse + full, maker.num_documents, taken
 
