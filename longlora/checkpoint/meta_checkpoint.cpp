@@ -62,7 +62,8 @@ class Reader {
 
 int64_t MetaParams::feed_forward_size() const {
   if (multiple_of == 0) return 0;
-  const auto width = static_cast<int64_t>(ffn_dim_multiplier * static_cast<double>(8 * dim / 3));
+  const int64_t two_thirds = 8 * dim / 3;  // of 4 dim, rounded down before the multiplier as Meta's code does
+  const auto width = static_cast<int64_t>(ffn_dim_multiplier * static_cast<double>(two_thirds));
   return (width + multiple_of - 1) / multiple_of * multiple_of;
 }
 

@@ -152,7 +152,7 @@ class ForwardTask {
     const int64_t token = task.start + i * kBlock, valid = std::min(kBlock, task.end - token);
     const int64_t block_size = kBlock * width_;
     kernels_.pack_transposed(q_.at(token, head), q_.token_stride, valid, width_, query_.data());
-    std::fill(maximum_.begin(), maximum_.end(), -1e30f);
+    std::fill(maximum_.begin(), maximum_.end(), cpu::kNoMaximum);
     std::fill(sum_.begin(), sum_.end(), 0.0f);
     std::fill(output_.begin(), output_.end(), 0.0f);
     for (int64_t j = window_.first_key_block(i); j <= i; ++j) {

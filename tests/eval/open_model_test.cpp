@@ -72,9 +72,9 @@ TEST(OpenModel, LoadsInTheDtypeThatWasAskedFor) {
 }
 
 TEST(OpenModel, RefusesScalingsItDoesNotKnow) {
-  EXPECT_THAT(
-      [] { open_model(options_for("stories260K_hf", 1024, "ntk")); },
-      ThrowsMessage<UsageError>(HasSubstr("[--rope_scaling] expected linear, yarn or none, got ntk")));
+  EXPECT_THAT([] { open_model(options_for("stories260K_hf", 1024, "ntk")); },
+              ThrowsMessage<UsageError>(
+                  HasSubstr("[--rope_scaling] expected linear, dynamic, yarn, longrope or none, got ntk")));
 }
 
 TEST(OpenModel, NamesAFolderThatHoldsNoModel) {

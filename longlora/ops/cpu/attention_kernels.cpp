@@ -166,8 +166,8 @@ LONGLORA_INLINE void store_pair(Bf16* packed, int64_t k, int64_t q, F32x16 a, F3
 template <typename T>
 void softmax_block(float* scores, float scale, bool causal, int64_t first_key, float* maximum, float* sum,
                    float* output, int64_t width, T* probabilities) {
-  // A query that sees nothing of this block yet gets sums of no meaning, which
-  // the first key that it does see scales down to zero.
+  // A query that sees nothing of this block keeps its maximum: kNoMaximum is above
+  // every masked score, whose exponentials are therefore zero.
   if (is_masked(causal, first_key)) mask_scores(scores, causal, first_key);
   const F32x16 factor = broadcast(scale * kLog2E);
   for (int64_t q = 0; q < kBlock; q += kLanes) {

@@ -12,6 +12,9 @@ namespace longlora::ops::cpu {
 /// Queries and keys of a block. All blocks are whole: short ones are padded with zeros.
 constexpr int64_t kAttentionBlock = 64;
 
+/// The maximum of a query that has seen no key yet: below every score, above every masked one.
+constexpr float kNoMaximum = -1e20f;
+
 /// The first_key of a block of which no window hides anything.
 constexpr int64_t kNoWindow = -kAttentionBlock;
 
