@@ -77,8 +77,9 @@ TEST_F(BadInput, ModelsThatAreMissingOrDamaged) {
   });
   expect_refused(kInput, score(whole_numbers), {"expected floating point, got Int"});
   fs::remove(cut / "model.safetensors");
-  expect_refused(kInput, score(cut),
-                 {"cut] expected model.safetensors or model.safetensors.index.json, got neither"});
+  expect_refused(
+      kInput, score(cut),
+      {"cut] expected model.safetensors, pytorch_model.bin, or either's .index.json, got none of them"});
 }
 
 TEST_F(BadInput, ModelsWhoseConfigDoesNotFit) {
@@ -146,10 +147,11 @@ TEST_F(BadInput, TextsThatCannotBeTokenized) {
                  {"lines.jsonl:2] expected the field \"text\", got txt"});
   expect_refused(kInput, tokenize(folder / "nowhere.txt"), {"nowhere.txt] expected a data file"});
   expect_refused(kInput, tokenize(folder / "good.bin"), {"good.bin] expected text, got a .bin file"});
-  expect_refused(kInput,
-                 {"tokenize", "--tokenizer", folder / "folder", "--input", folder / "lines.jsonl", "--output",
-                  folder / "new.bin"},
-                 {"folder] expected a tokenizer (tokenizer.model), got a folder without one"});
+  expect_refused(
+      kInput,
+      {"tokenize", "--tokenizer", folder / "folder", "--input", folder / "lines.jsonl", "--output",
+       folder / "new.bin"},
+      {"folder] expected a tokenizer (tokenizer.json or tokenizer.model), got a folder without one"});
   // Bytes that are no UTF-8 but can be a text are one, and that is said.
   write_file_atomic(folder / "latin.txt", "caf\xE9");
   EXPECT_THAT(expect_exit(kDone, tokenize(folder / "latin.txt")).err,
@@ -163,12 +165,13 @@ TEST_F(BadInput, AdaptersThatAreIncompleteOrOfAnotherModel) {
   };
   fs::copy(adapter, folder / "part");
   fs::remove(folder / "part/trainable_params.safetensors");
-  expect_refused(
-      kInput, merge(tiny, folder / "part"),
-      {"part] expected the trained embeddings and norms in trainable_params.safetensors, got no such file"});
+  expect_refused(kInput, merge(tiny, folder / "part"),
+                 {"part] expected the trained embeddings and norms in trainable_params.safetensors or "
+                  "trainable_params.bin, got no such file"});
   fs::remove(folder / "part/adapter_model.safetensors");
   expect_refused(kInput, merge(tiny, folder / "part"),
-                 {"part] expected adapter_model.safetensors, got no such file; the adapter is incomplete"});
+                 {"part] expected adapter_model.safetensors or adapter_model.bin, got no such file; the "
+                  "adapter is incomplete"});
   fs::remove(folder / "part/adapter_config.json");
   expect_refused(kInput, merge(tiny, folder / "part"),
                  {"expected a PEFT adapter directory with adapter_config.json"});
