@@ -13,11 +13,13 @@
 #include "longlora/ops/cpu/row_kernels.h"
 
 namespace longlora::ops::cpu {
+
+/// Floats of one vector.
+constexpr int64_t kLanes = 16;
+
 namespace {
 
 #define LONGLORA_INLINE inline __attribute__((always_inline))
-
-constexpr int64_t kLanes = 16;
 
 typedef float F32x16 __attribute__((vector_size(64)));
 typedef int32_t I32x16 __attribute__((vector_size(64)));
