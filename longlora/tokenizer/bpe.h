@@ -17,7 +17,7 @@ namespace longlora::tokenizer {
 
 /// Looks strings up by views of them.
 struct TextHash {
-  using is_transparent = void;
+  using is_transparent = void;  // NOLINT(readability-identifier-naming): the standard's name
   size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
 };
 using TokenIds = std::unordered_map<std::string, int32_t, TextHash, std::equal_to<>>;

@@ -224,6 +224,7 @@ std::string PipelineTokenizer::make_fingerprint(const PipelineSpec& spec,
   add_steps(spec, &text);
   add_model(spec.model, &text);
   std::vector<std::string> lines;
+  lines.reserve(added.size());
   for (const AddedToken& token : added) {
     lines.push_back(fmt::format("{} {}{}{}{} {}", token.id, token.lstrip ? "l" : "", token.rstrip ? "r" : "",
                                 token.single_word ? "w" : "", token.normalized ? "n" : "", token.content));

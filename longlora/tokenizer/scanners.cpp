@@ -63,7 +63,7 @@ size_t contraction_length(const char* at, const char* end, bool any_case) {
 
 // (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,N}|
 // ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
-template <int kMaxDigits>
+template <int MaxDigits>
 const char* scan_modern_word(const char* at, const char* end) {
   const uint8_t* classes = character_classes();
   if (*at == '\'') {
@@ -75,7 +75,7 @@ const char* scan_modern_word(const char* at, const char* end) {
   const char* after = at + length;
   if ((first & kLetter) != 0) return skip_class(classes, after, end, kLetter);
   if ((first & kNumber) != 0) {
-    for (int i = 1; i < kMaxDigits && after < end; ++i) {
+    for (int i = 1; i < MaxDigits && after < end; ++i) {
       if ((class_at(classes, after, &length) & kNumber) == 0) break;
       after += length;
     }

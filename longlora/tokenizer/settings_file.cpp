@@ -61,7 +61,7 @@ std::optional<std::vector<AddedToken>> SettingsFile::read_added_tokens() const {
   if (!decoder->is_object()) throw wrong_type(kKey, "an object", *decoder);
   std::vector<AddedToken> tokens;
   for (const auto& [key, value] : decoder->items()) {
-    const std::string name = kKey + "." + key;
+    const std::string name = fmt::format("{}.{}", kKey, key);
     int32_t id = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
     if (error != std::errc{} || end != key.data() + key.size()) {
