@@ -20,7 +20,8 @@ tune() {
   local name=$1
   shift
   "$LONGLORA" fine-tune --model_name_or_path "$BASE" --output_dir "$OUT/$name" --overwrite_output_dir True \
-    --learning_rate 6e-4 --warmup_steps 10 --adam_beta2 0.95 --shuffle False --save_steps 0 --rope_scaling yarn "$@"
+    --learning_rate 8e-4 --lr_scheduler_type cosine --warmup_steps 10 --adam_beta2 0.95 --shuffle False \
+    --save_steps 0 --rope_scaling yarn "$@"
 }
 
 # measure LABEL NAME FLAG...: perplexity and passkey retrieval of one model into $OUT.
