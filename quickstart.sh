@@ -35,9 +35,5 @@ build_preset release longlora || exit 1
 echo "The program is build/release/longlora ($(duration $SECONDS) so far)"
 if [[ -n $build_only ]]; then exit 0; fi
 
-if [[ ! -x $REPO/scripts/main_job.sh ]]; then
-  echo "The main job (scripts/main_job.sh) is not there yet: nothing more to run"
-  exit 0
-fi
 "$REPO/scripts/main_job.sh"
 echo "All done in $(duration $SECONDS)"
