@@ -27,6 +27,7 @@ namespace {
 struct FineTuneArguments {
   train::TrainOptions options;
   std::string init = "pretrained";
+  std::string attention_init = "normal";
   bool bf16 = true;
   std::string attention = "s2";
   std::string rope_scaling;
@@ -42,6 +43,7 @@ struct FineTuneArguments {
 void finish_arguments(FineTuneArguments& arguments) {
   train::TrainOptions& options = arguments.options;
   options.init_random = arguments.init == "random";
+  if (arguments.attention_init == "mimetic") options.attention_init = model::AttentionInit::kMimetic;
   options.fp32 = options.fp32 || !arguments.bf16;
   options.attention =
       arguments.attention == "full" ? train::AttentionKind::kFull : train::AttentionKind::kShiftedSparse;
@@ -63,7 +65,8 @@ model::Decoder prepare_decoder(FineTuneArguments& arguments) {
   const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
   model::Decoder decoder =
       options.init_random
-          ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed)
+          ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed,
+                                  options.attention_init)
           : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype);
   model::stretch_window(decoder.config, asked_rope_scaling(arguments.rope_scaling), options.model_max_length);
   if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
@@ -240,6 +243,11 @@ void add_model_flags(CLI::App& verb, FineTuneArguments& arguments) {
   verb.add_option("--init", arguments.init,
                   "Where weights come from: pretrained, or random to train from nothing")
       ->check(CLI::IsMember({"pretrained", "random"}))
+      ->capture_default_str();
+  verb.add_option("--attention_init", arguments.attention_init,
+                  "How --init random begins attention: normal, or mimetic (queries like keys, the output the "
+                  "transpose of the values: small models learn to copy sooner)")
+      ->check(CLI::IsMember({"normal", "mimetic"}))
       ->capture_default_str();
   verb.add_option("--config", options.config_file, "config.json of a model trained from nothing");
   verb.add_option("--tokenizer", options.tokenizer_path,

@@ -15,6 +15,10 @@ namespace longlora::model {
 
 struct Family;
 
+/// How random attention weights begin: independent of each other, or mimetic (Trockman and Kolter 2023,
+/// arXiv 2305.09828), from which a small model learns to copy within fewer tokens.
+enum class AttentionInit { kNormal, kMimetic };
+
 /// A decoder's dimensions and what its blocks compute. Names are config.json's
 /// where families agree on them.
 struct ModelConfig {

@@ -102,6 +102,28 @@ at::Tensor grown_rows(const at::Tensor& weight, int64_t rows) {
   return at::cat({weight, mean.expand({rows - weight.size(0), weight.size(1)})});
 }
 
+/// Mimetic initialisation (Trockman and Kolter 2023, arXiv 2305.09828): queries and keys share most of
+/// their weights, and the output projection is the transpose of the values'. A head begins by attending to
+/// its own token and passing it on.
+void make_mimetic(Block& block, const ModelConfig& config, at::Generator& generator) {
+  constexpr double kShared = 2.5, kValue = 1.5;  // in units of initializer_range, beside 1 for what is own
+  const at::ScalarType dtype = block.q_proj.weight.value.scalar_type();
+  const int64_t width = config.hidden_size, head_dim = config.head_dim;
+  const int64_t key_heads = config.num_key_value_heads, per_key = config.num_attention_heads / key_heads;
+  const auto normal = [&](int64_t heads) {
+    return at::empty({heads, head_dim, width}, at::kFloat).normal_(0.0, config.initializer_range, generator);
+  };
+  // [heads, D, C] to the rows of a projection; a key head's part for each of its query heads.
+  const auto rows = [&](const at::Tensor& heads) { return heads.reshape({-1, width}).to(dtype); };
+  const auto for_queries = [&](const at::Tensor& heads) { return heads.repeat_interleave(per_key, 0); };
+  const at::Tensor shared = normal(key_heads) * kShared;
+  block.q_proj.weight.value = rows(for_queries(shared) + normal(config.num_attention_heads));
+  block.k_proj.weight.value = rows(shared + normal(key_heads));
+  const at::Tensor values = normal(key_heads) * kValue;
+  block.v_proj.weight.value = rows(values);
+  block.o_proj.weight.value = rows(for_queries(values) / per_key).t().contiguous();
+}
+
 }  // namespace
 
 Decoder load_decoder(const fs::path& directory, at::ScalarType dtype) {
@@ -123,14 +145,23 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype) {
   return decoder;
 }
 
-Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed) {
+Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed,
+                       AttentionInit attention_init) {
+  if (attention_init == AttentionInit::kMimetic && config.form.qkv != QkvLayout::kSeparate)
+    throw InputError(
+        fmt::format("[--attention_init mimetic] expected separate query, key and value weights, got {}, which "
+                    "fuses them; use normal",
+                    config.family().model_type));
   at::Generator generator = at::detail::createCPUGenerator(seed);
-  return build_decoder(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
+  Decoder decoder = build_decoder(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
     if (name.ends_with(".bias")) return at::zeros(shape, dtype);
     at::Tensor weight = at::ones(shape, at::kFloat);
     if (shape.size() == 2) weight.normal_(0.0, config.initializer_range, generator);
     return weight.to(dtype);
   });
+  if (attention_init == AttentionInit::kMimetic)
+    for (Block& block : decoder.blocks) make_mimetic(block, config, generator);
+  return decoder;
 }
 
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype) {

@@ -14,8 +14,10 @@ namespace longlora::model {
 Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype);
 
 /// A decoder of the shape of `config` with random weights: normal(0,
-/// initializer_range), norms 1, biases 0; a pure function of config and seed.
-Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed);
+/// initializer_range), norms 1, biases 0; a pure function of its arguments. Throws InputError for mimetic
+/// attention in families with fused projections.
+Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed,
+                       AttentionInit attention_init = AttentionInit::kNormal);
 
 /// The same without values: every tensor is on the meta device and takes no memory.
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype);

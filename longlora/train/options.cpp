@@ -17,6 +17,11 @@ Json paths_json(const std::vector<std::filesystem::path>& paths) {
   return json;
 }
 
+const char* init_name(const TrainOptions& options) {
+  if (!options.init_random) return "pretrained";
+  return options.attention_init == model::AttentionInit::kMimetic ? "random, mimetic attention" : "random";
+}
+
 const char* schedule_name(ScheduleType type) {
   switch (type) {
     case ScheduleType::kLinear:
@@ -42,6 +47,8 @@ std::vector<std::string> TrainOptions::problems() const {
           "--init random starts from nothing: give either it or --model_name_or_path");
   require(!init_random || !config_file.empty(), "--init random needs --config FILE, a config.json");
   require(init_random || config_file.empty(), "--config is for --init random alone");
+  require(init_random || attention_init == model::AttentionInit::kNormal,
+          "--attention_init is for --init random alone");
   require(!init_random || !low_rank_training,
           "--init random trains every weight: add --low_rank_training False");
   require(!data_path.empty(), "--data_path is needed: .bin, .txt or .jsonl files, or folders of them");
@@ -82,7 +89,7 @@ std::vector<std::string> TrainOptions::problems() const {
 
 Json TrainOptions::identity() const {
   return {{"model_name_or_path", model_name_or_path.string()},
-          {"init", init_random ? "random" : "pretrained"},
+          {"init", init_name(*this)},
           {"config", config_file.string()},
           {"peft_model", peft_model.string()},
           {"fp32", fp32},

@@ -22,6 +22,7 @@ struct TrainOptions {
   // Model.
   std::filesystem::path model_name_or_path;  // Hugging Face directory; empty with init_random
   bool init_random = false;                  // start from random weights of `config_file`
+  model::AttentionInit attention_init = model::AttentionInit::kNormal;
   std::filesystem::path config_file;
   std::filesystem::path tokenizer_path;  // default: the model's directory
   std::filesystem::path peft_model;      // go on from this adapter

@@ -167,6 +167,36 @@ TEST(RandomDecoder, IsAFunctionOfConfigAndSeed) {
   EXPECT_TRUE(at::equal(decoder.norm.weight.value, at::ones({config.hidden_size})));
 }
 
+double correlation(const at::Tensor& x, const at::Tensor& y) {
+  return ((x * y).mean() / (x.std() * y.std())).item<double>();
+}
+
+TEST(RandomDecoder, MimeticAttentionLooksAtItsOwnTokenAndPassesItOn) {
+  ModelConfig config = read_model_config(tiny_model("gqa_untied"));
+  config.hidden_size = 96;  // more weights: surer statistics
+  const Decoder decoder = random_decoder(config, at::kFloat, 7, AttentionInit::kMimetic);
+  const int64_t per_key = config.num_attention_heads / config.num_key_value_heads;
+  ASSERT_GT(per_key, 1);
+  for (const Block& block : decoder.blocks) {
+    // By head, a key head beside each of its query heads: [H, D, C].
+    const auto heads = [&](const Linear& linear, int64_t count) {
+      return linear.weight.value.reshape({count, config.head_dim, config.hidden_size})
+          .repeat_interleave(config.num_attention_heads / count, 0);
+    };
+    const at::Tensor q = heads(block.q_proj, config.num_attention_heads);
+    const at::Tensor k = heads(block.k_proj, config.num_key_value_heads);
+    const at::Tensor v = heads(block.v_proj, config.num_key_value_heads);
+    EXPECT_NEAR(correlation(q, k), 2.5 * 2.5 / (2.5 * 2.5 + 1), 0.05);
+    EXPECT_NEAR(correlation(q, v), 0.0, 0.05);
+    const at::Tensor output = block.o_proj.weight.value.t().reshape(v.sizes());
+    EXPECT_TRUE(at::allclose(output * static_cast<double>(per_key), v));
+  }
+  expect_same_tensors(decoder, random_decoder(config, at::kFloat, 7, AttentionInit::kMimetic));
+  EXPECT_THROW(
+      random_decoder(read_model_config(tiny_model("gpt_neox")), at::kFloat, 7, AttentionInit::kMimetic),
+      InputError);
+}
+
 TEST(Parameter, SharesItsMasterInFloat32Alone) {
   Parameter wide = {at::randn({4, 3}), {}, {}, {}};
   wide.make_trainable();

@@ -70,6 +70,8 @@ TEST(TrainOptions, NameEveryFlagThatIsWrong) {
        },
        "needs --config"},
       {[](auto& o) { o.config_file = "config.json"; }, "--config is for --init random alone"},
+      {[](auto& o) { o.attention_init = model::AttentionInit::kMimetic; },
+       "--attention_init is for --init random alone"},
       {[](auto& o) {
          o.init_random = true;
          o.config_file = "c";
