@@ -64,10 +64,9 @@ model::Decoder prepare_decoder(FineTuneArguments& arguments) {
   train::TrainOptions& options = arguments.options;
   const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
   model::Decoder decoder =
-      options.init_random
-          ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed,
-                                  options.attention_init)
-          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype);
+      options.init_random ? model::random_decoder(model::read_model_config(options.config_file), dtype,
+                                                  options.seed, options.attention_init)
+                          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype);
   model::stretch_window(decoder.config, asked_rope_scaling(arguments.rope_scaling), options.model_max_length);
   if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
     options.rope_scaling = decoder.config.rope_scaling.type;

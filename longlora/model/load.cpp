@@ -148,10 +148,10 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype) {
 Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed,
                        AttentionInit attention_init) {
   if (attention_init == AttentionInit::kMimetic && config.form.qkv != QkvLayout::kSeparate)
-    throw InputError(
-        fmt::format("[--attention_init mimetic] expected separate query, key and value weights, got {}, which "
-                    "fuses them; use normal",
-                    config.family().model_type));
+    throw InputError(fmt::format(
+        "[--attention_init mimetic] expected separate query, key and value weights, got {}, which "
+        "fuses them; use normal",
+        config.family().model_type));
   at::Generator generator = at::detail::createCPUGenerator(seed);
   Decoder decoder = build_decoder(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
     if (name.ends_with(".bias")) return at::zeros(shape, dtype);
