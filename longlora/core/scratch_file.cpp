@@ -47,8 +47,8 @@ ScratchFile::ScratchFile(const std::filesystem::path& folder, int64_t num_bytes)
                     folder.string(), format_bytes(num_bytes)));
   const int failed = ::posix_fallocate(file.get(), 0, std::max<int64_t>(1, num_bytes));
   if (failed != 0)
-    throw internal::write_error(
-        folder, fmt::format("reserve {} of scratch space", format_bytes(num_bytes)), failed);
+    throw internal::write_error(folder, fmt::format("reserve {} of scratch space", format_bytes(num_bytes)),
+                                failed);
   descriptor_ = file.release();
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "longlora/core/error.h"
+#include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/ops/embedding.h"
 
@@ -78,8 +79,12 @@ bool Engine::input_needs_gradient(size_t index) const {
 }
 
 LayerPass::Operands Engine::layer_operands(size_t index, const Batch& batch) const {
-  return {decoder_.blocks[index], decoder_.config,    positions_,
-          batch.plan,             options_.tile_rows, input_needs_gradient(index)};
+  return {decoder_.blocks[index],     decoder_.config, positions_, batch.plan, options_.tile_rows,
+          input_needs_gradient(index)};
+}
+
+void Engine::will_need(size_t index) const {
+  if (decoder_.streamed) decoder_.streamed->will_need(decoder_.blocks[index], index);
 }
 
 LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale) {
@@ -121,6 +126,8 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   for (size_t i = 0; i < layers; ++i) {
     LayerRecord& record = records[i];
     record.input = std::move(hidden);
+    const model::BlockInReach reach(decoder_, i);
+    if (i + 1 < layers) will_need(i + 1);
     hidden = LayerPass(layer_operands(i, batch)).forward(record, i < lowest ? Keep::kInput : keep_[i]);
     at::Tensor input = std::move(record.input);
     if (i >= lowest) inputs_.put(i, std::move(input));
@@ -129,8 +136,9 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   const LossSums sums = head_forward_backward(grad, batch, grad_scale);
   for (size_t i = layers; i-- > lowest;) {
     records[i].input = inputs_.take(i, lowest);
-    LayerPass(layer_operands(i, batch))
-        .backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
+    const model::BlockInReach reach(decoder_, i);
+    if (i > lowest) will_need(i - 1);
+    LayerPass(layer_operands(i, batch)).backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
   }
   if (decoder_.embed_tokens.trainable()) {
     const c10::NoGradGuard no_grad;
@@ -147,6 +155,8 @@ LossSums Engine::evaluate(const Batch& batch) {
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) {
     LayerRecord record;
     record.input = std::move(hidden);
+    const model::BlockInReach reach(decoder_, i);
+    if (i + 1 < decoder_.blocks.size()) will_need(i + 1);
     hidden = LayerPass(layer_operands(i, batch)).forward(record, Keep::kInput);
   }
   ops::LinearCrossEntropyOptions options;
@@ -155,9 +165,9 @@ LossSums Engine::evaluate(const Batch& batch) {
   const int64_t rows = hidden.size(0), step = options_.tile_rows > 0 ? options_.tile_rows : rows;
   for (int64_t begin = 0; begin < rows; begin += step) {
     const int64_t end = std::min(rows, begin + step);
-    const auto result = ops::linear_cross_entropy(model::final_norm(decoder_, hidden.slice(0, begin, end)),
-                                                  decoder_.head().value, batch.labels.slice(0, begin, end),
-                                                  options);
+    const auto result =
+        ops::linear_cross_entropy(model::final_norm(decoder_, hidden.slice(0, begin, end)),
+                                  decoder_.head().value, batch.labels.slice(0, begin, end), options);
     sums += {result.loss_sum, result.num_labels, result.num_correct};
   }
   return sums;

@@ -63,6 +63,8 @@ class Engine {
   LossSums head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale);
   LayerPass::Operands layer_operands(size_t index, const Batch& batch) const;
   bool input_needs_gradient(size_t index) const;
+  /// Has a layer's weights read ahead where they are on disk.
+  void will_need(size_t index) const;
   /// The rotation reads the tables unchecked: throws for positions beyond them.
   /// Where angles depend on the length they are made for that of the batch's longest row.
   void prepare_positions(const Batch& batch);
