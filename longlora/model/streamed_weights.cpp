@@ -1,5 +1,6 @@
 #include "longlora/model/streamed_weights.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace longlora::model {
@@ -46,6 +47,14 @@ std::set<std::string> streamable_weights(const Decoder& decoder) {
                 });
   }
   return names;
+}
+
+bool are_stored_as(const std::filesystem::path& directory, const std::set<std::string>& names,
+                   at::ScalarType dtype) {
+  const auto store = checkpoint::TensorStore::open_model_directory(directory);
+  return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
+    return store.contains(name) && store.can_view(name, dtype);
+  });
 }
 
 BlockInReach::BlockInReach(Decoder& decoder, size_t index) : decoder_(decoder), index_(index) {

@@ -38,6 +38,11 @@ class StreamedWeights {
 /// The large frozen weights of the blocks, which need not be in memory.
 std::set<std::string> streamable_weights(const Decoder& decoder);
 
+/// Whether a directory's files hold these weights in `dtype`, whole and aligned, so that they can be seen
+/// where they lie. Throws InputError as TensorStore::open_model_directory.
+bool are_stored_as(const std::filesystem::path& directory, const std::set<std::string>& names,
+                   at::ScalarType dtype);
+
 /// A block whose weights are in reach for as long as this lives; nothing to do where they are in memory.
 class BlockInReach {
  public:

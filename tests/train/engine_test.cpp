@@ -6,6 +6,7 @@
 #include "longlora/core/file.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
+#include "longlora/train/memory_plan.h"
 #include "tests/model/tiny_models.h"
 #include "tests/train/counting_allocator.h"
 #include "tests/train/support.h"
@@ -377,6 +378,48 @@ TEST(EngineMemory, HoldsNeitherAllLogitsNorTheActivationsOfAllLayers) {
   const int64_t kept = peak_with(Keep::kEverything);
   EXPECT_GT(kept, recomputed + 7 * 16 * mebibyte) << kept / mebibyte << " MiB";
   EXPECT_LT(kept, 1000 * mebibyte) << kept / mebibyte << " MiB";
+}
+
+/// What the plan says that tensors hold beyond weights and optimizer, and what they hold.
+void expect_prediction(model::Decoder& decoder, int64_t tokens, Keep keep, int64_t tile_rows) {
+  auto& allocator = test::CountingAllocator::instance();
+  PlanRequest request;
+  request.batch_tokens = tokens;
+  request.longest_segment_tokens = 512;
+  const MemoryPlan plan = predict_memory(decoder, request, all_layers(decoder, keep), tile_rows);
+  allocator.reset();
+  const Batch batch = make_next_token_batch(test::random_ids({1, tokens}, decoder.config.vocab_size, 8), 512);
+  Engine engine(decoder, all_layers(decoder, keep), tokens, {plan.tile_rows, plan.loss_chunk_rows, {}});
+  engine.forward_backward(batch, 1.0 / static_cast<double>(tokens));
+  const auto predicted = static_cast<double>(plan.inputs_bytes + plan.kept_bytes + plan.workspace_bytes);
+  const auto held = static_cast<double>(allocator.peak_bytes());
+  EXPECT_LT(held, 1.02 * predicted) << plan.describe();
+  EXPECT_GT(held, 0.9 * predicted) << held / 1e6 << " of " << predicted / 1e6 << ": " << plan.describe();
+}
+
+TEST(EngineMemory, IsWhatThePlanPredicts) {
+  const auto config = model::parse_model_config({{"architectures", {"LlamaForCausalLM"}},
+                                                 {"vocab_size", 512},
+                                                 {"hidden_size", 128},
+                                                 {"intermediate_size", 344},
+                                                 {"num_hidden_layers", 4},
+                                                 {"num_attention_heads", 4},
+                                                 {"num_key_value_heads", 2},
+                                                 {"max_position_embeddings", 16384}},
+                                                "test");
+  for (const bool lora : {true, false})
+    for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything})
+      for (const int64_t tile_rows : {0, 1024}) {
+        SCOPED_TRACE(::testing::Message() << lora << " " << static_cast<int>(keep) << " " << tile_rows);
+        model::Decoder decoder = model::random_decoder(config, at::kBFloat16, 1);
+        if (lora) {
+          model::add_lora(decoder, {}, 1);
+          model::train_adapter(decoder, {"embed", "norm"});
+        } else {
+          model::train_everything(decoder);
+        }
+        expect_prediction(decoder, 8192, keep, tile_rows);
+      }
 }
 
 }  // namespace
