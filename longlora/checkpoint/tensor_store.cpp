@@ -256,18 +256,51 @@ at::Tensor TensorStore::load_as(const TensorInfo& tensor, at::ScalarType dtype) 
   return result;
 }
 
-at::Tensor TensorStore::load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
+const TensorInfo& TensorStore::info_with_shape(const std::string& name, at::IntArrayRef shape) const {
   const TensorInfo& tensor = info(name);
   if (shape != at::IntArrayRef(tensor.shape))
     throw InputError(
         fmt::format("[{}] tensor \"{}\": expected shape {}, got {}; do the weights belong to this config?",
                     file_of(name).string(), name, shape_text(shape), shape_text(tensor.shape)));
+  return tensor;
+}
+
+void TensorStore::check(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
+  const TensorInfo& tensor = info_with_shape(name, shape);
   if (at::isFloatingType(dtype) && !at::isFloatingType(tensor.dtype))
     throw InputError(
         fmt::format("[{}] tensor \"{}\": expected floating point, got {}; a quantized checkpoint has to be "
                     "converted first",
                     file_of(name).string(), name, c10::toString(tensor.dtype)));
-  return load_as(tensor, dtype);
+}
+
+at::Tensor TensorStore::load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
+  check(name, shape, dtype);
+  return load_as(info(name), dtype);
+}
+
+bool TensorStore::can_view(const std::string& name, at::ScalarType dtype) const {
+  const TensorInfo& tensor = info(name);
+  return tensor.dtype == dtype && dtype != at::kBool && tensor.strides.empty() && tensor.num_bytes > 0 &&
+         tensor.offset_bytes % element_bytes(tensor.dtype) == 0;
+}
+
+at::Tensor TensorStore::view(const std::string& name, at::IntArrayRef shape) const {
+  const TensorInfo& tensor = info_with_shape(name, shape);
+  if (!can_view(name, tensor.dtype))
+    throw Error(fmt::format("[{}] tensor \"{}\": expected one that lies whole and aligned in the file",
+                            file_of(name).string(), name));
+  return view_of(tensor, files_[tensor.file_index]->bytes().data() + tensor.offset_bytes);
+}
+
+void TensorStore::release(const std::string& name) const {
+  const TensorInfo& tensor = info(name);
+  if (tensor.num_bytes > 0) files_[tensor.file_index]->release(tensor.offset_bytes, span_bytes(tensor));
+}
+
+void TensorStore::will_need(const std::string& name) const {
+  const TensorInfo& tensor = info(name);
+  if (tensor.num_bytes > 0) files_[tensor.file_index]->will_need(tensor.offset_bytes, span_bytes(tensor));
 }
 
 }  // namespace longlora::checkpoint

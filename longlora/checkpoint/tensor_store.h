@@ -1,4 +1,5 @@
-// Named tensors in files of any format: opened lazily over mmap, copied once when loaded.
+// Named tensors in files of any format: opened lazily over mmap, copied once when loaded or seen where they
+// are.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -62,12 +63,25 @@ class TensorStore {
   /// `dtype`; whole numbers are refused where floating point is wanted.
   at::Tensor load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
 
+  /// The checks of that load() alone.
+  void check(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
+
+  /// Whether view() can show the tensor in this dtype: it is stored so, whole and aligned.
+  bool can_view(const std::string& name, at::ScalarType dtype) const;
+  /// The tensor where it lies in the mapped file: only to be read, and only while the store lives. Checked to
+  /// have `shape`. Throws Error where can_view() says no for its own dtype.
+  at::Tensor view(const std::string& name, at::IntArrayRef shape) const;
+  /// Hints about a viewed tensor: it is done with for now, or will be read soon.
+  void release(const std::string& name) const;
+  void will_need(const std::string& name) const;
+
   /// __metadata__ of the first file; empty for files of torch.save.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
   static TensorStore open_shards(const std::filesystem::path& index_path);
   at::Tensor load_as(const TensorInfo& tensor, at::ScalarType dtype) const;
+  const TensorInfo& info_with_shape(const std::string& name, at::IntArrayRef shape) const;
 
   std::vector<std::shared_ptr<const MappedFile>> files_;
   std::map<std::string, TensorInfo> tensors_;

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "longlora/cli/flags.h"
@@ -13,10 +14,12 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/core/memory.h"
 #include "longlora/core/progress.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
+#include "longlora/model/streamed_weights.h"
 #include "longlora/report/tensorboard.h"
 #include "longlora/train/trainer.h"
 
@@ -58,15 +61,10 @@ void finish_arguments(FineTuneArguments& arguments) {
   train::validate(options);
 }
 
-/// The decoder with its scaling, adapter and trainable parameters in place; fills in the options that they
-/// decide.
-model::Decoder prepare_decoder(FineTuneArguments& arguments) {
-  train::TrainOptions& options = arguments.options;
-  const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
-  model::Decoder decoder =
-      options.init_random ? model::random_decoder(model::read_model_config(options.config_file), dtype,
-                                                  options.seed, options.attention_init)
-                          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype);
+/// Gives the decoder its scaling, low-rank pairs and trainable parameters; fills in the options that they
+/// decide. The adapter of --peft_model is there already where `has_adapter` says so.
+void set_up_training(const FineTuneArguments& arguments, train::TrainOptions& options, bool has_adapter,
+                     model::Decoder& decoder) {
   model::stretch_window(decoder.config, asked_rope_scaling(arguments.rope_scaling), options.model_max_length);
   if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
     options.rope_scaling = decoder.config.rope_scaling.type;
@@ -75,11 +73,47 @@ model::Decoder prepare_decoder(FineTuneArguments& arguments) {
       options.lora = checkpoint::PeftAdapter::open(options.peft_model).config();
     if (options.lora.target_modules.empty())
       options.lora.target_modules = decoder.config.family().lora_targets;
-    if (options.peft_model.empty()) model::add_lora(decoder, options.lora, options.seed);
+    if (!has_adapter) model::add_lora(decoder, options.lora, options.seed);
     model::train_adapter(decoder, options.trainable_params);
   } else {
     model::train_everything(decoder);
   }
+}
+
+/// The memory plan of the run, made from the model's shape before anything large is loaded.
+train::MemoryPlan plan_before_loading(const FineTuneArguments& arguments) {
+  const int64_t program_bytes = current_rss_bytes();
+  train::TrainOptions options = arguments.options;  // the real decoder decides what is filled in
+  const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
+  model::Decoder shape = model::shape_decoder(
+      model::read_model_config(options.init_random ? options.config_file : options.model_name_or_path),
+      dtype);
+  set_up_training(arguments, options, /*has_adapter=*/false, shape);
+  auto frozen = train::FrozenWeights::kInMemory;
+  if (!options.init_random)
+    frozen = model::are_stored_as(options.model_name_or_path, model::streamable_weights(shape), dtype)
+                 ? train::FrozenWeights::kMayStream
+                 : train::FrozenWeights::kMayStreamCopied;
+  return train::plan_run(options, shape, frozen, program_bytes);
+}
+
+/// The decoder with its scaling, adapter and trainable parameters in place.
+model::Decoder prepare_decoder(FineTuneArguments& arguments, bool weights_streamed) {
+  train::TrainOptions& options = arguments.options;
+  const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
+  std::set<std::string> left_in_files;
+  if (weights_streamed) {
+    train::TrainOptions shape_options = options;
+    model::Decoder shape = model::shape_decoder(model::read_model_config(options.model_name_or_path), dtype);
+    set_up_training(arguments, shape_options, /*has_adapter=*/false, shape);
+    left_in_files = model::streamable_weights(shape);
+  }
+  model::Decoder decoder =
+      options.init_random
+          ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed,
+                                  options.attention_init)
+          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype, left_in_files);
+  set_up_training(arguments, options, !options.peft_model.empty(), decoder);
   if (!options.init_random) model::load_masters(decoder, options.model_name_or_path, options.peft_model);
   return decoder;
 }
@@ -208,13 +242,14 @@ void stop_on_signals() {
 void run_fine_tune(FineTuneArguments& arguments) {
   finish_arguments(arguments);
   train::TrainOptions& options = arguments.options;
-  model::Decoder decoder = prepare_decoder(arguments);
+  const train::MemoryPlan plan = plan_before_loading(arguments);
+  model::Decoder decoder = prepare_decoder(arguments, plan.weights_streamed);
   const auto data = open_data(options.data_path, options, decoder, "training data");
   const auto eval_data = options.eval_data_path.empty()
                              ? nullptr
                              : open_data(options.eval_data_path, options, decoder, "held-out data");
   Reporter reporter(options.output_dir);
-  train::Trainer trainer(options, decoder, *data, eval_data.get(), reporter);
+  train::Trainer trainer(options, decoder, *data, eval_data.get(), reporter, plan);
   describe_run(options, decoder, trainer);
   write_run_json(arguments, decoder, trainer);
 
@@ -326,7 +361,11 @@ void add_step_flags(CLI::App& verb, FineTuneArguments& arguments) {
       ->transform(CLI::IsMember({"auto", "true", "false"}, CLI::ignore_case))
       ->capture_default_str();
   verb.add_option("--memory_budget", arguments.memory_budget_gib,
-                  "GiB the run may take (default: 80 % of what is free)");
+                  "GiB the run may take (default: 80 % of what is free, container limits included)");
+  verb.add_option("--scratch_dir", options.scratch_dir,
+                  "Folder on a disk for layer inputs when the budget does not hold them (default: "
+                  "--output_dir)")
+      ->type_name("DIR");
 }
 
 void add_output_flags(CLI::App& verb, FineTuneArguments& arguments) {

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
+#include <string>
 
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/model/decoder.h"
@@ -10,8 +12,10 @@ namespace longlora::model {
 
 /// Reads config.json and the weights of a directory; every parameter frozen, in
 /// `dtype` (float32 or bfloat16) whatever the files hold. Throws InputError: missing files or tensors,
-/// shapes that contradict config.json, unsupported architectures.
-Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype);
+/// shapes that contradict config.json, unsupported architectures. Weights of `left_in_files` are checked
+/// but not loaded: see Decoder::streamed.
+Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype,
+                     const std::set<std::string>& left_in_files = {});
 
 /// A decoder of the shape of `config` with random weights: normal(0,
 /// initializer_range), norms 1, biases 0; a pure function of its arguments. Throws InputError for mimetic

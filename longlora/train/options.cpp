@@ -1,15 +1,22 @@
 #include "longlora/train/options.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <cmath>
 
 #include "longlora/core/error.h"
+#include "longlora/core/log.h"
+#include "longlora/core/memory.h"
+#include "longlora/core/progress.h"
 #include "longlora/ops/segment_plan.h"
 
 namespace longlora::train {
 namespace {
+
+/// Share of what is free that a run takes unasked.
+constexpr double kBudgetShare = 0.8;
 
 Json paths_json(const std::vector<std::filesystem::path>& paths) {
   Json json = Json::array();
@@ -137,6 +144,31 @@ Json TrainOptions::to_json() const {
 int64_t TrainOptions::group_tokens() const {
   if (attention == AttentionKind::kFull) return 0;
   return group_size > 0 ? group_size : ops::group_tokens_for_ratio(model_max_length, group_size_ratio);
+}
+
+PlanRequest TrainOptions::plan_request() const {
+  ops::SegmentPlanOptions row;
+  row.row_tokens = model_max_length;
+  row.group_tokens = group_tokens();
+  const ops::SegmentPlan plan = ops::make_segment_plan(row);
+  PlanRequest request;
+  request.batch_tokens = per_device_train_batch_size * model_max_length;
+  request.row_tokens = model_max_length;
+  request.longest_segment_tokens = full_attention_steps > 0 ? model_max_length : longest_segment(plan);
+  request.seen_tokens = mean_seen_tokens(plan);
+  request.recompute = recompute;
+  request.disk = true;
+  request.num_threads = at::get_num_threads();
+  return request;
+}
+
+int64_t memory_budget(int64_t asked_bytes) {
+  const int64_t most = available_memory_bytes() + current_rss_bytes();
+  if (asked_bytes == 0) return static_cast<int64_t>(kBudgetShare * static_cast<double>(most));
+  if (asked_bytes <= most) return asked_bytes;
+  log_warning(fmt::format("--memory_budget is {}, but only {} are free: planning for those",
+                          format_bytes(asked_bytes), format_bytes(most)));
+  return most;
 }
 
 void validate(const TrainOptions& options) {

@@ -10,14 +10,12 @@
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
+#include "longlora/model/streamed_weights.h"
 
 namespace longlora::train {
 namespace {
 
 volatile std::sig_atomic_t stop_requested = 0;
-
-/// Share of the available memory that a plan may fill.
-constexpr double kBudgetShare = 0.8;
 
 int64_t count_rows(const data::TokenData& data, int64_t row_tokens) {
   const int64_t rows = data.size() / row_tokens;
@@ -37,23 +35,32 @@ int64_t count_steps(const TrainOptions& options, int64_t num_rows) {
       1, static_cast<int64_t>(static_cast<double>(num_rows) * options.num_train_epochs / rows_per_step));
 }
 
-MemoryPlan plan_for(const TrainOptions& options, const model::Decoder& decoder) {
-  const int64_t budget =
-      options.memory_budget_bytes > 0
-          ? options.memory_budget_bytes
-          : static_cast<int64_t>(kBudgetShare *
-                                 static_cast<double>(available_memory_bytes() + current_rss_bytes()));
-  ops::SegmentPlanOptions row;
-  row.row_tokens = options.model_max_length;
-  row.group_tokens = options.group_tokens();
-  return make_memory_plan(decoder, options.per_device_train_batch_size * options.model_max_length,
-                          options.recompute, budget, mean_seen_tokens(ops::make_segment_plan(row)));
+EngineOptions engine_options(const TrainOptions& options, const MemoryPlan& plan) {
+  const bool elsewhere = !options.scratch_dir.empty();
+  EngineOptions found;
+  found.tile_rows = plan.tile_rows;
+  found.loss_chunk_rows = plan.loss_chunk_rows;
+  found.inputs = {plan.inputs_on_disk, elsewhere ? options.scratch_dir : options.output_dir,
+                  plan.inputs_on_disk > 0 ? plan.scratch_bytes / plan.inputs_on_disk : 0};
+  return found;
 }
 
 }  // namespace
 
+MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder, FrozenWeights frozen_weights,
+                    int64_t program_bytes) {
+  PlanRequest request = options.plan_request();
+  request.budget_bytes = memory_budget(options.memory_budget_bytes);
+  request.frozen_weights = frozen_weights;
+  if (decoder.streamed)
+    request.frozen_weights =
+        decoder.streamed->copies() ? FrozenWeights::kStreamedCopied : FrozenWeights::kStreamed;
+  request.program_bytes = program_bytes;
+  return make_memory_plan(decoder, request);
+}
+
 Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
-                 const data::TokenData* eval_data, TrainObserver& observer)
+                 const data::TokenData* eval_data, TrainObserver& observer, std::optional<MemoryPlan> plan)
     : options_(options),
       decoder_(decoder),
       data_(data),
@@ -61,10 +68,10 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const dat
       observer_(observer),
       order_(count_rows(data, options.model_max_length), options.shuffle, options.seed),
       max_steps_(count_steps(options, order_.num_rows())),
-      plan_(plan_for(options, decoder)),
-      optimizer_(decoder, options.adamw),
-      engine_(decoder, plan_.keep, options.model_max_length),
+      plan_(plan ? *std::move(plan) : plan_run(options, decoder)),
       directory_(options),
+      optimizer_(decoder, options.adamw),
+      engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_)),
       schedule_{options.schedule, options.learning_rate, options.warmup_steps, max_steps_} {
   if (eval_data) count_rows(*eval_data, options.model_max_length);
   if (options.resume) restore();

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "longlora/data/token_data.h"
 #include "longlora/model/decoder.h"
@@ -46,14 +47,19 @@ class TrainObserver {
 
 enum class TrainOutcome { kFinished, kStopped };
 
+/// The memory plan of a run with this decoder, whose tensors need no values. Throws ResourceError when it
+/// cannot fit.
+MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder,
+                    FrozenWeights frozen_weights = FrozenWeights::kInMemory, int64_t program_bytes = -1);
+
 /// Trains `decoder` on rows of `data`. Owns the optimizer and the run directory.
 class Trainer {
  public:
   /// `data`, `eval_data` (may be null), `decoder` and `observer` must outlive it.
-  /// Takes up the newest checkpoint when the options say so. Throws InputError
-  /// when the data has no whole row, or the checkpoint is of another run.
+  /// Without a `plan` it makes one from the decoder. Takes up the newest checkpoint when the options say so.
+  /// Throws InputError when the data has no whole row, or the checkpoint is of another run.
   Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
-          const data::TokenData* eval_data, TrainObserver& observer);
+          const data::TokenData* eval_data, TrainObserver& observer, std::optional<MemoryPlan> plan = {});
 
   const MemoryPlan& plan() const { return plan_; }
   int64_t max_steps() const { return max_steps_; }
@@ -85,9 +91,9 @@ class Trainer {
   data::RowOrder order_;
   int64_t max_steps_;
   MemoryPlan plan_;
+  RunDirectory directory_;
   AdamW optimizer_;
   Engine engine_;
-  RunDirectory directory_;
   Schedule schedule_;
   RunState state_;
   double recent_seconds_per_step_ = 0.0;

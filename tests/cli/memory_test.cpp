@@ -96,7 +96,7 @@ TEST(MemoryThatIsMissing, IsSaidWithAnExitCodeOfItsOwn) {
       {"fine-tune", "--init", "random", "--config", folder / "config.json", "--low_rank_training", "False",
        "--data_path", folder / "train.bin", "--output_dir", folder / "out", "--model_max_length", "64"},
       {.address_space_limit_bytes = uint64_t{4} << 30});
-  EXPECT_THAT(ending.err, ::testing::HasSubstr("error: [memory] expected enough memory"));
+  EXPECT_THAT(ending.err, ::testing::HasSubstr("error: [memory] expected the run to fit"));
   EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"config.json", "train.bin"}));
 }
 
