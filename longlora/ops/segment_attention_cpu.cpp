@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "longlora/ops/cpu/attention_kernels.h"
+#include "longlora/ops/cpu/product_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
 #include "longlora/ops/segment_attention_paths.h"
 
@@ -36,6 +37,13 @@ void block_product(int64_t m, int64_t n, int64_t k, bool add, const float* a, co
   at::native::cpublas::brgemm(m, n, k, k, n, n, add, a, b, c, /*is_vnni=*/false);
 }
 void block_product(int64_t m, int64_t n, int64_t k, bool add, const Bf16* a, const Bf16* b, float* c) {
+  // Whole vectors of columns in panels that the registers hold.
+  if (const cpu::ProductKernels* kernels = cpu::product_kernels(); kernels != nullptr && n % 16 == 0) {
+    for (int64_t column = 0; column < n; column += cpu::kPanel)
+      kernels->multiply(m, std::min(cpu::kPanel, n - column), k, add, {a, k, 2}, {b + 2 * column, n},
+                        c + column, n);
+    return;
+  }
   at::native::cpublas::brgemm(m, n, k, k, n, n, add, reinterpret_cast<const at::BFloat16*>(a),
                               reinterpret_cast<const at::BFloat16*>(b), c, /*is_vnni=*/true);
 }
