@@ -220,7 +220,10 @@ void write_run_json(const FineTuneArguments& arguments, const model::Decoder& de
                                                {"parameters", counts.total},
                                                {"trainable_parameters", counts.trainable},
                                                {"max_steps", trainer.max_steps()},
-                                               {"predicted_memory_bytes", trainer.plan().total_bytes()}});
+                                               {"predicted_memory_bytes", trainer.plan().total_bytes()},
+                                               {"tile_rows", trainer.plan().tile_rows},
+                                               {"inputs_on_disk", trainer.plan().inputs_on_disk},
+                                               {"weights_streamed", trainer.plan().weights_streamed}});
 }
 
 /// SIGTERM and Ctrl-C end the run with a checkpoint; a second Ctrl-C ends it at once.

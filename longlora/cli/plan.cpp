@@ -21,11 +21,13 @@ namespace {
 
 constexpr double kGibibyte = 1024.0 * 1024.0 * 1024.0;
 /// Share of a GPU's memory that a plan may fill.
-constexpr double kDeviceShare = 0.9;
+constexpr double kDeviceShare = 0.8;
 /// What a GPU's driver and libraries take of its memory.
 constexpr int64_t kDeviceProgramBytes = int64_t{500} << 20;
 /// Shares of its peak rate that a GPU reaches in such training (arXiv 2307.08691, table 12 of 2309.12307).
 constexpr double kGpuMatrixShare = 0.5, kGpuAttentionShare = 0.4;
+/// Elements a second of its optimizer: 30 bytes each at 1 TB/s.
+constexpr double kGpuUpdateRate = 3e10;
 
 /// Well-known Llama shapes: hidden, intermediate, layers, heads, key/value heads, vocabulary.
 struct Shape {
@@ -132,8 +134,9 @@ void finish_arguments(PlanArguments& arguments) {
 
 void run_plan(PlanArguments& arguments) {
   finish_arguments(arguments);
-  const train::TrainOptions& options = arguments.options;
   const model::ModelConfig config = find_config(arguments);
+  train::TrainOptions& options = arguments.options;
+  if (options.lora.target_modules.empty()) options.lora.target_modules = config.family().lora_targets;
   const model::Decoder decoder = planned_decoder(arguments, config);
   const model::ParameterCounts counts = model::count_parameters(decoder);
   const train::PlanRequest request = plan_request(arguments);
@@ -174,23 +177,27 @@ void run_plan(PlanArguments& arguments) {
     const train::TrainingRates rates =
         arguments.device_tflops > 0.0
             ? train::TrainingRates{kGpuMatrixShare * arguments.device_tflops * 1e12,
-                                   kGpuAttentionShare * arguments.device_tflops * 1e12}
-            : train::measure_training_rates(config, decoder.dtype(), seen);
+                                   kGpuAttentionShare * arguments.device_tflops * 1e12, kGpuUpdateRate}
+            : train::measure_training_rates(
+                  config, decoder.dtype(),
+                  options.low_rank_training ? std::optional(options.lora) : std::nullopt, seen);
     const double seconds = train::estimate_seconds(flops, rates);
-    const double step_seconds = seconds * static_cast<double>(options.gradient_accumulation_steps);
+    const auto accumulated = static_cast<double>(options.gradient_accumulation_steps);
+    const double step_seconds = seconds * accumulated + static_cast<double>(counts.trainable) / rates.update;
     log_info(fmt::format("rates {}: {:.0f} GFLOP/s in matrix products, {:.0f} in attention",
                          arguments.device_tflops > 0.0 ? "assumed" : "measured here", rates.matrix / 1e9,
                          rates.attention / 1e9));
-    log_info(
-        fmt::format("time: {} a micro-batch, {} a step; {:.0f} tokens/s{}", format_duration(seconds),
-                    format_duration(step_seconds), static_cast<double>(batch_tokens) / seconds,
-                    options.max_steps > 0
-                        ? fmt::format("; {} for {} steps",
-                                      format_duration(step_seconds * static_cast<double>(options.max_steps)),
-                                      options.max_steps)
-                        : ""));
+    log_info(fmt::format(
+        "time: {} a micro-batch, {} a step; {:.0f} tokens/s{}", format_duration(seconds),
+        format_duration(step_seconds), static_cast<double>(batch_tokens) * accumulated / step_seconds,
+        options.max_steps > 0
+            ? fmt::format("; {} for {} steps",
+                          format_duration(step_seconds * static_cast<double>(options.max_steps)),
+                          options.max_steps)
+            : ""));
     json["seconds_per_micro_batch"] = seconds;
-    json["tokens_per_second"] = static_cast<double>(batch_tokens) / seconds;
+    json["seconds_per_step"] = step_seconds;
+    json["tokens_per_second"] = static_cast<double>(batch_tokens) * accumulated / step_seconds;
     json["matrix_flops_per_second"] = rates.matrix;
     json["attention_flops_per_second"] = rates.attention;
   }
@@ -217,7 +224,9 @@ void add_run_flags(CLI::App& verb, PlanArguments& arguments) {
   add_list(verb, "--trainable_params", options.trainable_params,
            "Also train parameters whose names contain one of these");
   verb.add_option("--lora_r", options.lora.rank, "Rank of the low-rank pairs")->capture_default_str();
-  add_list(verb, "--lora_target_modules", options.lora.target_modules, "Linear layers that get a pair");
+  options.lora.target_modules.clear();  // run_plan fills in those of the model's family
+  add_list(verb, "--lora_target_modules", options.lora.target_modules,
+           "Linear layers that get a pair (default: the attention's, as in fine-tune)");
   add_bool(verb, "--bf16", arguments.bf16, "Compute in bfloat16, with float32 master weights");
   add_bool(verb, "--fp32", options.fp32, "Compute in float32");
   verb.add_option("--per_device_train_batch_size", options.per_device_train_batch_size,

@@ -182,7 +182,9 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
   checkpoint::NamedTensors tensors;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
     if (name.find(".lora_") != std::string::npos) return;
-    const at::Tensor& source = parameter.trainable() ? parameter.master : parameter.value;
+    // A value is its master rounded to the compute dtype: where that is wanted nothing is copied.
+    const bool rounded = parameter.value.scalar_type() == dtype;
+    const at::Tensor& source = parameter.trainable() && !rounded ? parameter.master : parameter.value;
     tensors.emplace_back(name, source.detach().to(dtype));
   });
   return tensors;

@@ -64,6 +64,11 @@ Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_
     ++first_trained_layer_;
 }
 
+void Engine::set_tiles(int64_t tile_rows, int64_t loss_chunk_rows) {
+  options_.tile_rows = tile_rows;
+  options_.loss_chunk_rows = loss_chunk_rows;
+}
+
 void Engine::prepare_positions(const Batch& batch) {
   const int64_t last = batch.positions.max().item<int64_t>();
   if (last >= max_row_tokens_)

@@ -55,6 +55,9 @@ class Engine {
   /// Adds grad_scale · d(loss sum) to the gradient of every trainable parameter.
   LossSums forward_backward(const Batch& batch, double grad_scale);
 
+  /// Other EngineOptions::tile_rows and loss_chunk_rows from the next call on.
+  void set_tiles(int64_t tile_rows, int64_t loss_chunk_rows);
+
   /// The loss alone.
   LossSums evaluate(const Batch& batch);
 

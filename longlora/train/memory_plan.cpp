@@ -16,7 +16,7 @@ namespace {
 /// Resident when a verb starts: the program, libtorch, their start-up.
 constexpr int64_t kProgramBytes = int64_t{150} << 20;
 /// What training adds to that: pages of libraries that it runs through, generated kernels, the heap.
-constexpr int64_t kRunningBytes = int64_t{90} << 20;
+constexpr int64_t kRunningBytes = int64_t{75} << 20;
 /// Rows of a tile where memory is no matter, and where it is.
 constexpr int64_t kTileRows = 4096, kSmallTileRows = 512, kSmallLossRows = 64;
 /// Logits of a chunk; where the head trains every chunk adds a whole matrix to its gradient.

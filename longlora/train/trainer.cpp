@@ -77,6 +77,8 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const dat
   if (options.resume) restore();
   state_.data_tokens = data.size();
   state_.num_threads = at::get_num_threads();
+  state_.tile_rows = plan_.tile_rows;
+  state_.loss_chunk_rows = plan_.loss_chunk_rows;
 }
 
 void Trainer::request_stop() {
@@ -179,6 +181,19 @@ void Trainer::restore() {
                     "another way, so last bits may differ",
                     restored->num_threads, at::get_num_threads()));
   state_ = *restored;
+  if (state_.tile_rows < 0 || state_.tile_rows == plan_.tile_rows) return;
+  // The same bits need the same tiles; smaller ones than planned fit, too.
+  const bool is_smaller =
+      state_.tile_rows > 0 && (plan_.tile_rows == 0 || state_.tile_rows < plan_.tile_rows);
+  if (is_smaller) {
+    plan_.tile_rows = state_.tile_rows;
+    plan_.loss_chunk_rows = state_.loss_chunk_rows;
+    engine_.set_tiles(plan_.tile_rows, plan_.loss_chunk_rows);
+  } else {
+    log_warning(fmt::format(
+        "memory is tighter than when the run was started: tiles have {} rows, so last bits may differ",
+        plan_.tile_rows));
+  }
 }
 
 TrainOutcome Trainer::run() {

@@ -263,9 +263,10 @@ TEST(StepFlops, CountWhatHasToBeComputed) {
 
 TEST(TrainingRates, AreMeasuredOnALayerOfTheModel) {
   const model::ModelConfig config = full_model("gqa_untied").config;
-  const TrainingRates rates = measure_training_rates(config, at::kFloat, 64.0);
+  const TrainingRates rates = measure_training_rates(config, at::kFloat, checkpoint::LoraConfig{}, 64.0);
   EXPECT_GT(rates.matrix, 1e6);
   EXPECT_GT(rates.attention, 1e6);
+  EXPECT_GT(rates.update, 1e6);
   StepFlops flops;
   flops.matrix = 2.0 * rates.matrix;
   flops.recomputed_attention = rates.attention;
