@@ -11,7 +11,8 @@
 namespace longlora::ops {
 namespace {
 
-constexpr int64_t kLogitsChunkBytes = int64_t{16} << 20;
+// Every chunk reads and packs the whole weight twice.
+constexpr int64_t kLogitsChunkBytes = int64_t{32} << 20;
 // Every chunk adds a whole matrix to the weight's gradient.
 constexpr int64_t kTrainedLogitsChunkBytes = int64_t{64} << 20;
 
@@ -76,8 +77,11 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at
   at::Tensor grad_weight = options.grad_weight;
   const bool trains = want_grad && options.grad_weight.defined();
   const int64_t chunk_bytes = trains ? kTrainedLogitsChunkBytes : kLogitsChunkBytes;
+  // Chunks as equal as can be.
+  const int64_t most = std::max<int64_t>(64, chunk_bytes / row_bytes);
+  const int64_t num_chunks = (result.num_labels + most - 1) / most;
   const int64_t chunk =
-      options.chunk_rows > 0 ? options.chunk_rows : std::max<int64_t>(64, chunk_bytes / row_bytes);
+      options.chunk_rows > 0 ? options.chunk_rows : (result.num_labels + num_chunks - 1) / num_chunks;
   for (int64_t begin = 0; begin < result.num_labels; begin += chunk) {
     const int64_t end = std::min(result.num_labels, begin + chunk);
     const at::Tensor index = rows.slice(0, begin, end);

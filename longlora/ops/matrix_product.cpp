@@ -161,7 +161,24 @@ bool takes_blocks(const at::Tensor& a, const RightOperand& right, const ProductT
          terms.low_rank.size(1) % 2 == 0;
 }
 
+/// As in decoding: all that matters is that the weights are read once.
+at::Tensor product_of_few_rows(const cpu::ProductKernels& kernels, const at::Tensor& a, const at::Tensor& b) {
+  const int64_t rows = a.size(0), k = a.size(1), columns = b.size(0);
+  at::Tensor y = at::empty({rows, columns}, a.options());
+  const int64_t per_task = std::max<int64_t>(8, cpu::kElementsPerTask / std::max<int64_t>(1, k));
+  cpu::parallel_chunks(columns, per_task, [&](int64_t, int64_t begin, int64_t end) {
+    kernels.multiply_rows(rows, end - begin, k, element_data<Bf16>(a), a.stride(0),
+                          element_data<Bf16>(b) + begin * b.stride(0), b.stride(0),
+                          element_data<Bf16>(y) + begin, columns);
+  });
+  return y;
+}
+
 at::Tensor plain_product(const at::Tensor& a, const RightOperand& right) {
+  const cpu::ProductKernels* const kernels = cpu::product_kernels();
+  if (kernels != nullptr && right.transposed && is_bfloat16_matrix(a) && is_bfloat16_matrix(right.matrix) &&
+      a.size(0) <= cpu::kFewRows)
+    return product_of_few_rows(*kernels, a, right.matrix);
   return right.transposed ? at::linear(a, right.matrix) : at::mm(a, right.matrix);
 }
 
@@ -171,9 +188,10 @@ at::Tensor matrix_product(const at::Tensor& a, const RightOperand& right, const 
   const cpu::ProductKernels* const kernels = cpu::product_kernels();
   if (kernels != nullptr && takes_blocks(a, right, terms))
     return product_of_blocks(*kernels, a, right, terms);
-  at::Tensor y = terms.bias.defined() && right.transposed ? at::linear(a, right.matrix, terms.bias)
-                                                          : plain_product(a, right);
-  if (terms.bias.defined() && !right.transposed) y.add_(terms.bias);
+  const bool few_rows = kernels != nullptr && a.size(0) <= cpu::kFewRows;
+  const bool with_bias = terms.bias.defined() && right.transposed && !few_rows;
+  at::Tensor y = with_bias ? at::linear(a, right.matrix, terms.bias) : plain_product(a, right);
+  if (terms.bias.defined() && !with_bias) y.add_(terms.bias);
   if (terms.low_rank.defined()) {
     const at::Tensor& low_right = terms.low_rank_right.matrix;
     y.addmm_(terms.low_rank, terms.low_rank_right.transposed ? low_right.t() : low_right);

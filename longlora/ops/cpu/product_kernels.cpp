@@ -169,7 +169,34 @@ void pack_transposed(const Bf16* src, int64_t row_stride, int64_t k, int64_t n, 
     }
 }
 
-constexpr ProductKernels kTable = {multiply, finish, pack, pack_transposed};
+/// kN neighbouring elements of one row of the result.
+template <int kN>
+LONGLORA_INLINE void multiply_row(int64_t k, const Bf16* a, const Bf16* b, int64_t b_stride, Bf16* out) {
+  __m512 sums[kN];
+  for (auto& sum : sums) sum = _mm512_setzero_ps();
+  for (int64_t at = 0; at < k; at += 2 * kLanes) {
+    const auto mask =
+        static_cast<__mmask32>(k - at >= 2 * kLanes ? 0xffffffffu : (uint32_t{1} << (k - at)) - 1);
+    const __m512bh left = as_pairs(_mm512_maskz_loadu_epi16(mask, a + at));
+    for (int i = 0; i < kN; ++i)
+      sums[i] =
+          _mm512_dpbf16_ps(sums[i], left, as_pairs(_mm512_maskz_loadu_epi16(mask, b + i * b_stride + at)));
+  }
+  for (int i = 0; i < kN; ++i) store_one(out + i, _mm512_reduce_add_ps(sums[i]));
+}
+
+void multiply_rows(int64_t m, int64_t n, int64_t k, const Bf16* a, int64_t a_stride, const Bf16* b,
+                   int64_t b_stride, Bf16* out, int64_t out_stride) {
+  int64_t c = 0;
+  for (; c + 4 <= n; c += 4)
+    for (int64_t r = 0; r < m; ++r)
+      multiply_row<4>(k, a + r * a_stride, b + c * b_stride, b_stride, out + r * out_stride + c);
+  for (; c < n; ++c)
+    for (int64_t r = 0; r < m; ++r)
+      multiply_row<1>(k, a + r * a_stride, b + c * b_stride, b_stride, out + r * out_stride + c);
+}
+
+constexpr ProductKernels kTable = {multiply, finish, multiply_rows, pack, pack_transposed};
 
 }  // namespace
 
