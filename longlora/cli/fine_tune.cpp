@@ -71,7 +71,7 @@ void set_up_training(const FineTuneArguments& arguments, train::TrainOptions& op
   if (options.low_rank_training) {
     if (!options.peft_model.empty())
       options.lora = checkpoint::PeftAdapter::open(options.peft_model).config();
-    if (options.lora.target_modules.empty())
+    if (options.lora.target_modules.empty() && options.lora.target_pattern.empty())
       options.lora.target_modules = decoder.config.family().lora_targets;
     if (!has_adapter) model::add_lora(decoder, options.lora, options.seed);
     model::train_adapter(decoder, options.trainable_params);
@@ -276,7 +276,8 @@ void run_fine_tune(FineTuneArguments& arguments) {
 
 void add_model_flags(CLI::App& verb, FineTuneArguments& arguments) {
   train::TrainOptions& options = arguments.options;
-  verb.add_option("--model_name_or_path", options.model_name_or_path, "Hugging Face directory to start from");
+  verb.add_option("--model_name_or_path", options.model_name_or_path,
+                  "Directory to start from: Hugging Face's layout or Meta's");
   verb.add_option("--init", arguments.init,
                   "Where weights come from: pretrained, or random to train from nothing")
       ->check(CLI::IsMember({"pretrained", "random"}))

@@ -10,7 +10,7 @@
 
 namespace longlora::model {
 
-/// Reads config.json and the weights of a directory; every parameter frozen, in
+/// Reads config.json and the weights of a directory, or Meta's layout; every parameter frozen, in
 /// `dtype` (float32 or bfloat16) whatever the files hold. Throws InputError: missing files or tensors,
 /// shapes that contradict config.json, unsupported architectures. Weights of `left_in_files` are checked
 /// but not loaded: see Decoder::streamed.
@@ -33,7 +33,8 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
 /// Writes config.json and the weights into an existing folder.
 void save_decoder(const Decoder& decoder, const std::filesystem::path& directory, at::ScalarType dtype);
 
-/// Copies the tokenizer's and generation files from `from` where they exist.
+/// Copies the tokenizer's and generation files from `from`, a model's directory or a tokenizer file, where
+/// they exist.
 void copy_companion_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// "float32", "bfloat16" or "float16". Throws Error for another dtype.

@@ -30,5 +30,9 @@ TEST(FuzzCorpus, ConfigsAreReadOrRefused) {
   replay("config", parse_config);
 }
 
+TEST(FuzzCorpus, AdapterConfigsAreReadOrRefused) {
+  replay("adapter_config", parse_adapter_config);
+}
+
 }  // namespace
 }  // namespace longlora::fuzz
