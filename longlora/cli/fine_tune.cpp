@@ -217,10 +217,7 @@ void write_run_json(const FineTuneArguments& arguments, const model::Decoder& de
                                                {"parameters", counts.total},
                                                {"trainable_parameters", counts.trainable},
                                                {"max_steps", trainer.max_steps()},
-                                               {"predicted_memory_bytes", trainer.plan().total_bytes()},
-                                               {"tile_rows", trainer.plan().tile_rows},
-                                               {"inputs_on_disk", trainer.plan().inputs_on_disk},
-                                               {"weights_streamed", trainer.plan().weights_streamed}});
+                                               {"predicted_memory_bytes", trainer.plan().total_bytes()}});
 }
 
 /// SIGTERM and Ctrl-C end the run with a checkpoint; a second Ctrl-C ends it at once.
@@ -268,7 +265,10 @@ void run_fine_tune(FineTuneArguments& arguments) {
                                 {"tokens_per_second", reporter.last().tokens_per_second},
                                 {"seconds", reporter.last().seconds},
                                 {"peak_memory_bytes", reporter.last().peak_memory_bytes},
-                                {"predicted_memory_bytes", trainer.plan().total_bytes()}});
+                                {"predicted_memory_bytes", trainer.plan().total_bytes()},
+                                {"tile_rows", trainer.plan().tile_rows},
+                                {"inputs_on_disk", trainer.plan().inputs_on_disk},
+                                {"weights_streamed", trainer.plan().weights_streamed}});
 }
 
 void add_model_flags(CLI::App& verb, FineTuneArguments& arguments) {
