@@ -105,6 +105,9 @@ model::Decoder prepare_decoder(FineTuneArguments& arguments, bool weights_stream
     model::Decoder shape = model::shape_decoder(model::read_model_config(options.model_name_or_path), dtype);
     set_up_training(arguments, shape_options, /*has_adapter=*/false, shape);
     left_in_files = model::streamable_weights(shape);
+    if (!options.peft_model.empty())  // what the adapter replaces is not in the base's files
+      for (const std::string& name : checkpoint::PeftAdapter::open(options.peft_model).parameters())
+        left_in_files.erase(name);
   }
   model::Decoder decoder =
       options.init_random
