@@ -107,6 +107,9 @@ model::Decoder prepare_decoder(FineTuneArguments& arguments, bool weights_stream
     model::Decoder shape = model::shape_decoder(model::read_model_config(options.model_name_or_path), dtype);
     set_up_training(arguments, shape_options, /*has_adapter=*/false, shape);
     left_in_files = model::streamable_weights(shape);
+    if (!options.peft_model.empty())  // what the adapter replaces is not in the base's files
+      for (const std::string& name : checkpoint::PeftAdapter::open(options.peft_model).parameters())
+        left_in_files.erase(name);
   }
   model::Decoder decoder =
       options.init_random
@@ -220,10 +223,7 @@ void write_run_json(const FineTuneArguments& arguments, const model::Decoder& de
                                                {"parameters", counts.total},
                                                {"trainable_parameters", counts.trainable},
                                                {"max_steps", trainer.max_steps()},
-                                               {"predicted_memory_bytes", trainer.plan().total_bytes()},
-                                               {"tile_rows", trainer.plan().tile_rows},
-                                               {"inputs_on_disk", trainer.plan().inputs_on_disk},
-                                               {"weights_streamed", trainer.plan().weights_streamed}});
+                                               {"predicted_memory_bytes", trainer.plan().total_bytes()}});
 }
 
 /// SIGTERM and Ctrl-C end the run with a checkpoint; a second Ctrl-C ends it at once.
@@ -271,7 +271,10 @@ void run_fine_tune(FineTuneArguments& arguments) {
                                 {"tokens_per_second", reporter.last().tokens_per_second},
                                 {"seconds", reporter.last().seconds},
                                 {"peak_memory_bytes", reporter.last().peak_memory_bytes},
-                                {"predicted_memory_bytes", trainer.plan().total_bytes()}});
+                                {"predicted_memory_bytes", trainer.plan().total_bytes()},
+                                {"tile_rows", trainer.plan().tile_rows},
+                                {"inputs_on_disk", trainer.plan().inputs_on_disk},
+                                {"weights_streamed", trainer.plan().weights_streamed}});
 }
 
 void add_model_flags(CLI::App& verb, FineTuneArguments& arguments) {

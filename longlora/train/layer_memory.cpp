@@ -134,6 +134,11 @@ int64_t LayerMemory::backward(Keep keep) const {
   return tokens_ * hidden_ + std::max({finishing, attending, projecting});
 }
 
+int64_t LayerMemory::product_scratch() const {
+  return std::max(head_gradient_ > 0 ? loss_rows_ * vocabulary_ : 0,
+                  mlp_gradient_ > 0 ? tile_ * feed_forward_ : 0);
+}
+
 int64_t LayerMemory::loss() const {
   const int64_t chunk = loss_rows_ * (vocabulary_ + 2 * hidden_);
   return tokens_ * hidden_ + std::max(tile_ * 3 * hidden_, tile_ * 2 * hidden_ + chunk + head_gradient_);

@@ -28,6 +28,8 @@ class LayerMemory {
   int64_t backward(Keep keep) const;
   /// … and while the last norm, the head and the loss run, the last hidden states included.
   int64_t loss() const;
+  /// What products that make weights' gradients hold beside tensors: a copy of the transposed operand.
+  int64_t product_scratch() const;
 
  private:
   int64_t everything_per_token() const;

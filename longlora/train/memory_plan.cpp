@@ -89,9 +89,10 @@ class Prediction {
     plan.scratch_bytes = place.inputs_on_disk * input_bytes();
     plan.weights_streamed = place.streamed;
     plan.streamed_bytes = place.streamed ? streamable_ : 0;
-    plan.program_bytes = program_bytes();
     plan.keep = std::move(keep);
-    const int64_t peak = tables() + activations(place, plan);
+    const LayerMemory layer(decoder_, {request_.batch_tokens, place.tile_rows, place.loss_chunk_rows});
+    plan.program_bytes = program_bytes() + layer.product_scratch();
+    const int64_t peak = tables() + activations(layer, place, plan);
     plan.workspace_bytes = peak - plan.inputs_bytes - plan.kept_bytes;
     return plan;
   }
@@ -116,8 +117,7 @@ class Prediction {
   }
 
   /// The most that activations hold at once; fills in what of it are inputs and kept results.
-  int64_t activations(const Placement& place, MemoryPlan& plan) const {
-    const LayerMemory layer(decoder_, {request_.batch_tokens, place.tile_rows, place.loss_chunk_rows});
+  int64_t activations(const LayerMemory& layer, const Placement& place, MemoryPlan& plan) const {
     const int64_t input = layer.input(), on_disk = place.inputs_on_disk;
     const int64_t weights = place.streamed ? streamed_layer_ : 0;
     // Inputs on their way to the disk and back, beside the one in use.
