@@ -99,7 +99,8 @@ TEST(AddTransposedProduct, AddsToWhatIsThere) {
 }
 
 TEST(ProductKernels, RunOnlyWhereTheProcessorHasTheirInstructions) {
-  if (!cpu::is_supported(cpu::InstructionSet::kAvx512Bf16)) EXPECT_EQ(cpu::product_kernels(), nullptr);
+  if (cpu::is_supported(cpu::InstructionSet::kAvx512Bf16)) GTEST_SKIP() << "they are here";
+  EXPECT_EQ(cpu::product_kernels(), nullptr);
 }
 
 }  // namespace
