@@ -41,6 +41,7 @@ struct Piece {
 void append_pieces(cpu::LeftBlock left, int64_t k, int64_t begin, std::vector<Piece>& pieces) {
   const int64_t count = (k + kBlockDepth - 1) / kBlockDepth;
   const int64_t depth = rounded_up((k + count - 1) / count, 2);
+  pieces.reserve(pieces.size() + static_cast<size_t>(count));
   for (int64_t at = 0; at < k; at += depth)
     pieces.push_back({{left.data + at / 2 * left.pair_stride, left.row_stride, left.pair_stride},
                       std::min(depth, k - at),
@@ -153,12 +154,17 @@ at::Tensor product_of_blocks(const cpu::ProductKernels& kernels, const at::Tenso
   return y;
 }
 
+/// Elements go in pairs.
+bool takes_depth(int64_t k) {
+  return k > 0 && k % 2 == 0;
+}
+
 bool takes_blocks(const at::Tensor& a, const RightOperand& right, const ProductTerms& terms) {
   const bool shapes = is_bfloat16_matrix(a) && is_bfloat16_matrix(right.matrix) && a.size(0) >= kLeastRows &&
-                      columns_of(right) >= kLeastColumns && a.size(1) % 2 == 0;
+                      columns_of(right) >= kLeastColumns && takes_depth(a.size(1));
   if (!shapes || !terms.low_rank.defined()) return shapes;
   return is_bfloat16_matrix(terms.low_rank) && is_bfloat16_matrix(terms.low_rank_right.matrix) &&
-         terms.low_rank.size(1) % 2 == 0;
+         takes_depth(terms.low_rank.size(1));
 }
 
 /// As in decoding: all that matters is that the weights are read once.
