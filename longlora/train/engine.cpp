@@ -4,8 +4,6 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <algorithm>
-
 #include "longlora/core/error.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
@@ -102,9 +100,7 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
   options.chunk_rows = options_.loss_chunk_rows;
   if (head.trainable()) options.grad_weight = head.grad;
   LossSums sums;
-  const int64_t rows = hidden.size(0), step = options_.tile_rows > 0 ? options_.tile_rows : rows;
-  for (int64_t begin = 0; begin < rows; begin += step) {
-    const int64_t end = std::min(rows, begin + step);
+  for_each_tile(hidden.size(0), options_.tile_rows, [&](int64_t begin, int64_t end) {
     const c10::AutoGradMode grad_mode(true);
     const at::Tensor leaf = hidden.slice(0, begin, end).detach().requires_grad_(true);
     const at::Tensor normed = model::final_norm(decoder_, leaf);
@@ -117,7 +113,7 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
     hidden.slice(0, begin, end).copy_(grads[0]);
     for (size_t i = 0; i < norms.size(); ++i) norms[i]->grad.add_(grads[1 + i]);
     sums += {result.loss_sum, result.num_labels, result.num_correct};
-  }
+  });
   return sums;
 }
 
@@ -167,14 +163,12 @@ LossSums Engine::evaluate(const Batch& batch) {
   ops::LinearCrossEntropyOptions options;
   options.chunk_rows = options_.loss_chunk_rows;
   LossSums sums;
-  const int64_t rows = hidden.size(0), step = options_.tile_rows > 0 ? options_.tile_rows : rows;
-  for (int64_t begin = 0; begin < rows; begin += step) {
-    const int64_t end = std::min(rows, begin + step);
+  for_each_tile(hidden.size(0), options_.tile_rows, [&](int64_t begin, int64_t end) {
     const auto result =
         ops::linear_cross_entropy(model::final_norm(decoder_, hidden.slice(0, begin, end)),
                                   decoder_.head().value, batch.labels.slice(0, begin, end), options);
     sums += {result.loss_sum, result.num_labels, result.num_correct};
-  }
+  });
   return sums;
 }
 

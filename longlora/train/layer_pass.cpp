@@ -4,7 +4,6 @@
 #include <torch/csrc/autograd/engine.h>
 #include <torch/csrc/autograd/variable.h>
 
-#include <algorithm>
 #include <utility>
 
 namespace longlora::train {
@@ -37,12 +36,6 @@ class RowsOf {
   int64_t rows_;
   at::Tensor whole_;
 };
-
-template <typename Body>
-void for_each_tile(int64_t rows, int64_t tile_rows, const Body& body) {
-  const int64_t step = tile_rows > 0 ? tile_rows : rows;
-  for (int64_t begin = 0; begin < rows; begin += step) body(begin, std::min(rows, begin + step));
-}
 
 /// Rows of x as a leaf of a new graph.
 at::Tensor leaf_of(const at::Tensor& x, int64_t begin, int64_t end, bool needs_gradient) {

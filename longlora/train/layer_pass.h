@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/edge.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -15,6 +16,13 @@
 #include "longlora/ops/segment_plan.h"
 
 namespace longlora::train {
+
+/// Calls body(begin, end) for the tiles of `rows`; tile_rows 0: one tile.
+template <typename Body>
+void for_each_tile(int64_t rows, int64_t tile_rows, const Body& body) {
+  const int64_t step = tile_rows > 0 ? tile_rows : rows;
+  for (int64_t begin = 0; begin < rows; begin += step) body(begin, std::min(rows, begin + step));
+}
 
 /// What a layer keeps from forward for backward.
 enum class Keep {
