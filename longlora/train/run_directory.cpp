@@ -42,7 +42,8 @@ RunState parse_state(const Json& json, const fs::path& path) {
             .tokens = json.at("tokens").get<int64_t>(),
             .seconds = json.at("seconds").get<double>(),
             .data_tokens = json.value("data_tokens", int64_t{0}),
-            .num_threads = json.value("threads", int64_t{0})};
+            .num_threads = json.value("threads", int64_t{0}),
+            .data_fingerprint = json.value("data_fingerprint", std::string())};
   } catch (const Json::exception& error) {
     throw InputError(fmt::format(
         "[{}] expected the state of a run, got: {}; remove this checkpoint to resume from the one before",
@@ -171,6 +172,7 @@ void RunDirectory::save(const RunState& state, AdamW& optimizer, const model::De
                                                             {"seconds", state.seconds},
                                                             {"data_tokens", state.data_tokens},
                                                             {"threads", state.num_threads},
+                                                            {"data_fingerprint", state.data_fingerprint},
                                                             {"options", options_.identity()}});
   transaction.commit();
   if (options_.save_total_limit == 0) return;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "longlora/core/json.h"
 #include "longlora/model/decoder.h"
@@ -20,8 +21,9 @@ struct RunState {
   int64_t tokens = 0;
   double seconds = 0.0;  // training time so far
   // What else decides the bits of the rest; 0: not recorded.
-  int64_t data_tokens = 0;  // ids of the training data
-  int64_t num_threads = 0;  // that sums are split over
+  int64_t data_tokens = 0;            // ids of the training data
+  int64_t num_threads = 0;            // that sums are split over
+  std::string data_fingerprint = {};  // of the training rows
 };
 
 /// Files of one run under options.output_dir. A checkpoint is written aside,

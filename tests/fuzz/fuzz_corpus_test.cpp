@@ -30,5 +30,9 @@ TEST(FuzzCorpus, ConfigsAreReadOrRefused) {
   replay("config", parse_config);
 }
 
+TEST(FuzzCorpus, InstructionsAreReadOrRefused) {
+  replay("instructions", parse_instructions);
+}
+
 }  // namespace
 }  // namespace longlora::fuzz
