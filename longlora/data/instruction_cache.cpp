@@ -155,10 +155,10 @@ std::optional<TokenizedInstructions> read_instruction_cache(const fs::path& cach
     rest.remove_prefix(taken.size());
     return taken;
   };
-  TokenizedInstructions result;
   // Header, key, and the hash of all that follows.
-  if (take(kHeader.size()) == kHeader && take(kHexDigits) == key && take(kHexDigits) == sha256_hex(rest) &&
-      read_all(rest, vocab_size, &result))
+  const std::string_view header = take(kHeader.size()), own_key = take(kHexDigits), hash = take(kHexDigits);
+  TokenizedInstructions result;
+  if (header == kHeader && own_key == key && hash == sha256_hex(rest) && read_all(rest, vocab_size, &result))
     return result;
   log_warning(fmt::format("{} is damaged: it is made again", cache.string()));
   return std::nullopt;

@@ -83,7 +83,7 @@ TEST(Conversation, NamesWhatIsWrong) {
   EXPECT_THAT(problem(R"({"instruction": " ", "output": "A"})"), HasSubstr("got an empty one"));
   EXPECT_THAT(problem(R"(["Q", "A"])"), HasSubstr("expected a JSON object, got array"));
   EXPECT_THAT(problem(R"({"instruction": "Q", )"), HasSubstr("syntax error"));
-  EXPECT_THAT(problem("{\"instruction\": \"Q\", \"output\": \"A\xFF\"}"), HasSubstr("0xFF at byte 32"));
+  EXPECT_THAT(problem("{\"instruction\": \"Q\", \"output\": \"A\xFF\"}"), HasSubstr("0xFF at byte 33"));
   EXPECT_THAT(problem(R"({"instruction": "Q", "output": "\ud800"})"), HasSubstr("syntax error"));
 }
 
