@@ -101,7 +101,7 @@ TEST_F(InstructionSets, MakeADamagedCacheAgain) {
   const InstructionSet expected = read(options());
   const fs::path cache = caches().at(0);
   const std::string whole = read_file(cache);
-  for (size_t at = 0; at < whole.size(); at += 13) {
+  for (size_t at = 0; at < whole.size(); at += 61) {
     std::string damaged = whole;
     damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
     write_file_atomic(cache, damaged);
