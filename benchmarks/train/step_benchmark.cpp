@@ -58,8 +58,13 @@ void training_step(benchmark::State& state) {
       benchmark::Counter(count_step_flops(decoder, tokens, seen, keeps).model(),
                          benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::OneK::kIs1000);
   const Recompute recompute = keep == Keep::kEverything ? Recompute::kNever : Recompute::kAlways;
-  state.counters["predicted"] =
-      static_cast<double>(make_memory_plan(decoder, tokens, recompute, int64_t{1} << 50, seen).total_bytes());
+  PlanRequest request;
+  request.batch_tokens = tokens;
+  request.longest_segment_tokens = longest_segment(batch.plan);
+  request.seen_tokens = seen;
+  request.recompute = recompute;
+  request.budget_bytes = int64_t{1} << 50;
+  state.counters["predicted"] = static_cast<double>(make_memory_plan(decoder, request).total_bytes());
   state.counters["peak"] = static_cast<double>(peak_rss_bytes());
 }
 BENCHMARK(training_step)

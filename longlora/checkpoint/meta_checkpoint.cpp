@@ -58,6 +58,85 @@ class Reader {
   const fs::path& source_;
 };
 
+/// How the tensors of the files make up the model.
+class Assembly {
+ public:
+  Assembly(const std::vector<TensorStore>& parts, const MetaParams& params)
+      : parts_(parts), params_(params) {}
+
+  /// Of the shape that a tensor has in all files.
+  const std::vector<int64_t>& part_shape(const std::string& name, size_t rank) const {
+    const TensorInfo& first = parts_.front().info(name);
+    for (const TensorStore& part : parts_) {
+      const TensorInfo& info = part.info(name);
+      if (info.shape.size() != rank || info.shape != first.shape || info.dtype != first.dtype ||
+          !at::isFloatingType(info.dtype))
+        fail(part.file_of(name),
+             fmt::format("\"{}\" with {} dimensions of floating point, alike in all files", name, rank),
+             fmt::format("shape [{}] of {}", fmt::join(info.shape, ", "), c10::toString(info.dtype)));
+    }
+    return first.shape;
+  }
+  /// Rows of all files together.
+  int64_t whole_rows(const std::string& name) const { return part_shape(name, 2)[0] * num_parts(); }
+  /// Llama 1 and 2 cut the embedding by columns, Llama 3 by rows.
+  int64_t embedding_dim() const { return part_shape(kEmbedding, 2)[1] == params_.dim ? 0 : 1; }
+  int64_t embedding_rows() const {
+    return embedding_dim() == 0 ? whole_rows(kEmbedding) : part_shape(kEmbedding, 2)[0];
+  }
+
+  TensorStore join(int64_t feed_forward) {
+    const int64_t width = params_.dim;
+    add("model.embed_tokens.weight", kEmbedding, {params_.vocab_size, width}).dim = embedding_dim();
+    for (int64_t i = 0; i < params_.n_layers; ++i) add_layer(i, feed_forward);
+    add_norm("model.norm.weight", "norm.weight");
+    if (parts_.front().contains("output.weight"))
+      add("lm_head.weight", "output.weight", {params_.vocab_size, width});
+    return TensorStore::join(parts_, tensors_);
+  }
+
+ private:
+  static constexpr const char* kEmbedding = "tok_embeddings.weight";
+
+  int64_t num_parts() const { return static_cast<int64_t>(parts_.size()); }
+
+  void add_layer(int64_t index, int64_t feed_forward) {
+    const std::string name = fmt::format("model.layers.{}.", index);
+    const std::string meta = fmt::format("layers.{}.", index);
+    const int64_t width = params_.dim, head_dim = width / params_.n_heads;
+    const int64_t key_width = head_dim * params_.n_kv_heads;
+    const bool is_copied = num_parts() > params_.n_kv_heads && num_parts() % params_.n_kv_heads == 0;
+    const int64_t copies = is_copied ? num_parts() / params_.n_kv_heads : 1;
+    add_norm(name + "input_layernorm.weight", meta + "attention_norm.weight");
+    add(name + "self_attn.q_proj.weight", meta + "attention.wq.weight", {width, width}).rotary_head_dim =
+        head_dim;
+    JoinedTensor& k =
+        add(name + "self_attn.k_proj.weight", meta + "attention.wk.weight", {key_width, width}, copies);
+    k.rotary_head_dim = head_dim;
+    add(name + "self_attn.v_proj.weight", meta + "attention.wv.weight", {key_width, width}, copies);
+    add(name + "self_attn.o_proj.weight", meta + "attention.wo.weight", {width, width}).dim = 1;
+    add_norm(name + "post_attention_layernorm.weight", meta + "ffn_norm.weight");
+    add(name + "mlp.gate_proj.weight", meta + "feed_forward.w1.weight", {feed_forward, width});
+    add(name + "mlp.up_proj.weight", meta + "feed_forward.w3.weight", {feed_forward, width});
+    add(name + "mlp.down_proj.weight", meta + "feed_forward.w2.weight", {width, feed_forward}).dim = 1;
+  }
+
+  /// A tensor that the files share by rows.
+  JoinedTensor& add(const std::string& name, const std::string& meta_name, const std::vector<int64_t>& shape,
+                    int64_t copies = 1) {
+    part_shape(meta_name, shape.size());
+    return tensors_.emplace_back(
+        JoinedTensor{.name = name, .shape = shape, .piece_name = meta_name, .copies = copies});
+  }
+  void add_norm(const std::string& name, const std::string& meta_name) {
+    add(name, meta_name, {params_.dim}).is_whole = true;
+  }
+
+  const std::vector<TensorStore>& parts_;
+  const MetaParams& params_;
+  std::vector<JoinedTensor> tensors_;
+};
+
 }  // namespace
 
 int64_t MetaParams::feed_forward_size() const {
@@ -90,14 +169,16 @@ MetaParams read_meta_params(const fs::path& path) {
       params.n_heads % params.n_kv_heads != 0)
     fail(path, "dim, n_heads and n_kv_heads that divide into heads of an even size",
          fmt::format("{}, {} and {}", params.dim, params.n_heads, params.n_kv_heads));
-  if (reader.has("moe") || reader.has("vision_chunk_size"))
-    fail(path, "a Llama text model", "one with experts or vision, which is not supported");
+  for (const char* key : {"moe", "vision_chunk_size", "sliding_window"})
+    if (reader.has(key))
+      fail(path, "a Llama text model",
+           fmt::format("\"{}\", which is not supported; use the model in Hugging Face's layout", key));
   return params;
 }
 
 bool MetaCheckpoint::is_in(const fs::path& directory) {
   std::error_code ignored;
-  return fs::exists(shard_path(directory, 0), ignored);
+  return fs::exists(shard_path(directory, 0), ignored) && !TensorStore::has_model_files(directory);
 }
 
 MetaCheckpoint MetaCheckpoint::open(const fs::path& directory) {
@@ -112,103 +193,19 @@ MetaCheckpoint MetaCheckpoint::open(const fs::path& directory) {
 MetaCheckpoint MetaCheckpoint::open(const std::vector<fs::path>& files, const fs::path& params) {
   MetaCheckpoint checkpoint;
   checkpoint.params_ = read_meta_params(params);
-  for (const fs::path& file : files) checkpoint.shards_.push_back(TensorStore::open_file(file));
+  std::vector<TensorStore> parts;
+  parts.reserve(files.size());
+  for (const fs::path& file : files) parts.push_back(TensorStore::open_file(file));
   MetaParams& p = checkpoint.params_;
-  const Part embedding = {"tok_embeddings.weight", Layout::kEmbedding};
-  if (p.vocab_size == -1) p.vocab_size = checkpoint.joined_shape(embedding).front();
-  checkpoint.intermediate_size_ = checkpoint.whole_rows("layers.0.feed_forward.w1.weight");
+  Assembly assembly(parts, p);
+  if (p.vocab_size == -1) p.vocab_size = assembly.embedding_rows();
+  checkpoint.intermediate_size_ = assembly.whole_rows("layers.0.feed_forward.w1.weight");
   if (const int64_t stated = p.feed_forward_size(); stated != 0 && stated != checkpoint.intermediate_size_)
     fail(params,
          fmt::format("a feed-forward width of {}, as the tensors have it", checkpoint.intermediate_size_),
          fmt::format("settings that give {}; do the files belong together, are all of them there?", stated));
-
-  checkpoint.add("model.embed_tokens.weight", embedding, {p.vocab_size, p.dim});
-  for (int64_t i = 0; i < p.n_layers; ++i) checkpoint.add_layer(i);
-  checkpoint.add("model.norm.weight", {"norm.weight", Layout::kCopies}, {p.dim});
-  if (checkpoint.shards_.front().contains("output.weight"))
-    checkpoint.add("lm_head.weight", {"output.weight", Layout::kRows}, {p.vocab_size, p.dim});
+  checkpoint.weights_ = assembly.join(checkpoint.intermediate_size_);
   return checkpoint;
-}
-
-void MetaCheckpoint::add_layer(int64_t index) {
-  const std::string name = fmt::format("model.layers.{}.", index);
-  const std::string meta = fmt::format("layers.{}.", index);
-  const int64_t width = params_.dim, key_width = width / params_.n_heads * params_.n_kv_heads;
-  const int64_t feed_forward = intermediate_size_;
-  add(name + "input_layernorm.weight", {meta + "attention_norm.weight", Layout::kCopies}, {width});
-  add(name + "self_attn.q_proj.weight", {meta + "attention.wq.weight", Layout::kRows, params_.n_heads},
-      {width, width});
-  add(name + "self_attn.k_proj.weight", {meta + "attention.wk.weight", Layout::kRows, params_.n_kv_heads},
-      {key_width, width});
-  add(name + "self_attn.v_proj.weight", {meta + "attention.wv.weight", Layout::kRows}, {key_width, width});
-  add(name + "self_attn.o_proj.weight", {meta + "attention.wo.weight", Layout::kColumns}, {width, width});
-  add(name + "post_attention_layernorm.weight", {meta + "ffn_norm.weight", Layout::kCopies}, {width});
-  add(name + "mlp.gate_proj.weight", {meta + "feed_forward.w1.weight", Layout::kRows}, {feed_forward, width});
-  add(name + "mlp.up_proj.weight", {meta + "feed_forward.w3.weight", Layout::kRows}, {feed_forward, width});
-  add(name + "mlp.down_proj.weight", {meta + "feed_forward.w2.weight", Layout::kColumns},
-      {width, feed_forward});
-}
-
-void MetaCheckpoint::add(const std::string& name, const Part& part, const std::vector<int64_t>& shape) {
-  const std::vector<int64_t> joined = joined_shape(part);
-  if (joined != shape)
-    throw InputError(
-        fmt::format("[{}] tensor \"{}\": expected shape [{}] of all {} files together, got [{}]; do they "
-                    "belong to params.json?",
-                    shards_.front().file_of(part.meta_name).string(), part.meta_name, fmt::join(shape, ", "),
-                    shards_.size(), fmt::join(joined, ", ")));
-  specs_.push_back({name, shards_.front().info(part.meta_name).dtype, shape});
-  parts_.emplace(name, part);
-}
-
-int64_t MetaCheckpoint::whole_rows(const std::string& meta_name) const {
-  const std::vector<int64_t> shape = joined_shape({meta_name, Layout::kRows});
-  return shape.front();
-}
-
-// Llama 1 and 2 cut the embedding by columns, Llama 3 by rows.
-int64_t MetaCheckpoint::joined_dim(const Part& part) const {
-  if (part.layout == Layout::kRows) return 0;
-  if (part.layout == Layout::kColumns) return 1;
-  return shards_.front().info(part.meta_name).shape.back() == params_.dim ? 0 : 1;
-}
-
-std::vector<int64_t> MetaCheckpoint::joined_shape(const Part& part) const {
-  const TensorInfo& first = shards_.front().info(part.meta_name);
-  std::vector<int64_t> shape = first.shape;
-  const size_t rank = part.layout == Layout::kCopies ? 1 : 2;
-  for (const TensorStore& shard : shards_) {
-    const TensorInfo& info = shard.info(part.meta_name);
-    if (info.shape.size() != rank || info.shape != first.shape || info.dtype != first.dtype ||
-        !at::isFloatingType(info.dtype))
-      fail(shard.file_of(part.meta_name),
-           fmt::format("\"{}\" with {} dimensions of floating point, alike in all files", part.meta_name,
-                       rank),
-           fmt::format("shape [{}] of {}", fmt::join(info.shape, ", "), c10::toString(info.dtype)));
-  }
-  if (part.layout != Layout::kCopies)
-    shape[static_cast<size_t>(joined_dim(part))] *= static_cast<int64_t>(shards_.size());
-  return shape;
-}
-
-at::Tensor MetaCheckpoint::load(const std::string& name) const {
-  const auto found = parts_.find(name);
-  if (found == parts_.end()) throw Error(fmt::format("[{}] expected a tensor of the model", name));
-  const Part& part = found->second;
-  at::Tensor weight = shards_.front().load(part.meta_name);
-  if (shards_.size() > 1 && part.layout != Layout::kCopies) {
-    const int64_t dim = joined_dim(part), step = weight.size(dim);
-    at::Tensor whole = at::empty(joined_shape(part), weight.options());
-    for (size_t i = 0; i < shards_.size(); ++i)
-      whole.narrow(dim, static_cast<int64_t>(i) * step, step)
-          .copy_(i == 0 ? weight : shards_[i].load(part.meta_name));
-    weight = std::move(whole);
-  }
-  if (part.rotary_heads == 0) return weight;
-  const int64_t rows = weight.size(0), columns = weight.size(1);
-  return weight.view({part.rotary_heads, rows / part.rotary_heads / 2, 2, columns})
-      .transpose(1, 2)
-      .reshape({rows, columns});
 }
 
 // params.json does not say it: Llama 1 is told by its epsilon, Code Llama by its
@@ -223,7 +220,7 @@ int64_t MetaCheckpoint::window() const {
 
 Json MetaCheckpoint::config() const {
   const bool is_llama3 = params_.vocab_size >= 128000;
-  const DtypeNames* dtype = dtype_names(specs_.front().dtype);
+  const DtypeNames* dtype = dtype_names(weights_.info("model.embed_tokens.weight").dtype);
   Json config;
   config["architectures"] = {"LlamaForCausalLM"};
   config["attention_bias"] = false;
@@ -248,7 +245,7 @@ Json MetaCheckpoint::config() const {
                               {"original_max_position_embeddings", 8192},
                               {"rope_type", "llama3"}};
   config["rope_theta"] = params_.rope_theta;
-  config["tie_word_embeddings"] = parts_.count("lm_head.weight") == 0;
+  config["tie_word_embeddings"] = !weights_.contains("lm_head.weight");
   config["torch_dtype"] = dtype->torch;
   config["use_cache"] = true;
   config["vocab_size"] = params_.vocab_size;

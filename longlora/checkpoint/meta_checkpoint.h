@@ -1,16 +1,11 @@
 // Meta's own layout of Llama models (consolidated.*.pth and params.json), seen as a Hugging Face model.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <cstdint>
 #include <filesystem>
-#include <map>
-#include <string>
 #include <vector>
 
 #include "longlora/checkpoint/tensor_store.h"
-#include "longlora/checkpoint/tensor_writer.h"
 #include "longlora/core/json.h"
 
 namespace longlora::checkpoint {
@@ -38,13 +33,15 @@ struct MetaParams {
 /// Throws InputError that names the file and the setting.
 MetaParams read_meta_params(const std::filesystem::path& path);
 
-/// A read-only model in Meta's layout. Tensors are asked for by their Hugging
-/// Face names; each is put together from its parts (model-parallel files hold
-/// slices) when it is loaded, and query and key rows are moved from the
-/// interleaved rotary layout (pairs 2i, 2i+1) to halves (i, i + D/2).
+/// A read-only model in Meta's layout under Hugging Face's names. A tensor is
+/// put together from its parts (model-parallel files hold slices) when it is
+/// loaded, and query and key rows are moved from the interleaved rotary layout
+/// (pairs 2i, 2i+1) to halves (i, i + D/2). Where there are more files than
+/// key/value heads, runs of files hold copies of one head; copies that differ
+/// are refused when they are loaded.
 class MetaCheckpoint {
  public:
-  /// Whether a directory holds consolidated.00.pth.
+  /// Whether a directory is in this layout: consolidated.00.pth is there and none of Hugging Face's files.
   static bool is_in(const std::filesystem::path& directory);
 
   /// consolidated.00.pth, .01.pth … and params.json of a directory. Throws
@@ -54,33 +51,18 @@ class MetaCheckpoint {
   static MetaCheckpoint open(const std::vector<std::filesystem::path>& files,
                              const std::filesystem::path& params);
 
-  /// All tensors, in the order of the layers, with the files' dtypes.
-  const std::vector<TensorSpec>& specs() const { return specs_; }
-  at::Tensor load(const std::string& name) const;
+  const TensorStore& weights() const { return weights_; }
 
   /// config.json as transformers reads it. The window is max_seq_len where stated, else what the published
   /// models of these settings have (2048, 4096, 8192, 16384 or 131072).
   Json config() const;
 
  private:
-  enum class Layout { kRows, kColumns, kCopies, kEmbedding };  // how model-parallel files share a tensor
-  struct Part {
-    std::string meta_name;
-    Layout layout;
-    int64_t rotary_heads = 0;  // of a query or key weight
-  };
-  void add(const std::string& name, const Part& part, const std::vector<int64_t>& shape);
-  void add_layer(int64_t index);
-  int64_t whole_rows(const std::string& meta_name) const;
-  std::vector<int64_t> joined_shape(const Part& part) const;
-  int64_t joined_dim(const Part& part) const;
   int64_t window() const;
 
-  std::vector<TensorStore> shards_;
   MetaParams params_;
   int64_t intermediate_size_ = 0;
-  std::vector<TensorSpec> specs_;
-  std::map<std::string, Part> parts_;  // by Hugging Face name
+  TensorStore weights_;
 };
 
 }  // namespace longlora::checkpoint

@@ -1,17 +1,20 @@
-// The names of modules in PEFT's rank_pattern and alpha_pattern.
+// The regular expressions by which PEFT's adapter_config.json names modules.
 #pragma once
 
-#include <string_view>
+#include <string>
 
 namespace longlora::checkpoint {
 
-/// Whether this program understands the pattern: PEFT takes any regular
-/// expression and writes names; of the former, '.' (any character), '\.', '\d' and the
-/// anchors '^' and '$' at the ends are known here, which is what a name needs.
-bool is_known_pattern(std::string_view pattern);
+/// Throws InputError naming `source` when `pattern` is not a regular expression, or one that is too long.
+void check_module_pattern(const std::string& pattern, const std::string& source);
 
-/// PEFT's rule, re.match("(.*\.)?(pattern)$", module): the pattern is the whole
-/// name or the end of it after a dot. `pattern` has to be a known one.
-bool matches_module(std::string_view pattern, std::string_view module);
+/// Whether a key of rank_pattern or alpha_pattern means the module; PEFT's rule is
+/// re.match("(.*\.)?(pattern)$", module). Throws InputError for a wrong pattern, and
+/// for one that takes more steps than any name is worth.
+bool matches_module(const std::string& pattern, const std::string& module);
+
+/// Whether target_modules, given as one text, means the module: "all-linear" means every one, and of other
+/// texts PEFT's rule is re.fullmatch. Throws as above.
+bool matches_target(const std::string& pattern, const std::string& module);
 
 }  // namespace longlora::checkpoint

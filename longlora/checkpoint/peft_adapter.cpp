@@ -116,9 +116,6 @@ void PeftAdapter::index_adapter_file() {
   if (modules.empty())
     throw InputError(fmt::format("[{}] expected lora_A and lora_B weights, got none", source));
   modules_.assign(modules.begin(), modules.end());
-  if (config_.target_pattern.empty()) return;
-  config_.target_modules = modules_;
-  config_.target_pattern.clear();
 }
 
 void PeftAdapter::index_trainable_params() {
@@ -155,7 +152,10 @@ void PeftAdapter::check_pairs() const {
   for (const std::string& module : modules_) {
     if (!config_.targets(module))
       throw InputError(fmt::format("[{}] expected layers named in target_modules ({}), got \"{}\"", source,
-                                   fmt::join(config_.target_modules, ", "), module));
+                                   config_.target_pattern.empty()
+                                       ? fmt::format("{}", fmt::join(config_.target_modules, ", "))
+                                       : config_.target_pattern,
+                                   module));
     const auto& a = info_a(module).shape;
     const auto& b = info_b(module).shape;
     const int64_t rank = config_.rank_of(module);
@@ -206,8 +206,12 @@ const TensorInfo& PeftAdapter::parameter_info(const std::string& name) const {
 }
 
 at::Tensor PeftAdapter::load_parameter(const std::string& name) const {
+  return load_parameter(name, parameter_info(name).dtype);
+}
+
+at::Tensor PeftAdapter::load_parameter(const std::string& name, at::ScalarType dtype) const {
   const Place& place = parameter_place(name);
-  return store_of(place).load(place.stored_name);
+  return store_of(place).load(place.stored_name, parameter_info(name).shape, dtype);
 }
 
 void PeftAdapter::require_parameters() const {

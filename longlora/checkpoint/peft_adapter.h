@@ -31,25 +31,28 @@ struct LoraConfig {
   std::vector<std::pair<std::string, double>> alpha_pattern;
   /// Modules trained whole beside the pairs ("lm_head"), whose weights are in the adapter file.
   std::vector<std::string> modules_to_save;
-  /// target_modules where it is one regular expression. It is not interpreted: the modules that an adapter
-  /// file holds stand for it.
+  /// target_modules where it is one text in place of the list: a regular expression for whole names, or
+  /// "all-linear" (matches_target()).
   std::string target_pattern;
 
-  int64_t rank_of(std::string_view module) const;
+  int64_t rank_of(const std::string& module) const;
   /// alpha / rank, or alpha / sqrt(rank), with the module's own alpha and rank.
-  double scaling_of(std::string_view module) const;
+  double scaling_of(const std::string& module) const;
   /// Of a module without a pattern.
   double scaling() const { return scaling_of(""); }
-  /// Whether the module "model.layers.0.self_attn.q_proj" is to have an adapter (PEFT's rule: equal to a
-  /// target or ending in "." + target).
-  bool targets(std::string_view module) const;
+  /// Whether the module "model.layers.0.self_attn.q_proj" is to have an adapter (PEFT's rule for a list:
+  /// equal to a target or ending in "." + target).
+  bool targets(const std::string& module) const;
 };
 
 /// Reads adapter_config.json of an adapter directory. Throws InputError that
 /// names the file and the setting when it is not LoRA as above: another
 /// peft_type, DoRA, trained biases, initialisations that change the base weights,
-/// rank or alpha patterns that are more than names (is_known_pattern), …
+/// patterns that are no regular expressions, …
 LoraConfig read_lora_config(const std::filesystem::path& directory);
+
+/// As read_lora_config, from the text of the file; `source` names it in errors.
+LoraConfig parse_lora_config(const std::string& text, const std::string& source);
 
 /// Writes adapter_config.json with the fields and order PEFT writes.
 void write_lora_config(const std::filesystem::path& directory, const LoraConfig& config);
@@ -91,6 +94,8 @@ class PeftAdapter {
   bool has_parameter(const std::string& name) const { return parameters_.count(name) != 0; }
   const TensorInfo& parameter_info(const std::string& name) const;
   at::Tensor load_parameter(const std::string& name) const;
+  /// Converted to `dtype` on the way.
+  at::Tensor load_parameter(const std::string& name, at::ScalarType dtype) const;
 
   /// Throws InputError that names the missing file unless the directory has
   /// trained parameters: for callers that know that LoRA+ was used.

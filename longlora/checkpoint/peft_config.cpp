@@ -7,6 +7,7 @@
 #include "longlora/checkpoint/module_pattern.h"
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/core/error.h"
+#include "longlora/core/file.h"
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
 
@@ -115,6 +116,7 @@ void read_targets(const Json& config, LoraConfig& result, const std::string& sou
   result.target_modules.clear();
   if (value.is_string() && !value.get<std::string>().empty()) {
     result.target_pattern = value.get<std::string>();
+    check_module_pattern(result.target_pattern, source + ": target_modules");
     return;
   }
   result.target_modules = read_names(value, "target_modules", source);
@@ -130,9 +132,7 @@ std::vector<std::pair<std::string, Number>> read_pattern(const Json& config, con
   if (found == config.end() || is_unused(*found)) return result;
   if (!found->is_object()) refuse(source, field, "an object from module to number", found->dump());
   for (const auto& entry : found->items()) {
-    if (!is_known_pattern(entry.key()))
-      refuse(source, field, "names of modules, without operators of regular expressions",
-             "\"" + entry.key() + "\"");
+    check_module_pattern(entry.key(), fmt::format("{}: {}", source, field));
     result.emplace_back(entry.key(), read(entry.value(), field, source));
   }
   return result;
@@ -147,7 +147,7 @@ bool read_flag(const Json& config, const char* field, const std::string& source)
 
 template <typename Number>
 const Number& pattern_value(const std::vector<std::pair<std::string, Number>>& patterns,
-                            std::string_view module, const Number& otherwise) {
+                            const std::string& module, const Number& otherwise) {
   for (const auto& [pattern, value] : patterns)
     if (matches_module(pattern, module)) return value;
   return otherwise;
@@ -178,16 +178,17 @@ Json target_json(const LoraConfig& config) {
 
 }  // namespace
 
-int64_t LoraConfig::rank_of(std::string_view module) const {
+int64_t LoraConfig::rank_of(const std::string& module) const {
   return pattern_value(rank_pattern, module, rank);
 }
 
-double LoraConfig::scaling_of(std::string_view module) const {
+double LoraConfig::scaling_of(const std::string& module) const {
   const auto own_rank = static_cast<double>(rank_of(module));
   return pattern_value(alpha_pattern, module, alpha) / (use_rslora ? std::sqrt(own_rank) : own_rank);
 }
 
-bool LoraConfig::targets(std::string_view module) const {
+bool LoraConfig::targets(const std::string& module) const {
+  if (!target_pattern.empty()) return matches_target(target_pattern, module);
   return std::any_of(target_modules.begin(), target_modules.end(), [&](const std::string& target) {
     if (module == target) return true;
     return module.size() > target.size() && module.ends_with(target) &&
@@ -195,14 +196,8 @@ bool LoraConfig::targets(std::string_view module) const {
   });
 }
 
-LoraConfig read_lora_config(const fs::path& directory) {
-  const fs::path path = directory / kConfigFile;
-  const std::string source = path.string();
-  std::error_code ignored;
-  if (!fs::exists(path, ignored))
-    throw InputError(fmt::format("[{}] expected a PEFT adapter directory with {}, got none",
-                                 directory.string(), kConfigFile));
-  const Json json = read_json(path);
+LoraConfig parse_lora_config(const std::string& text, const std::string& source) {
+  const Json json = parse_json(text, source);
   if (!json.is_object()) refuse(source, "content", "an object", json.type_name());
   check_supported(json, source);
 
@@ -221,6 +216,15 @@ LoraConfig read_lora_config(const fs::path& directory) {
   const Json base = json.value("base_model_name_or_path", Json());
   if (base.is_string()) config.base_model = base.get<std::string>();
   return config;
+}
+
+LoraConfig read_lora_config(const fs::path& directory) {
+  const fs::path path = directory / kConfigFile;
+  std::error_code ignored;
+  if (!fs::exists(path, ignored))
+    throw InputError(fmt::format("[{}] expected a PEFT adapter directory with {}, got none",
+                                 directory.string(), kConfigFile));
+  return parse_lora_config(read_file(path), path.string());
 }
 
 void write_lora_config(const fs::path& directory, const LoraConfig& config) {

@@ -190,11 +190,17 @@ HeaderEntry check_entry(const RawEntry& raw, uint64_t data_start, uint64_t data_
 void check_coverage(const std::vector<HeaderEntry>& entries, uint64_t data_start, uint64_t file_bytes,
                     const std::string& source) {
   uint64_t position = data_start;
+  std::string before;
   for (const HeaderEntry& entry : entries) {
+    const std::string neighbour =
+        before.empty() ? "the start of the data" : fmt::format("\"{}\"", shown_text(before));
     if (entry.begin_bytes < position)
-      fail(source, entry.name, "data of its own", "bytes that overlap another tensor");
-    if (entry.begin_bytes > position) fail(source, entry.name, "data without gaps", "unused bytes before it");
+      fail(source, entry.name, "data of its own", "bytes that overlap those of " + neighbour);
+    if (entry.begin_bytes > position)
+      fail(source, entry.name, "data that begins where the data before it ends",
+           fmt::format("{} unused bytes between {} and it", entry.begin_bytes - position, neighbour));
     position = entry.end_bytes;
+    if (entry.begin_bytes != entry.end_bytes || before.empty()) before = entry.name;
   }
   if (position != file_bytes)
     throw InputError(fmt::format("[{}] expected the data to end with the last tensor, got {} further bytes",

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "longlora/checkpoint/dtypes.h"
+#include "longlora/checkpoint/meta_checkpoint.h"
 #include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/checkpoint/torch_file.h"
 #include "longlora/core/error.h"
@@ -24,7 +25,6 @@ constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr const char* kTorchFile = "pytorch_model.bin";
 constexpr const char* kTorchIndexFile = "pytorch_model.bin.index.json";
-constexpr const char* kMetaFile = "consolidated.00.pth";
 
 std::string shape_text(at::IntArrayRef shape) {
   return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
@@ -88,11 +88,9 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index_path) {
   if (!fs::is_directory(directory, ignored))
     throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}", directory.string(),
                                  fs::exists(directory, ignored) ? "a file" : "nothing there"));
-  const bool is_meta = fs::exists(directory / kMetaFile, ignored);
   throw InputError(fmt::format(
-      "[{}] expected {}, {}, or either's {}, got {}", directory.string(), kSingleFile, kTorchFile,
-      ".index.json",
-      is_meta ? "Meta's consolidated.00.pth; run longlora convert on the folder first" : "none of them"));
+      "[{}] expected {}, {}, either's .index.json, or Meta's consolidated.00.pth, got none of them",
+      directory.string(), kSingleFile, kTorchFile));
 }
 
 // A header's length (little-endian, far below 2^32) and '{', or the name says so.
@@ -161,6 +159,13 @@ TensorStore TensorStore::open_file(const fs::path& path) {
   return store;
 }
 
+bool TensorStore::has_model_files(const fs::path& directory) {
+  std::error_code ignored;
+  for (const char* name : {kSingleFile, kIndexFile, kTorchFile, kTorchIndexFile})
+    if (fs::exists(directory / name, ignored)) return true;
+  return false;
+}
+
 TensorStore TensorStore::open_model_directory(const fs::path& directory) {
   std::error_code ignored;
   for (const char* single : {kSingleFile, kTorchFile}) {
@@ -168,6 +173,7 @@ TensorStore TensorStore::open_model_directory(const fs::path& directory) {
     const char* index = single == kSingleFile ? kIndexFile : kTorchIndexFile;
     if (fs::exists(directory / index, ignored)) return open_shards(directory / index);
   }
+  if (MetaCheckpoint::is_in(directory)) return MetaCheckpoint::open(directory).weights();
   fail_without_weights(directory);
 }
 
@@ -226,48 +232,184 @@ const fs::path& TensorStore::file_of(const std::string& name) const {
 }
 
 at::Tensor TensorStore::load(const std::string& name) const {
-  const TensorInfo& tensor = info(name);
-  return load_as(tensor, tensor.dtype);
+  return load_as(name, info(name).dtype);
 }
 
-at::Tensor TensorStore::load_as(const TensorInfo& tensor, at::ScalarType dtype) const {
-  if (tensor.num_bytes == 0) return at::empty(tensor.shape, at::TensorOptions(dtype));
-  const MappedFile& file = *files_[tensor.file_index];
-  const std::byte* start = file.bytes().data() + tensor.offset_bytes;
-  const uint64_t num_bytes = span_bytes(tensor);
+// Copies a stored tensor once, converted on the way, into one of the same shape.
+void TensorStore::read_into(const TensorInfo& stored, const at::Tensor& target) const {
+  if (stored.num_bytes == 0) return;
+  const MappedFile& file = *files_[stored.file_index];
+  const std::byte* start = file.bytes().data() + stored.offset_bytes;
+  const uint64_t num_bytes = span_bytes(stored);
   // Older files put tensors at any byte; the operators want them aligned.
   std::vector<std::byte> aligned;
-  const bool is_plain_copy = tensor.strides.empty() && dtype == tensor.dtype;
-  if (!is_plain_copy && tensor.offset_bytes % element_bytes(tensor.dtype) != 0)
+  const bool is_plain_copy = stored.strides.empty() && stored.dtype == target.scalar_type() &&
+                             target.is_contiguous() && stored.dtype != at::kBool;
+  if (!is_plain_copy && stored.offset_bytes % element_bytes(stored.dtype) != 0)
     aligned.assign(start, start + num_bytes);
-  const at::Tensor source = view_of(tensor, aligned.empty() ? start : aligned.data());
+  const at::Tensor source = view_of(stored, aligned.empty() ? start : aligned.data());
 
-  at::Tensor result;
-  if (tensor.dtype == at::kBool) {
-    result = source.ne(0).contiguous().to(dtype);
-  } else if (is_plain_copy) {
-    result = at::empty(tensor.shape, at::TensorOptions(dtype));
-    std::memcpy(result.data_ptr(), start, tensor.num_bytes);
-  } else {
-    result = at::empty(tensor.shape, at::TensorOptions(dtype));
-    result.copy_(source);
+  if (is_plain_copy)
+    std::memcpy(target.data_ptr(), start, stored.num_bytes);
+  else
+    target.copy_(stored.dtype == at::kBool ? source.ne(0) : source);
+  file.release(stored.offset_bytes, num_bytes);
+}
+
+void TensorStore::check_copy(const Piece& first, const Piece& copy) const {
+  const auto read = [this](const Piece& piece) {
+    at::Tensor tensor = at::empty(piece.stored.shape, at::TensorOptions(piece.stored.dtype));
+    read_into(piece.stored, tensor);
+    return tensor;
+  };
+  const at::Tensor a = read(first), b = read(copy);
+  // By bits: a NaN may equal itself.
+  if (std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0) return;
+  throw InputError(
+      fmt::format("[{}] tensor \"{}\": expected a copy of the one in {}, got other values; are the files of "
+                  "one model?",
+                  files_[copy.stored.file_index]->path().string(), copy.name,
+                  files_[first.stored.file_index]->path().filename().string()));
+}
+
+at::Tensor TensorStore::load_as(const std::string& name, at::ScalarType dtype) const {
+  const TensorInfo& tensor = info(name);
+  at::Tensor result = at::empty(tensor.shape, at::TensorOptions(dtype));
+  const auto joined = pieces_.find(name);
+  if (joined == pieces_.end()) {
+    read_into(tensor, result);
+    return result;
   }
-  file.release(tensor.offset_bytes, num_bytes);
+  const Piece* first = nullptr;
+  for (const Piece& piece : joined->second) {
+    if (piece.is_copy) {
+      check_copy(*first, piece);
+      continue;
+    }
+    first = &piece;
+    at::Tensor target = result.narrow(piece.dim, piece.start, piece.size);
+    const std::vector<int64_t>& shape = piece.stored.shape;
+    if (piece.is_rotary) target = target.view({shape[0], shape[2], shape[1], shape[3]}).transpose(1, 2);
+    read_into(piece.stored, target);
+  }
   return result;
 }
 
-at::Tensor TensorStore::load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
+std::vector<TensorStore::Piece> TensorStore::pieces_of(const JoinedTensor& joined,
+                                                       const std::vector<TensorStore>& stores) const {
+  std::vector<Piece> pieces;
+  pieces.reserve(stores.size());
+  const auto dim = static_cast<size_t>(joined.dim);
+  int64_t start = 0;
+  size_t first_file = 0;
+  for (size_t i = 0; i < (joined.is_whole ? 1 : stores.size()); ++i) {
+    Piece piece{joined.piece_name, stores[i].info(joined.piece_name), joined.dim, start, 0, false, false};
+    std::vector<int64_t>& shape = piece.stored.shape;
+    std::vector<int64_t>& strides = piece.stored.strides;
+    piece.stored.file_index += first_file;
+    first_file += stores[i].files_.size();
+    piece.size = shape.at(dim);
+    piece.is_copy = static_cast<int64_t>(i) % joined.copies != 0;
+    if (!piece.is_copy) start += piece.size;
+    std::vector<int64_t> other = joined.shape;
+    other.at(dim) = piece.size;
+    if (shape != other || start > joined.shape[dim] ||
+        (joined.rotary_head_dim != 0 && piece.size % joined.rotary_head_dim != 0))
+      throw InputError(fmt::format(
+          "[{}] tensor \"{}\": expected a part of {}{}, got {}",
+          stores[i].file_of(joined.piece_name).string(), joined.piece_name, shape_text(joined.shape),
+          joined.rotary_head_dim == 0 ? ""
+                                      : fmt::format(" of whole heads of {} rows", joined.rotary_head_dim),
+          shape_text(shape)));
+    if (joined.rotary_head_dim != 0) {
+      piece.is_rotary = true;
+      const int64_t half = joined.rotary_head_dim / 2;
+      if (!strides.empty())
+        strides = {strides[0] * joined.rotary_head_dim, strides[0] * 2, strides[0], strides[1]};
+      shape = {piece.size / joined.rotary_head_dim, half, 2, shape[1]};
+    }
+    pieces.push_back(std::move(piece));
+  }
+  if (start != joined.shape[dim])
+    throw InputError(
+        fmt::format("[{}] tensor \"{}\": expected {} of all {} files together, got {} of {} along "
+                    "dimension {}",
+                    stores.front().file_of(joined.piece_name).string(), joined.piece_name,
+                    shape_text(joined.shape), stores.size(), start, joined.shape[dim], dim));
+  return pieces;
+}
+
+TensorStore TensorStore::join(const std::vector<TensorStore>& stores,
+                              const std::vector<JoinedTensor>& tensors) {
+  TensorStore whole;
+  for (const TensorStore& store : stores)
+    whole.files_.insert(whole.files_.end(), store.files_.begin(), store.files_.end());
+  for (const JoinedTensor& joined : tensors) {
+    TensorInfo info = stores.front().info(joined.piece_name);
+    info.shape = joined.shape;
+    info.num_bytes = count_elements(joined.shape) * element_bytes(info.dtype);
+    info.strides.clear();
+    whole.tensors_.emplace(joined.name, std::move(info));
+    whole.pieces_.emplace(joined.name, whole.pieces_of(joined, stores));
+  }
+  return whole;
+}
+
+const TensorInfo& TensorStore::info_with_shape(const std::string& name, at::IntArrayRef shape) const {
   const TensorInfo& tensor = info(name);
   if (shape != at::IntArrayRef(tensor.shape))
     throw InputError(
         fmt::format("[{}] tensor \"{}\": expected shape {}, got {}; do the weights belong to this config?",
                     file_of(name).string(), name, shape_text(shape), shape_text(tensor.shape)));
+  return tensor;
+}
+
+void TensorStore::check(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
+  const TensorInfo& tensor = info_with_shape(name, shape);
   if (at::isFloatingType(dtype) && !at::isFloatingType(tensor.dtype))
-    throw InputError(
-        fmt::format("[{}] tensor \"{}\": expected floating point, got {}; a quantized checkpoint has to be "
-                    "converted first",
-                    file_of(name).string(), name, c10::toString(tensor.dtype)));
-  return load_as(tensor, dtype);
+    throw InputError(fmt::format("[{}] tensor \"{}\": expected floating point, got {}; {}",
+                                 file_of(name).string(), name, c10::toString(tensor.dtype),
+                                 at::isComplexType(tensor.dtype)
+                                     ? "weights of complex numbers are not supported"
+                                     : "a quantized checkpoint has to be converted first"));
+}
+
+at::Tensor TensorStore::load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
+  check(name, shape, dtype);
+  return load_as(name, dtype);
+}
+
+bool TensorStore::can_view(const std::string& name, at::ScalarType dtype) const {
+  const TensorInfo& tensor = info(name);
+  return pieces_.count(name) == 0 && tensor.dtype == dtype && dtype != at::kBool && tensor.strides.empty() &&
+         tensor.num_bytes > 0 && tensor.offset_bytes % element_bytes(tensor.dtype) == 0;
+}
+
+at::Tensor TensorStore::view(const std::string& name, at::IntArrayRef shape) const {
+  const TensorInfo& tensor = info_with_shape(name, shape);
+  if (!can_view(name, tensor.dtype))
+    throw Error(fmt::format("[{}] tensor \"{}\": expected one that lies whole and aligned in the file",
+                            file_of(name).string(), name));
+  return view_of(tensor, files_[tensor.file_index]->bytes().data() + tensor.offset_bytes);
+}
+
+std::vector<TensorInfo> TensorStore::stored_parts(const std::string& name) const {
+  const auto joined = pieces_.find(name);
+  if (joined == pieces_.end()) return {info(name)};
+  std::vector<TensorInfo> parts;
+  parts.reserve(joined->second.size());
+  for (const Piece& piece : joined->second) parts.push_back(piece.stored);
+  return parts;
+}
+
+void TensorStore::release(const std::string& name) const {
+  for (const TensorInfo& part : stored_parts(name))
+    if (part.num_bytes > 0) files_[part.file_index]->release(part.offset_bytes, span_bytes(part));
+}
+
+void TensorStore::will_need(const std::string& name) const {
+  for (const TensorInfo& part : stored_parts(name))
+    if (part.num_bytes > 0) files_[part.file_index]->will_need(part.offset_bytes, span_bytes(part));
 }
 
 }  // namespace longlora::checkpoint

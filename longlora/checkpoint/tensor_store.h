@@ -1,4 +1,5 @@
-// Named tensors in files of any format: opened lazily over mmap, copied once when loaded.
+// Named tensors in files of any format: opened lazily over mmap, copied once when loaded or seen where they
+// are.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -28,6 +29,22 @@ struct TensorInfo {
   std::vector<int64_t> strides = {};
 };
 
+/// A tensor whose pieces lie in several stores, each under the same name.
+struct JoinedTensor {
+  std::string name;
+  std::vector<int64_t> shape;  // of the whole
+  std::string piece_name;
+  /// The dimension along which the pieces follow each other, in the order of the stores.
+  int64_t dim = 0;
+  /// Runs of so many stores hold the same piece; copies that differ are refused when they are loaded.
+  int64_t copies = 1;
+  /// Every store holds the whole; the first one's counts.
+  bool is_whole = false;
+  /// Where not 0, the pieces have whole attention heads of so many rows, and the rows of each are moved from
+  /// the interleaved rotary layout (pairs 2i, 2i+1) to halves (i, i + D/2).
+  int64_t rotary_head_dim = 0;
+};
+
 /// A read-only set of named tensors over one or more mapped files. Opening
 /// reads headers alone. Copies share the mapping. Thread-safe for reading.
 class TensorStore {
@@ -41,12 +58,20 @@ class TensorStore {
 
   /// Opens a Hugging Face directory: model.safetensors, or the shards named by
   /// model.safetensors.index.json (every shard must exist and hold the tensors
-  /// the index promises); else pytorch_model.bin or pytorch_model.bin.index.json.
+  /// the index promises); else pytorch_model.bin or pytorch_model.bin.index.json;
+  /// else Meta's layout (meta_checkpoint.h) under Hugging Face's names.
   static TensorStore open_model_directory(const std::filesystem::path& directory);
 
   /// directory/NAME.safetensors or, without it, directory/NAME.bin; nothing when neither is there.
   static std::optional<std::filesystem::path> find_file(const std::filesystem::path& directory,
                                                         const std::string& name);
+
+  /// Whether open_model_directory would find weights under Hugging Face's file names.
+  static bool has_model_files(const std::filesystem::path& directory);
+
+  /// The tensors put together from pieces, which have to have one dtype and fit the whole: sizes of the
+  /// pieces along `dim`, copies counted once, add up. Each is copied from the files to its place.
+  static TensorStore join(const std::vector<TensorStore>& stores, const std::vector<JoinedTensor>& tensors);
 
   bool contains(const std::string& name) const { return tensors_.count(name) != 0; }
   /// Sorted by name.
@@ -62,15 +87,46 @@ class TensorStore {
   /// `dtype`; whole numbers are refused where floating point is wanted.
   at::Tensor load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
 
+  /// The checks of that load() alone.
+  void check(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
+
+  /// Whether view() can show the tensor in this dtype: it is stored so, whole and aligned.
+  bool can_view(const std::string& name, at::ScalarType dtype) const;
+  /// The tensor where it lies in the mapped file: only to be read, and only while the store lives. Checked to
+  /// have `shape`. Throws Error where can_view() says no for its own dtype.
+  at::Tensor view(const std::string& name, at::IntArrayRef shape) const;
+  /// Hints about a viewed tensor: it is done with for now, or will be read soon.
+  void release(const std::string& name) const;
+  void will_need(const std::string& name) const;
+
   /// __metadata__ of the first file; empty for files of torch.save.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
   static TensorStore open_shards(const std::filesystem::path& index_path);
-  at::Tensor load_as(const TensorInfo& tensor, at::ScalarType dtype) const;
+  at::Tensor load_as(const std::string& name, at::ScalarType dtype) const;
+  const TensorInfo& info_with_shape(const std::string& name, at::IntArrayRef shape) const;
+  /// What lies in the files of a tensor: itself, or the parts it is joined of.
+  std::vector<TensorInfo> stored_parts(const std::string& name) const;
+  void read_into(const TensorInfo& stored, const at::Tensor& target) const;
+
+  /// One stored part of a joined tensor: it fills `size` places from `start` along `dim`, or repeats the part
+  /// before it. Rotary rows are stored as [heads, D/2, 2, C].
+  struct Piece {
+    std::string name;
+    TensorInfo stored;
+    int64_t dim;
+    int64_t start;
+    int64_t size;
+    bool is_rotary;
+    bool is_copy;
+  };
+  std::vector<Piece> pieces_of(const JoinedTensor& joined, const std::vector<TensorStore>& stores) const;
+  void check_copy(const Piece& first, const Piece& copy) const;
 
   std::vector<std::shared_ptr<const MappedFile>> files_;
   std::map<std::string, TensorInfo> tensors_;
+  std::map<std::string, std::vector<Piece>> pieces_;  // by the name of the joined tensor
   std::map<std::string, std::string> metadata_;
 };
 

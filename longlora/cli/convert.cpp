@@ -32,11 +32,19 @@ struct Arguments {
   fs::path json;
 };
 
-/// Tensors of a model in any format, and its config.json where it is not a file of the input.
+/// A model in any format, its config.json where that is not a file of the input, and what is stored of it.
 struct Model {
-  std::vector<TensorSpec> specs;
-  checkpoint::TensorSource load;
+  checkpoint::TensorStore weights;
   std::optional<Json> config;
+  std::vector<TensorSpec> specs;
+
+  explicit Model(checkpoint::TensorStore store) : weights(std::move(store)) {
+    specs.reserve(weights.tensors().size());
+    for (const auto& [name, info] : weights.tensors()) specs.push_back({name, info.dtype, info.shape});
+  }
+  explicit Model(const checkpoint::MetaCheckpoint& meta) : Model(meta.weights()) { config = meta.config(); }
+
+  at::Tensor load(const TensorSpec& spec) const { return weights.load(spec.name, spec.shape, spec.dtype); }
 };
 
 std::optional<at::ScalarType> target_dtype(const std::string& name) {
@@ -44,43 +52,18 @@ std::optional<at::ScalarType> target_dtype(const std::string& name) {
   return known == nullptr ? std::nullopt : std::optional(known->dtype);
 }
 
-Model model_of(checkpoint::TensorStore store) {
-  Model model;
-  for (const auto& [name, info] : store.tensors()) model.specs.push_back({name, info.dtype, info.shape});
-  auto shared = std::make_shared<checkpoint::TensorStore>(std::move(store));
-  model.load = [shared](const TensorSpec& spec) { return shared->load(spec.name); };
-  return model;
-}
-
-Model model_of(checkpoint::MetaCheckpoint meta) {
-  Model model;
-  model.specs = meta.specs();
-  model.config = meta.config();
-  auto shared = std::make_shared<checkpoint::MetaCheckpoint>(std::move(meta));
-  model.load = [shared](const TensorSpec& spec) { return shared->load(spec.name); };
-  return model;
-}
-
 Model open_input(const Arguments& arguments) {
   if (!arguments.params.empty())
-    return model_of(checkpoint::MetaCheckpoint::open({arguments.input}, arguments.params));
-  if (fs::is_regular_file(arguments.input))
-    return model_of(checkpoint::TensorStore::open_file(arguments.input));
-  const bool is_meta =
-      checkpoint::MetaCheckpoint::is_in(arguments.input) && !fs::exists(arguments.input / "config.json");
-  if (is_meta) return model_of(checkpoint::MetaCheckpoint::open(arguments.input));
-  return model_of(checkpoint::TensorStore::open_model_directory(arguments.input));
+    return Model(checkpoint::MetaCheckpoint::open({arguments.input}, arguments.params));
+  if (fs::is_regular_file(arguments.input)) return Model(checkpoint::TensorStore::open_file(arguments.input));
+  if (checkpoint::MetaCheckpoint::is_in(arguments.input))
+    return Model(checkpoint::MetaCheckpoint::open(arguments.input));
+  return Model(checkpoint::TensorStore::open_model_directory(arguments.input));
 }
 
 void change_dtype(Model& model, at::ScalarType dtype) {
-  std::map<std::string, TensorSpec> stored;
-  for (TensorSpec& spec : model.specs) {
-    stored.emplace(spec.name, spec);
+  for (TensorSpec& spec : model.specs)
     if (at::isFloatingType(spec.dtype)) spec.dtype = dtype;
-  }
-  model.load = [stored = std::move(stored), load = model.load](const TensorSpec& spec) {
-    return load(stored.at(spec.name)).to(spec.dtype);
-  };
 }
 
 bool is_weight_file(const fs::path& path) {
@@ -133,7 +116,8 @@ void convert_directory(const Arguments& arguments, const Model& model,
   // A single file with --params has strangers beside it.
   if (arguments.params.empty()) copy_other_files(folder.empty() ? "." : folder, transaction.staging());
   write_config(model, transaction.staging(), dtype);
-  checkpoint::write_model_files(transaction.staging(), model.specs, model.load, files);
+  checkpoint::write_model_files(
+      transaction.staging(), model.specs, [&](const TensorSpec& spec) { return model.load(spec); }, files);
   transaction.commit();
 }
 
@@ -157,7 +141,8 @@ void run(const Arguments& arguments) {
   if (dtype) change_dtype(model, *dtype);
   const bool is_file = fs::is_regular_file(arguments.input) && arguments.params.empty();
   if (is_file)
-    checkpoint::write_tensor_file(arguments.output, output_format(arguments), model.specs, model.load);
+    checkpoint::write_tensor_file(arguments.output, output_format(arguments), model.specs,
+                                  [&](const TensorSpec& spec) { return model.load(spec); });
   else
     convert_directory(arguments, model, dtype);
   log_info(fmt::format("{}: {} tensors of {}", arguments.output.string(), model.specs.size(),

@@ -31,13 +31,14 @@ std::unique_ptr<const data::TrainingRows> rows_of(const data::TokenData* data, i
 void run_fine_tune(TrainingArguments& arguments) {
   finish_arguments(arguments);
   const train::TrainOptions& options = arguments.options;
-  model::Decoder decoder = prepare_decoder(arguments);
+  const train::MemoryPlan plan = plan_before_loading(arguments);
+  model::Decoder decoder = prepare_decoder(arguments, plan.weights_streamed);
   const auto data = open_data(options.data_path, options, decoder, "training data");
   const auto eval_data = options.eval_data_path.empty()
                              ? nullptr
                              : open_data(options.eval_data_path, options, decoder, "held-out data");
   run_training(arguments, decoder, rows_of(data.get(), options.model_max_length),
-               rows_of(eval_data.get(), options.model_max_length));
+               rows_of(eval_data.get(), options.model_max_length), plan);
 }
 
 void add_data_flags(CLI::App& verb, train::TrainOptions& options) {

@@ -86,7 +86,8 @@ void add_merge_verb(CLI::App& app) {
   CLI::App& verb =
       *app.add_subcommand("merge", "Put an adapter into its base model: one Hugging Face directory");
   auto arguments = std::make_shared<MergeArguments>();
-  verb.add_option("--base_model", arguments->base_model, "Hugging Face directory the adapter was trained on")
+  verb.add_option("--base_model", arguments->base_model,
+                  "Directory of the model that the adapter was trained on: Hugging Face's layout or Meta's")
       ->required();
   verb.add_option("--peft_model", arguments->peft_model,
                   "Adapter directory: fine-tune's, PEFT's or LongLoRA's released pair of .bin files")

@@ -8,7 +8,7 @@ namespace longlora::cli {
 
 void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
   verb.add_option("--base_model", options.base_model,
-                  "Hugging Face directory: config.json, weights, tokenizer")
+                  "Hugging Face directory (config.json, weights, tokenizer), or one in Meta's layout")
       ->type_name("DIR")
       ->required();
   verb.add_option("--peft_model", options.peft_model,

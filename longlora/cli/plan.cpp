@@ -20,10 +20,14 @@ namespace longlora::cli {
 namespace {
 
 constexpr double kGibibyte = 1024.0 * 1024.0 * 1024.0;
-/// Share of the available memory that a plan may fill, as in fine-tune.
-constexpr double kBudgetShare = 0.8;
+/// Share of a GPU's memory that a plan may fill.
+constexpr double kDeviceShare = 0.8;
+/// What a GPU's driver and libraries take of its memory.
+constexpr int64_t kDeviceProgramBytes = int64_t{500} << 20;
 /// Shares of its peak rate that a GPU reaches in such training (arXiv 2307.08691, table 12 of 2309.12307).
 constexpr double kGpuMatrixShare = 0.5, kGpuAttentionShare = 0.4;
+/// Elements a second of its optimizer: 30 bytes each at 1 TB/s.
+constexpr double kGpuUpdateRate = 3e10;
 
 /// Well-known Llama shapes: hidden, intermediate, layers, heads, key/value heads, vocabulary.
 struct Shape {
@@ -85,9 +89,18 @@ model::Decoder planned_decoder(const PlanArguments& arguments, const model::Mode
 int64_t find_budget(const PlanArguments& arguments) {
   if (arguments.memory_budget_gib > 0.0) return static_cast<int64_t>(arguments.memory_budget_gib * kGibibyte);
   if (arguments.device_memory_gib > 0.0)
-    return static_cast<int64_t>(arguments.device_memory_gib * kBudgetShare * kGibibyte);
-  return static_cast<int64_t>(kBudgetShare *
-                              static_cast<double>(available_memory_bytes() + current_rss_bytes()));
+    return static_cast<int64_t>(arguments.device_memory_gib * kDeviceShare * kGibibyte);
+  return train::memory_budget(0);
+}
+
+train::PlanRequest plan_request(const PlanArguments& arguments) {
+  train::PlanRequest request = arguments.options.plan_request();
+  request.budget_bytes = find_budget(arguments);
+  const bool on_device = arguments.device_memory_gib > 0.0;
+  request.frozen_weights = on_device ? train::FrozenWeights::kInMemory : train::FrozenWeights::kMayStream;
+  request.disk = !on_device;
+  request.program_bytes = on_device ? kDeviceProgramBytes : current_rss_bytes();
+  return request;
 }
 
 void describe_layers(const train::MemoryPlan& plan) {
@@ -121,26 +134,22 @@ void finish_arguments(PlanArguments& arguments) {
 
 void run_plan(PlanArguments& arguments) {
   finish_arguments(arguments);
-  const train::TrainOptions& options = arguments.options;
   const model::ModelConfig config = find_config(arguments);
+  train::TrainOptions& options = arguments.options;
+  if (options.lora.target_modules.empty()) options.lora.target_modules = config.family().lora_targets;
   const model::Decoder decoder = planned_decoder(arguments, config);
   const model::ParameterCounts counts = model::count_parameters(decoder);
-  ops::SegmentPlanOptions row;
-  row.row_tokens = options.model_max_length;
-  row.group_tokens = options.group_tokens();
-  const double seen = train::mean_seen_tokens(ops::make_segment_plan(row));
-  const int64_t batch_tokens = options.per_device_train_batch_size * options.model_max_length;
-  const int64_t budget = find_budget(arguments);
+  const train::PlanRequest request = plan_request(arguments);
+  const double seen = request.seen_tokens;
+  const int64_t batch_tokens = request.batch_tokens, group_tokens = options.group_tokens();
   log_info(fmt::format("parameters: {}, of which {} train", format_count(counts.total),
                        format_count(counts.trainable)));
-  log_info(fmt::format("attention: {}, a token sees {:.0f} on average",
-                       row.group_tokens == 0
-                           ? std::string("full")
-                           : fmt::format("shifted sparse in groups of {}", row.group_tokens),
-                       seen));
-  const train::MemoryPlan plan =
-      train::make_memory_plan(decoder, batch_tokens, options.recompute, budget, seen);
-  log_info(fmt::format("memory: {}, of a budget of {}", plan.describe(), format_bytes(budget)));
+  log_info(fmt::format(
+      "attention: {}, a token sees {:.0f} on average",
+      group_tokens == 0 ? std::string("full") : fmt::format("shifted sparse in groups of {}", group_tokens),
+      seen));
+  const train::MemoryPlan plan = train::make_memory_plan(decoder, request);
+  log_info(fmt::format("memory: {}, of a budget of {}", plan.describe(), format_bytes(request.budget_bytes)));
   describe_layers(plan);
   const train::StepFlops flops = train::count_step_flops(decoder, batch_tokens, seen, plan.keep);
   log_info(fmt::format("work of a micro-batch: {:.2f} TFLOP, {:.2f} TFLOP with what is computed again",
@@ -149,36 +158,46 @@ void run_plan(PlanArguments& arguments) {
                {"parameters", counts.total},
                {"trainable_parameters", counts.trainable},
                {"seen_tokens", seen},
-               {"budget_bytes", budget},
+               {"budget_bytes", request.budget_bytes},
                {"memory_bytes", plan.total_bytes()},
                {"weights_bytes", plan.weights_bytes},
                {"optimizer_bytes", plan.optimizer_bytes},
                {"inputs_bytes", plan.inputs_bytes},
                {"kept_bytes", plan.kept_bytes},
                {"workspace_bytes", plan.workspace_bytes},
+               {"program_bytes", plan.program_bytes},
+               {"tile_rows", plan.tile_rows},
+               {"inputs_on_disk", plan.inputs_on_disk},
+               {"scratch_bytes", plan.scratch_bytes},
+               {"weights_streamed", plan.weights_streamed},
+               {"streamed_bytes", plan.streamed_bytes},
                {"model_flops", flops.model()},
                {"executed_flops", flops.executed()}};
   if (arguments.measure) {
     const train::TrainingRates rates =
         arguments.device_tflops > 0.0
             ? train::TrainingRates{kGpuMatrixShare * arguments.device_tflops * 1e12,
-                                   kGpuAttentionShare * arguments.device_tflops * 1e12}
-            : train::measure_training_rates(config, decoder.dtype(), seen);
+                                   kGpuAttentionShare * arguments.device_tflops * 1e12, kGpuUpdateRate}
+            : train::measure_training_rates(
+                  config, decoder.dtype(),
+                  options.low_rank_training ? std::optional(options.lora) : std::nullopt, seen);
     const double seconds = train::estimate_seconds(flops, rates);
-    const double step_seconds = seconds * static_cast<double>(options.gradient_accumulation_steps);
+    const auto accumulated = static_cast<double>(options.gradient_accumulation_steps);
+    const double step_seconds = seconds * accumulated + static_cast<double>(counts.trainable) / rates.update;
     log_info(fmt::format("rates {}: {:.0f} GFLOP/s in matrix products, {:.0f} in attention",
                          arguments.device_tflops > 0.0 ? "assumed" : "measured here", rates.matrix / 1e9,
                          rates.attention / 1e9));
-    log_info(
-        fmt::format("time: {} a micro-batch, {} a step; {:.0f} tokens/s{}", format_duration(seconds),
-                    format_duration(step_seconds), static_cast<double>(batch_tokens) / seconds,
-                    options.max_steps > 0
-                        ? fmt::format("; {} for {} steps",
-                                      format_duration(step_seconds * static_cast<double>(options.max_steps)),
-                                      options.max_steps)
-                        : ""));
+    log_info(fmt::format(
+        "time: {} a micro-batch, {} a step; {:.0f} tokens/s{}", format_duration(seconds),
+        format_duration(step_seconds), static_cast<double>(batch_tokens) * accumulated / step_seconds,
+        options.max_steps > 0
+            ? fmt::format("; {} for {} steps",
+                          format_duration(step_seconds * static_cast<double>(options.max_steps)),
+                          options.max_steps)
+            : ""));
     json["seconds_per_micro_batch"] = seconds;
-    json["tokens_per_second"] = static_cast<double>(batch_tokens) / seconds;
+    json["seconds_per_step"] = step_seconds;
+    json["tokens_per_second"] = static_cast<double>(batch_tokens) * accumulated / step_seconds;
     json["matrix_flops_per_second"] = rates.matrix;
     json["attention_flops_per_second"] = rates.attention;
   }
@@ -205,7 +224,9 @@ void add_run_flags(CLI::App& verb, PlanArguments& arguments) {
   add_list(verb, "--trainable_params", options.trainable_params,
            "Also train parameters whose names contain one of these");
   verb.add_option("--lora_r", options.lora.rank, "Rank of the low-rank pairs")->capture_default_str();
-  add_list(verb, "--lora_target_modules", options.lora.target_modules, "Linear layers that get a pair");
+  options.lora.target_modules.clear();  // run_plan fills in those of the model's family
+  add_list(verb, "--lora_target_modules", options.lora.target_modules,
+           "Linear layers that get a pair (default: the attention's, as in fine-tune)");
   add_bool(verb, "--bf16", arguments.bf16, "Compute in bfloat16, with float32 master weights");
   add_bool(verb, "--fp32", options.fp32, "Compute in float32");
   verb.add_option("--per_device_train_batch_size", options.per_device_train_batch_size,

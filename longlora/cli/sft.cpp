@@ -85,14 +85,15 @@ void run_sft(SftArguments& arguments) {
   const train::TrainOptions& options = arguments.options;
   // Faults of the data show before a model is loaded.
   const auto tokenizer = find_tokenizer(options, /*needed=*/true);
-  const auto config = options.init_random ? options.config_file : options.model_name_or_path / "config.json";
+  const auto config = options.init_random ? options.config_file : options.model_name_or_path;
   const int64_t vocab_size = model::read_model_config(config).vocab_size;
   auto rows = read_rows(arguments, options.data_path, *tokenizer, vocab_size, "training data");
   std::unique_ptr<const data::InstructionRows> eval_rows;
   if (!options.eval_data_path.empty())
     eval_rows = read_rows(arguments, options.eval_data_path, *tokenizer, vocab_size, "held-out data");
-  model::Decoder decoder = prepare_decoder(arguments);
-  run_training(arguments, decoder, std::move(rows), std::move(eval_rows));
+  const train::MemoryPlan plan = plan_before_loading(arguments);
+  model::Decoder decoder = prepare_decoder(arguments, plan.weights_streamed);
+  run_training(arguments, decoder, std::move(rows), std::move(eval_rows), plan);
 }
 
 void add_data_flags(CLI::App& verb, SftArguments& arguments) {

@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -7,6 +6,7 @@
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string_view>
 
 #include "longlora/cli/flags.h"
@@ -14,10 +14,12 @@
 #include "longlora/cli/training_verb.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/core/memory.h"
 #include "longlora/core/progress.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
+#include "longlora/model/streamed_weights.h"
 #include "longlora/report/tensorboard.h"
 #include "longlora/train/trainer.h"
 
@@ -58,13 +60,12 @@ void finish_arguments(TrainingArguments& arguments) {
   train::validate(options);
 }
 
-model::Decoder prepare_decoder(TrainingArguments& arguments) {
-  train::TrainOptions& options = arguments.options;
-  const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
-  model::Decoder decoder =
-      options.init_random ? model::random_decoder(model::read_model_config(options.config_file), dtype,
-                                                  options.seed, options.attention_init)
-                          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype);
+namespace {
+
+/// Gives the decoder its scaling, low-rank pairs and trainable parameters; fills in the options that they
+/// decide. The adapter of --peft_model is there already where `has_adapter` says so.
+void set_up_training(const TrainingArguments& arguments, train::TrainOptions& options, bool has_adapter,
+                     model::Decoder& decoder) {
   model::stretch_window(decoder.config, asked_rope_scaling(arguments.rope_scaling), options.model_max_length);
   if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
     options.rope_scaling = decoder.config.rope_scaling.type;
@@ -73,13 +74,52 @@ model::Decoder prepare_decoder(TrainingArguments& arguments) {
       options.lora = checkpoint::PeftAdapter::open(options.peft_model).config();
     if (options.lora.target_modules == std::vector<std::string>{"all-linear"})
       options.lora.target_modules = model::linear_names(decoder);
-    if (options.lora.target_modules.empty())
+    if (options.lora.target_modules.empty() && options.lora.target_pattern.empty())
       options.lora.target_modules = decoder.config.family().lora_targets;
-    if (options.peft_model.empty()) model::add_lora(decoder, options.lora, options.seed);
+    if (!has_adapter) model::add_lora(decoder, options.lora, options.seed);
     model::train_adapter(decoder, options.trainable_params);
   } else {
     model::train_everything(decoder);
   }
+}
+
+}  // namespace
+
+train::MemoryPlan plan_before_loading(const TrainingArguments& arguments) {
+  const int64_t program_bytes = current_rss_bytes();
+  train::TrainOptions options = arguments.options;  // the real decoder decides what is filled in
+  const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
+  model::Decoder shape = model::shape_decoder(
+      model::read_model_config(options.init_random ? options.config_file : options.model_name_or_path),
+      dtype);
+  set_up_training(arguments, options, /*has_adapter=*/false, shape);
+  auto frozen = train::FrozenWeights::kInMemory;
+  if (!options.init_random)
+    frozen = model::are_stored_as(options.model_name_or_path, model::streamable_weights(shape), dtype)
+                 ? train::FrozenWeights::kMayStream
+                 : train::FrozenWeights::kMayStreamCopied;
+  return train::plan_run(options, shape, frozen, program_bytes);
+}
+
+model::Decoder prepare_decoder(TrainingArguments& arguments, bool weights_streamed) {
+  train::TrainOptions& options = arguments.options;
+  const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
+  std::set<std::string> left_in_files;
+  if (weights_streamed) {
+    train::TrainOptions shape_options = options;
+    model::Decoder shape = model::shape_decoder(model::read_model_config(options.model_name_or_path), dtype);
+    set_up_training(arguments, shape_options, /*has_adapter=*/false, shape);
+    left_in_files = model::streamable_weights(shape);
+    if (!options.peft_model.empty())  // what the adapter replaces is not in the base's files
+      for (const std::string& name : checkpoint::PeftAdapter::open(options.peft_model).parameters())
+        left_in_files.erase(name);
+  }
+  model::Decoder decoder =
+      options.init_random
+          ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed,
+                                  options.attention_init)
+          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype, left_in_files);
+  set_up_training(arguments, options, !options.peft_model.empty(), decoder);
   if (!options.init_random) model::load_masters(decoder, options.model_name_or_path, options.peft_model);
   return decoder;
 }
@@ -197,10 +237,10 @@ void stop_on_signals() {
 
 void run_training(TrainingArguments& arguments, model::Decoder& decoder,
                   std::unique_ptr<const data::TrainingRows> data,
-                  std::unique_ptr<const data::TrainingRows> eval_data) {
+                  std::unique_ptr<const data::TrainingRows> eval_data, const train::MemoryPlan& plan) {
   const train::TrainOptions& options = arguments.options;
   Reporter reporter(options.output_dir);
-  train::Trainer trainer(options, decoder, std::move(data), std::move(eval_data), reporter);
+  train::Trainer trainer(options, decoder, std::move(data), std::move(eval_data), reporter, plan);
   describe_run(options, decoder, trainer);
   write_run_json(arguments, decoder, trainer);
 
@@ -219,143 +259,10 @@ void run_training(TrainingArguments& arguments, model::Decoder& decoder,
                                 {"tokens_per_second", reporter.last().tokens_per_second},
                                 {"seconds", reporter.last().seconds},
                                 {"peak_memory_bytes", reporter.last().peak_memory_bytes},
-                                {"predicted_memory_bytes", trainer.plan().total_bytes()}});
-}
-
-void add_model_flags(CLI::App& verb, TrainingArguments& arguments) {
-  train::TrainOptions& options = arguments.options;
-  verb.add_option("--model_name_or_path", options.model_name_or_path, "Hugging Face directory to start from");
-  verb.add_option("--init", arguments.init,
-                  "Where weights come from: pretrained, or random to train from nothing")
-      ->check(CLI::IsMember({"pretrained", "random"}))
-      ->capture_default_str();
-  verb.add_option("--attention_init", arguments.attention_init,
-                  "How --init random begins attention: normal, or mimetic (queries like keys, the output the "
-                  "transpose of the values: small models learn to copy sooner)")
-      ->check(CLI::IsMember({"normal", "mimetic"}))
-      ->capture_default_str();
-  verb.add_option("--config", options.config_file, "config.json of a model trained from nothing");
-  verb.add_option("--tokenizer", options.tokenizer_path,
-                  "Tokenizer for text data (default: the model's directory)");
-  verb.add_option("--peft_model", options.peft_model, "Go on from this adapter directory");
-  add_bool(verb, "--bf16", arguments.bf16, "Compute in bfloat16, with float32 master weights");
-  add_bool(verb, "--fp32", options.fp32, "Compute in float32");
-}
-
-void add_context_flags(CLI::App& verb, TrainingArguments& arguments) {
-  train::TrainOptions& options = arguments.options;
-  verb.add_option("--model_max_length", options.model_max_length, "Tokens of a row: the window to train for")
-      ->required();
-  verb.add_option("--rope_scaling", arguments.rope_scaling,
-                  "How positions are stretched when the window is longer than the model's "
-                  "(default: the kind the model carries, else linear)")
-      ->check(CLI::IsMember(model::extension_rope_types()));
-  verb.add_option("--attention", arguments.attention,
-                  "s2: shifted sparse attention; full: every token sees all before it")
-      ->check(CLI::IsMember({"s2", "full"}))
-      ->capture_default_str();
-  verb.add_option("--group_size_ratio", options.group_size_ratio, "Group size of s2 as a share of the row")
-      ->capture_default_str();
-  verb.add_option(
-      "--group_size", arguments.group_size,
-      "Group size of s2 in tokens (default: from the ratio); reference-sft: a quarter of a sample "
-      "whose length 4096 divides, else 8192, as the released supervised fine-tuning");
-  verb.add_option("--full_attention_steps", options.full_attention_steps,
-                  "Use full attention in this many steps at the end")
-      ->capture_default_str();
-}
-
-void add_adapter_flags(CLI::App& verb, TrainingArguments& arguments) {
-  train::TrainOptions& options = arguments.options;
-  add_bool(verb, "--low_rank_training", options.low_rank_training,
-           "Train low-rank pairs and --trainable_params alone; False trains every weight");
-  add_list(verb, "--trainable_params", options.trainable_params,
-           "Also train parameters whose names contain one of these");
-  verb.add_option("--lora_r", options.lora.rank, "Rank of the low-rank pairs")->capture_default_str();
-  verb.add_option("--lora_alpha", options.lora.alpha, "Their scale times the rank")->capture_default_str();
-  options.lora.target_modules.clear();  // prepare_decoder fills in those of the model's family
-  add_list(
-      verb, "--lora_target_modules", options.lora.target_modules,
-      "Linear layers that get a pair, or all-linear (default: the attention's: q_proj,k_proj,v_proj,o_proj; "
-      "GPT-NeoX: query_key_value,dense; Phi-3: qkv_proj,o_proj)");
-  add_bool(verb, "--use_rslora", options.lora.use_rslora,
-           "Scale the pairs by alpha / sqrt(rank), not alpha / rank");
-  verb.add_option("--loraplus_lr_ratio", options.adamw.loraplus_lr_ratio,
-                  "Learning rate of the pairs' B as a multiple of the rest's (LoRA+ of arXiv 2402.12354)")
-      ->capture_default_str();
-  verb.add_option("--neftune_noise_alpha", options.neftune_noise_alpha,
-                  "Add noise of this size to the embeddings in training (NEFTune); 0: none")
-      ->capture_default_str();
-}
-
-void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
-  train::TrainOptions& options = arguments.options;
-  verb.add_option("--max_steps", options.max_steps, "Updates to make (default: from --num_train_epochs)");
-  verb.add_option("--num_train_epochs", options.num_train_epochs, "Passes over the data")
-      ->capture_default_str();
-  verb.add_option("--per_device_train_batch_size", options.per_device_train_batch_size,
-                  "Rows computed at once")
-      ->capture_default_str();
-  verb.add_option("--per_device_eval_batch_size", options.per_device_eval_batch_size,
-                  "The same in evaluation")
-      ->capture_default_str();
-  verb.add_option("--gradient_accumulation_steps", options.gradient_accumulation_steps,
-                  "Batches summed into one update")
-      ->capture_default_str();
-  verb.add_option("--learning_rate", options.learning_rate, "Peak learning rate")->capture_default_str();
-  verb.add_option("--lr_scheduler_type", arguments.schedule, "constant_with_warmup, linear or cosine")
-      ->capture_default_str();
-  verb.add_option("--warmup_steps", options.warmup_steps, "Updates over which the rate rises from 0")
-      ->capture_default_str();
-  verb.add_option("--weight_decay", options.adamw.weight_decay, "AdamW's decay (vectors are exempt)")
-      ->capture_default_str();
-  verb.add_option("--adam_beta1", options.adamw.beta1, "AdamW's first moment decay")->capture_default_str();
-  verb.add_option("--adam_beta2", options.adamw.beta2, "AdamW's second moment decay")->capture_default_str();
-  verb.add_option("--adam_epsilon", options.adamw.epsilon, "AdamW's epsilon")->capture_default_str();
-  verb.add_option("--max_grad_norm", options.max_grad_norm, "Clip the gradient to this norm; 0: never")
-      ->capture_default_str();
-  verb.add_option("--gradient_checkpointing", arguments.gradient_checkpointing,
-                  "Recompute layers in backward: true, false, or auto as memory allows")
-      ->transform(CLI::IsMember({"auto", "true", "false"}, CLI::ignore_case))
-      ->capture_default_str();
-  verb.add_option("--memory_budget", arguments.memory_budget_gib,
-                  "GiB the run may take (default: 80 % of what is free)");
-}
-
-void add_output_flags(CLI::App& verb, TrainingArguments& arguments) {
-  train::TrainOptions& options = arguments.options;
-  verb.add_option("--output_dir", options.output_dir, "Where checkpoints, logs and the result go (needed)");
-  add_bool(verb, "--resume", options.resume,
-           "Go on from the newest checkpoint of --output_dir, if there is one");
-  add_bool(verb, "--overwrite_output_dir", options.overwrite_output_dir,
-           "Discard the checkpoints of an earlier run");
-  verb.add_option("--save_strategy", arguments.save_strategy, "steps, or no: at the end and on signals alone")
-      ->check(CLI::IsMember({"steps", "no"}))
-      ->capture_default_str();
-  verb.add_option("--save_steps", options.save_steps, "Updates between checkpoints; 0: none")
-      ->capture_default_str();
-  verb.add_option("--save_total_limit", options.save_total_limit, "Checkpoints to keep; 0: all")
-      ->capture_default_str();
-  verb.add_option("--evaluation_strategy,--eval_strategy", arguments.evaluation_strategy,
-                  "no, or steps: every --eval_steps")
-      ->check(CLI::IsMember({"no", "steps"}));
-  verb.add_option("--eval_steps", options.eval_steps,
-                  "Updates between evaluations on --eval_data_path; 0: none")
-      ->capture_default_str();
-  verb.add_option("--logging_steps", options.logging_steps, "Updates between progress lines")
-      ->capture_default_str();
-  verb.add_option("--label,--run_name", arguments.label,
-                  "Name of the run in reports (default: the name of --output_dir)");
-  verb.add_option("--json", arguments.json, "Write the outcome to this file");
-}
-
-void add_released_flags(CLI::App& verb) {
-  add_ignored(verb, "--cache_dir", "nothing is downloaded");
-  add_ignored(verb, "--use_flash_attn", "attention never materialises its matrix");
-  add_ignored(verb, "--deepspeed", "this version trains in one process");
-  add_ignored(verb, "--tf32", "there is no TF32 on a CPU");
-  add_ignored(verb, "--ddp_timeout", "this version trains in one process");
-  add_ignored(verb, "--report_to", "TensorBoard files and train_log.jsonl are always written");
+                                {"predicted_memory_bytes", trainer.plan().total_bytes()},
+                                {"tile_rows", trainer.plan().tile_rows},
+                                {"inputs_on_disk", trainer.plan().inputs_on_disk},
+                                {"weights_streamed", trainer.plan().weights_streamed}});
 }
 
 }  // namespace longlora::cli

@@ -10,6 +10,7 @@
 #include "longlora/data/training_rows.h"
 #include "longlora/model/decoder.h"
 #include "longlora/tokenizer/tokenizer.h"
+#include "longlora/train/memory_plan.h"
 #include "longlora/train/options.h"
 
 namespace longlora::cli {
@@ -45,9 +46,13 @@ void add_released_flags(CLI::App& verb);
 /// Turns words into options and checks them all. Throws UsageError that lists every problem.
 void finish_arguments(TrainingArguments& arguments);
 
+/// The memory plan of the run, made from the model's shape before anything large is loaded. Throws
+/// ResourceError when it cannot fit.
+train::MemoryPlan plan_before_loading(const TrainingArguments& arguments);
+
 /// The decoder with its scaling, adapter and trainable parameters in place; fills in the options that they
-/// decide.
-model::Decoder prepare_decoder(TrainingArguments& arguments);
+/// decide. `weights_streamed`: large frozen weights stay in their files (MemoryPlan).
+model::Decoder prepare_decoder(TrainingArguments& arguments, bool weights_streamed);
 
 /// The tokenizer of the run, or null where none is needed and none is found.
 std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed);
@@ -55,6 +60,6 @@ std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& 
 /// Trains to the end or until a signal, and writes all that a run leaves. `eval_data` may be null.
 void run_training(TrainingArguments& arguments, model::Decoder& decoder,
                   std::unique_ptr<const data::TrainingRows> data,
-                  std::unique_ptr<const data::TrainingRows> eval_data);
+                  std::unique_ptr<const data::TrainingRows> eval_data, const train::MemoryPlan& plan);
 
 }  // namespace longlora::cli

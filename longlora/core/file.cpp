@@ -62,6 +62,12 @@ void MappedFile::release(size_t offset, size_t num_bytes) const {
   ::madvise(const_cast<std::byte*>(data_) + first, offset + num_bytes - first, MADV_DONTNEED);  // a hint
 }
 
+void MappedFile::will_need(size_t offset, size_t num_bytes) const {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  const size_t first = offset / page * page;
+  ::madvise(const_cast<std::byte*>(data_) + first, offset + num_bytes - first, MADV_WILLNEED);  // a hint
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : path_(std::move(other.path_)),
       data_(std::exchange(other.data_, nullptr)),

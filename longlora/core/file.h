@@ -28,6 +28,8 @@ class MappedFile {
   /// Says that a range inside bytes() is done with: its pages no longer count as memory of this process
   /// (the system may keep them) and are read again when touched. Small ranges are left alone.
   void release(size_t offset, size_t num_bytes) const;
+  /// Asks the system to read a range inside bytes() ahead.
+  void will_need(size_t offset, size_t num_bytes) const;
 
  private:
   std::filesystem::path path_;

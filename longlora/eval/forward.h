@@ -24,6 +24,10 @@ class RowScorer {
 
  private:
   model::RotaryTable rotary_table(int64_t row_tokens) const;
+  /// The last block for the places from `first` on of each row: nothing reads the others.
+  /// hidden [B · T, C]; returns [B · (T − first), C].
+  at::Tensor last_block(const at::Tensor& hidden, const model::Positions& positions,
+                        const ops::SegmentPlan& plan, int64_t rows, int64_t first) const;
 
   const model::Decoder& decoder_;
   model::RotaryTable rotary_;

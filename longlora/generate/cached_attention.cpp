@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "longlora/core/error.h"
+#include "longlora/ops/segment_attention.h"
 
 namespace longlora::generate {
 namespace {
@@ -55,6 +56,10 @@ at::Tensor cached_attention(const at::Tensor& q, const KeyValueView& view,
                     fmt::join(q.sizes(), " × "), fmt::join(keys.sizes(), " × ")));
   const int64_t count = q.size(0), total = keys.size(1), group = q.size(1) / keys.size(0);
   const int64_t past = total - count;
+  // Fewer queries would leave most of the kernel's blocks empty.
+  constexpr int64_t kLeastQueries = 16;
+  if (count >= kLeastQueries && ops::has_tail_attention(q))
+    return ops::tail_attention(q, keys.transpose(0, 1), values.transpose(0, 1), 1, options.window_tokens);
   // The mask becomes one float for every (query, key) pair.
   const int64_t block = std::clamp<int64_t>(options.mask_bytes / (group * total * 4), 1, count);
   const int64_t window = options.window_tokens;

@@ -7,6 +7,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/generate/cached_attention.h"
+#include "longlora/ops/matrix_product.h"
 #include "longlora/ops/segment_attention.h"
 
 namespace longlora::generate {
@@ -59,7 +60,8 @@ model::Positions DecodeSession::positions_of(int64_t place, int64_t count, int64
   return {rotary_table({place, count, sequence_tokens}), at::arange(count, index)};
 }
 
-at::Tensor DecodeSession::forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens) {
+at::Tensor DecodeSession::forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens,
+                                        Wanted wanted) {
   const auto count = static_cast<int64_t>(ids.size());
   const bool from_empty = cache_->num_tokens() == 0;
   const int64_t place = cache_->extend(count);
@@ -75,12 +77,19 @@ at::Tensor DecodeSession::forward_chunk(std::span<const int64_t> ids, int64_t se
     const model::Block& block = decoder_.blocks[i];
     const auto qkv = model::project_query_key_value(block, decoder_.config, hidden, positions);
     cache_->store(i, qkv.k, qkv.v);
+    if (i + 1 == decoder_.blocks.size()) {
+      // Nothing reads the last layer but the next token's logits.
+      if (wanted == Wanted::kNothing) return {};
+      const at::Tensor last = cached_attention(qkv.q.slice(0, count - 1), cache_->view(i),
+                                               {.window_tokens = block.window_tokens});
+      return model::finish_block(block, decoder_.config, hidden.slice(0, count - 1), last);
+    }
     const at::Tensor attention =
         from_empty ? ops::segment_attention(qkv.q, qkv.k, qkv.v, ops::with_window(plan, block.window_tokens))
                    : cached_attention(qkv.q, cache_->view(i), {.window_tokens = block.window_tokens});
     hidden = model::finish_block(block, decoder_.config, hidden, attention);
   }
-  return hidden;
+  return hidden.slice(0, count - 1);  // a model without layers
 }
 
 bool DecodeSession::leaves_short_factors(int64_t count) const {
@@ -95,10 +104,11 @@ at::Tensor DecodeSession::forward(std::span<const int64_t> ids) {
   const auto count = static_cast<int64_t>(ids.size());
   const int64_t sequence_tokens = cache_->num_tokens() + count;
   at::Tensor hidden;
-  for (int64_t begin = 0; begin < count; begin += prefill_chunk_tokens_)
-    hidden = forward_chunk(ids.subspan(static_cast<size_t>(begin),
-                                       static_cast<size_t>(std::min(prefill_chunk_tokens_, count - begin))),
-                           sequence_tokens);
+  for (int64_t begin = 0; begin < count; begin += prefill_chunk_tokens_) {
+    const int64_t chunk = std::min(prefill_chunk_tokens_, count - begin);
+    hidden = forward_chunk(ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(chunk)),
+                           sequence_tokens, begin + chunk == count ? Wanted::kLastHidden : Wanted::kNothing);
+  }
   return hidden;
 }
 
@@ -117,8 +127,8 @@ at::Tensor DecodeSession::feed(std::span<const int64_t> ids) {
   if (remakes_keys_) ids_.insert(ids_.end(), ids.begin(), ids.end());
   if (again) cache_->clear();
   const at::Tensor hidden = forward(again ? std::span<const int64_t>(ids_) : ids);
-  const at::Tensor last = model::final_norm(decoder_, hidden.slice(0, hidden.size(0) - 1));
-  return at::linear(last, decoder_.head().value).squeeze(0).to(at::kFloat);
+  const at::Tensor last = model::final_norm(decoder_, hidden);
+  return ops::matrix_product(last, {decoder_.head().value, /*transposed=*/true}).squeeze(0).to(at::kFloat);
 }
 
 void DecodeSession::reset() {

@@ -42,10 +42,12 @@ class DecodeSession {
   void reset();
 
  private:
-  /// Hidden states [n, C] of the new tokens, or of the last of their chunks. Under dynamic
-  /// scaling, and mostly under LongRoPE, keys keep the angles of the sequence as it was when they came.
+  enum class Wanted { kNothing, kLastHidden };
+
+  /// The last layer's hidden state [1, C] of the last token. Under dynamic scaling, and mostly under
+  /// LongRoPE, keys keep the angles of the sequence as it was when they came.
   at::Tensor forward(std::span<const int64_t> ids);
-  at::Tensor forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens);
+  at::Tensor forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens, Wanted wanted);
   model::RotaryTable rotary_table(const model::RotaryRange& range) const;
   model::Positions positions_of(int64_t place, int64_t count, int64_t sequence_tokens) const;
   /// Whether `count` more tokens take the sequence beyond the original window of

@@ -108,8 +108,8 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
 }
 
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
-                          at::ScalarType dtype) {
-  Decoder decoder = load_decoder(base, dtype);
+                          at::ScalarType dtype, const std::set<std::string>& left_in_files) {
+  Decoder decoder = load_decoder(base, dtype, left_in_files);
   if (adapter.empty()) return decoder;
   load_adapter(decoder, checkpoint::PeftAdapter::open(adapter));
   if (std::filesystem::exists(adapter / "config.json")) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,11 +25,11 @@ std::vector<std::string> linear_names(const Decoder& decoder);
 /// when a module or shape does not fit the decoder.
 void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter);
 
-/// The base model's vocabulary, shapes and adapter in one: load_decoder, then
+/// The base model's vocabulary, shapes and adapter in one: load_decoder (`left_in_files` as there), then
 /// load_adapter when `adapter` is not empty. With an adapter directory that
 /// holds a config.json, its rope_scaling replaces the base's.
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
-                          at::ScalarType dtype);
+                          at::ScalarType dtype, const std::set<std::string>& left_in_files = {});
 
 /// Adds scale · B A to every weight that has a pair and removes the pairs. Computed in float32.
 void merge_lora(Decoder& decoder);

@@ -13,8 +13,6 @@
 namespace longlora::model {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr int64_t kMostLayers = 1 << 16;
 
 const Family& parse_family(const Json& json, const ConfigReader& reader) {
@@ -136,11 +134,6 @@ ModelConfig parse_model_config(const Json& json, const std::string& source) {
   if (family.read != nullptr) family.read(reader, config);
   config.raw = json;
   return config;
-}
-
-ModelConfig read_model_config(const fs::path& path) {
-  const fs::path file = fs::is_directory(path) ? path / "config.json" : path;
-  return parse_model_config(read_json(file), file.string());
 }
 
 namespace {

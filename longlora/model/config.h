@@ -60,7 +60,8 @@ struct ModelConfig {
   }
 };
 
-/// Reads config.json of a directory, or the file itself. Throws InputError
+/// Reads config.json of a directory or the file itself, or params.json of a
+/// directory in Meta's layout. Throws InputError
 /// naming the file: missing or non-positive sizes, sizes that do not divide, an
 /// architecture or scaling that is not supported (listing those that are).
 ModelConfig read_model_config(const std::filesystem::path& path);

@@ -101,6 +101,8 @@ struct Block {
   const ModuleNames* names = nullptr;
 };
 
+class StreamedWeights;
+
 /// A whole model. Move-only in spirit: copies share tensors.
 struct Decoder {
   ModelConfig config;
@@ -108,6 +110,9 @@ struct Decoder {
   std::vector<Block> blocks;
   Norm norm;          // [C]
   Parameter lm_head;  // [V, C]; undefined value when tied to embed_tokens
+  /// Where set, it has the values of frozen parameters of the blocks that are on the meta device
+  /// (streamed_weights.h); only the training engine knows to ask for them.
+  std::shared_ptr<const StreamedWeights> streamed;
 
   at::ScalarType dtype() const { return embed_tokens.value.scalar_type(); }
   /// The head's weight: lm_head, or embed_tokens when tied.

@@ -9,6 +9,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/model/streamed_weights.h"
 #include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::model {
@@ -126,7 +127,8 @@ void make_mimetic(Block& block, const ModelConfig& config, at::Generator& genera
 
 }  // namespace
 
-Decoder load_decoder(const fs::path& directory, at::ScalarType dtype) {
+Decoder load_decoder(const fs::path& directory, at::ScalarType dtype,
+                     const std::set<std::string>& left_in_files) {
   if (!fs::is_directory(directory))
     throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}; correct the path",
                                  directory.string(), fs::exists(directory) ? "a file" : "nothing there"));
@@ -135,8 +137,14 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype) {
   std::set<std::string> used;
   Decoder decoder = build_decoder(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
     used.insert(name);
+    if (left_in_files.count(name)) {
+      store.check(name, shape, dtype);
+      return at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
+    }
     return store.load(name, shape, dtype);
   });
+  if (!left_in_files.empty())
+    decoder.streamed = std::make_shared<const StreamedWeights>(store, left_in_files, dtype);
   warn_about_unused(store, used, config.family());
   const std::string embedding = std::string(config.family().names.embed_tokens) + ".weight";
   if (store.info(embedding).dtype == at::kHalf)
@@ -174,7 +182,9 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
   checkpoint::NamedTensors tensors;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
     if (name.find(".lora_") != std::string::npos) return;
-    const at::Tensor& source = parameter.trainable() ? parameter.master : parameter.value;
+    // A value is its master rounded to the compute dtype: where that is wanted nothing is copied.
+    const bool rounded = parameter.value.scalar_type() == dtype;
+    const at::Tensor& source = parameter.trainable() && !rounded ? parameter.master : parameter.value;
     tensors.emplace_back(name, source.detach().to(dtype));
   });
   return tensors;

@@ -2,16 +2,20 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
+#include <string>
 
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/model/decoder.h"
 
 namespace longlora::model {
 
-/// Reads config.json and the weights of a directory; every parameter frozen, in
+/// Reads config.json and the weights of a directory, or Meta's layout; every parameter frozen, in
 /// `dtype` (float32 or bfloat16) whatever the files hold. Throws InputError: missing files or tensors,
-/// shapes that contradict config.json, unsupported architectures.
-Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype);
+/// shapes that contradict config.json, unsupported architectures. Weights of `left_in_files` are checked
+/// but not loaded: see Decoder::streamed.
+Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype,
+                     const std::set<std::string>& left_in_files = {});
 
 /// A decoder of the shape of `config` with random weights: normal(0,
 /// initializer_range), norms 1, biases 0; a pure function of its arguments. Throws InputError for mimetic
@@ -29,7 +33,8 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
 /// Writes config.json and the weights into an existing folder.
 void save_decoder(const Decoder& decoder, const std::filesystem::path& directory, at::ScalarType dtype);
 
-/// Copies the tokenizer's and generation files from `from` where they exist.
+/// Copies the tokenizer's and generation files from `from`, a model's directory or a tokenizer file, where
+/// they exist.
 void copy_companion_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
 /// "float32", "bfloat16" or "float16". Throws Error for another dtype.

@@ -123,7 +123,10 @@ at::Tensor MergedModel::load(const TensorSpec& spec) const {
   const auto module = modules_.find(spec.name);
   at::Tensor weight;
   if (parameter != parameters_.end()) {
-    weight = adapter_.load_parameter(parameter->second);
+    // Rows that are still to be added are the mean before rounding.
+    const TensorInfo& info = adapter_.parameter_info(parameter->second);
+    const bool is_final = module == modules_.end() && info.shape == spec.shape;
+    weight = adapter_.load_parameter(parameter->second, is_final ? spec.dtype : info.dtype);
   } else {
     const TensorInfo& info = base_.info(spec.name);
     weight = base_.load(spec.name, info.shape, module == modules_.end() ? spec.dtype : at::kFloat);

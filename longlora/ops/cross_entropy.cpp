@@ -6,11 +6,13 @@
 
 #include "longlora/core/error.h"
 #include "longlora/ops/cpu/tensor_access.h"
+#include "longlora/ops/matrix_product.h"
 
 namespace longlora::ops {
 namespace {
 
-constexpr int64_t kLogitsChunkBytes = int64_t{16} << 20;
+// Every chunk reads and packs the whole weight twice.
+constexpr int64_t kLogitsChunkBytes = int64_t{32} << 20;
 // Every chunk adds a whole matrix to the weight's gradient.
 constexpr int64_t kTrainedLogitsChunkBytes = int64_t{64} << 20;
 
@@ -72,22 +74,26 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at
                             low < 0 ? low : high));
 
   const int64_t row_bytes = vocab_size * hidden.element_size();
+  at::Tensor grad_weight = options.grad_weight;
   const bool trains = want_grad && options.grad_weight.defined();
   const int64_t chunk_bytes = trains ? kTrainedLogitsChunkBytes : kLogitsChunkBytes;
+  // Chunks as equal as can be.
+  const int64_t most = std::max<int64_t>(64, chunk_bytes / row_bytes);
+  const int64_t num_chunks = (result.num_labels + most - 1) / most;
   const int64_t chunk =
-      options.chunk_rows > 0 ? options.chunk_rows : std::max<int64_t>(64, chunk_bytes / row_bytes);
+      options.chunk_rows > 0 ? options.chunk_rows : (result.num_labels + num_chunks - 1) / num_chunks;
   for (int64_t begin = 0; begin < result.num_labels; begin += chunk) {
     const int64_t end = std::min(result.num_labels, begin + chunk);
     const at::Tensor index = rows.slice(0, begin, end);
     const at::Tensor chunk_hidden = hidden.index_select(0, index);
-    at::Tensor logits = at::linear(chunk_hidden, weight);
+    at::Tensor logits = matrix_product(chunk_hidden, {weight, /*transposed=*/true});
     const RowLosses losses = cross_entropy_rows(logits, kept_labels.slice(0, begin, end), options.grad_scale);
     result.loss_sum += losses.loss.sum(at::kDouble).item<double>();
     result.num_correct += losses.correct.sum(at::kLong).item<int64_t>();
     if (options.want_losses) result.losses.index_copy_(0, index, losses.loss);
     if (!want_grad) continue;
-    result.grad_hidden.index_copy_(0, index, at::mm(logits, weight));
-    if (trains) options.grad_weight.add_(at::mm(logits.t(), chunk_hidden));
+    result.grad_hidden.index_copy_(0, index, matrix_product(logits, {weight}));
+    if (trains) add_transposed_product(logits, chunk_hidden, grad_weight);
   }
   return result;
 }

@@ -7,6 +7,7 @@
 #include "longlora/ops/cpu/chunks.h"
 #include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
+#include "longlora/ops/matrix_product.h"
 #include "longlora/ops/reference.h"
 
 namespace longlora::ops {
@@ -139,12 +140,15 @@ class LinearFunction : public Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias, const at::Tensor& lora_a, const at::Tensor& lora_b,
                             double scale) {
-    at::Tensor y = present(bias) ? at::linear(x, weight, bias) : at::linear(x, weight);
+    ProductTerms terms;
+    if (present(bias)) terms.bias = bias;
     at::Tensor low_rank = lora_a;
     if (present(lora_a)) {
       low_rank = at::linear(x, lora_a);
-      y.addmm_(low_rank, lora_b.t(), 1.0, scale);
+      terms.low_rank = low_rank;
+      terms.low_rank_right = {lora_b * scale, /*transposed=*/true};
     }
+    at::Tensor y = matrix_product(x, {weight, /*transposed=*/true}, terms);
     // A frozen layer needs its input for nothing; keep no reference to it.
     const bool needs_x = weight.requires_grad() || lora_a.requires_grad();
     context->save_for_backward({needs_x ? x : at::Tensor(), weight, lora_a, lora_b, low_rank});
@@ -159,17 +163,19 @@ class LinearFunction : public Function<LinearFunction> {
     const double scale = context->saved_data["scale"].toDouble();
     const at::Tensor grad_y = grads[0].contiguous();
     at::Tensor grad_x, grad_weight, grad_bias, grad_a, grad_b;
-    if (context->needs_input_grad(kX)) grad_x = at::mm(grad_y, weight);
     if (context->needs_input_grad(kWeight)) grad_weight = at::mm(grad_y.t(), x);
     if (context->needs_input_grad(kBias)) grad_bias = grad_y.to(at::kFloat).sum({0}).to(grad_y.scalar_type());
+    ProductTerms terms;
     if (present(lora_a)) {
       // Over rows of the transposed matrix: a product with a few columns goes
       // three times as slowly in the other form.
       const at::Tensor grad_low_rank = at::linear(grad_y, lora_b.t().contiguous()).mul_(scale);
       if (context->needs_input_grad(kLoraA)) grad_a = at::mm(grad_low_rank.t(), x);
       if (context->needs_input_grad(kLoraB)) grad_b = at::mm(grad_y.t(), low_rank).mul_(scale);
-      if (grad_x.defined()) grad_x.addmm_(grad_low_rank, lora_a);
+      terms.low_rank = grad_low_rank;
+      terms.low_rank_right = {lora_a};
     }
+    if (context->needs_input_grad(kX)) grad_x = matrix_product(grad_y, {weight}, terms);
     return {grad_x, grad_weight, grad_bias, grad_a, grad_b, at::Tensor()};
   }
 };

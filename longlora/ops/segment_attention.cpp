@@ -31,6 +31,24 @@ at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at:
   return segment_attention_composed(q, k, v, plan);
 }
 
+bool has_tail_attention(const at::Tensor& q) {
+  return segment_attention_cpu_supports(q);
+}
+
+at::Tensor tail_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t rows,
+                          int64_t window_tokens) {
+  const bool fits = q.dim() == 3 && k.dim() == 3 && k.sizes() == v.sizes() && q.size(2) == k.size(2) &&
+                    k.size(1) > 0 && q.size(1) % k.size(1) == 0 && rows > 0 && q.size(0) % rows == 0 &&
+                    k.size(0) % rows == 0 && q.size(0) > 0 && q.size(0) <= k.size(0) &&
+                    q.scalar_type() == k.scalar_type() && q.scalar_type() == v.scalar_type();
+  if (!fits || !has_tail_attention(q))
+    throw Error(fmt::format(
+        "[tail_attention] expected q [R n, H, D], k and v [R T, K, D] with K dividing H and n <= T, "
+        "R = {}, all of one dtype that the CPU kernel takes, got {}, {} and {}",
+        rows, describe(q), describe(k), describe(v)));
+  return tail_attention_cpu(q, k, v, rows, window_tokens);
+}
+
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const SegmentPlan& plan) {
   return segment_attention(q, k, v, plan, nullptr);

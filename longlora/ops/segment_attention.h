@@ -32,4 +32,15 @@ at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at:
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const SegmentPlan& plan, KeptAttention* kept);
 
+/// Causal attention of the last queries of each row, without gradients: q [R · n, H, D] are those of the last
+/// n of the T tokens of R rows, k and v [R · T, K, D] are whole rows; a query sees the keys of its row up to
+/// itself, with window_tokens > 0 at most that many. Only the last dimensions need be contiguous. Returns
+/// [R · n, H, D], contiguous. Throws Error on shapes that do not fit, and where has_tail_attention() does not
+/// hold.
+at::Tensor tail_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t rows,
+                          int64_t window_tokens);
+
+/// Whether tail_attention() takes tensors of q's device, dtype and head size on this machine.
+bool has_tail_attention(const at::Tensor& q);
+
 }  // namespace longlora::ops

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "longlora/ops/cpu/attention_kernels.h"
+#include "longlora/ops/cpu/product_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
 #include "longlora/ops/segment_attention_paths.h"
 
@@ -36,6 +37,13 @@ void block_product(int64_t m, int64_t n, int64_t k, bool add, const float* a, co
   at::native::cpublas::brgemm(m, n, k, k, n, n, add, a, b, c, /*is_vnni=*/false);
 }
 void block_product(int64_t m, int64_t n, int64_t k, bool add, const Bf16* a, const Bf16* b, float* c) {
+  // Whole vectors of columns in panels that the registers hold.
+  if (const cpu::ProductKernels* kernels = cpu::product_kernels(); kernels != nullptr && n % 16 == 0) {
+    for (int64_t column = 0; column < n; column += cpu::kPanel)
+      kernels->multiply(m, std::min(cpu::kPanel, n - column), k, add, {a, k, 2}, {b + 2 * column, n},
+                        c + column, n);
+    return;
+  }
   at::native::cpublas::brgemm(m, n, k, k, n, n, add, reinterpret_cast<const at::BFloat16*>(a),
                               reinterpret_cast<const at::BFloat16*>(b), c, /*is_vnni=*/true);
 }
@@ -66,6 +74,8 @@ struct Task {
   int64_t kv_head;
   int64_t first_head, last_head;
   int64_t start, end;  // tokens
+  /// Forward alone: the queries are those of the tokens [first_query, end), token t in row t − query_shift.
+  int64_t first_query, query_shift;
 
   /// The work, in pairs of a query and a key.
   int64_t pairs() const { return (last_head - first_head) * (end - start) * (end - start); }
@@ -89,8 +99,10 @@ Tasks list_tasks(const SegmentPlan& plan, int64_t heads, int64_t kv_heads) {
       const int64_t from = half == 0 ? first : middle;
       const int64_t to = half == 0 ? middle : last;
       if (from == to) continue;
-      for (int64_t i = 0; i < plan.num_segments(half); ++i)
-        list.tasks.push_back({kv, from, to, plan.bounds[half][i], plan.bounds[half][i + 1]});
+      for (int64_t i = 0; i < plan.num_segments(half); ++i) {
+        const int64_t start = plan.bounds[half][i];
+        list.tasks.push_back({kv, from, to, start, plan.bounds[half][i + 1], start, 0});
+      }
     }
   }
   // The longest first: what is left at the end is short.
@@ -126,6 +138,9 @@ class ForwardTask {
         scale_(1.0f / std::sqrt(static_cast<float>(width))),
         kernels_(cpu::attention_kernels<T>()) {
     query_.resize(kBlock * width);
+    late_query_.resize(kBlock * width);
+    late_output_.resize(kBlock * width);
+    late_log_sum_exp_.resize(kBlock);
     probabilities_.resize(kBlock * kBlock);
     scores_.resize(kBlock * kBlock);
     output_.resize(kBlock * width);
@@ -144,14 +159,46 @@ class ForwardTask {
                                &values_[j * block_size]);
     }
     for (int64_t head = task.first_head; head < task.last_head; ++head)
-      for (int64_t i = 0; i < blocks; ++i) run_query_block(task, head, i);
+      for (int64_t i = (task.first_query - task.start) / kBlock; i < blocks; ++i)
+        run_query_block(task, head, i);
   }
 
  private:
+  /// Where the rows of one query block lie.
+  struct QueryBlock {
+    const T* queries;
+    int64_t query_stride;
+    T* out;
+    int64_t out_stride;
+    float* log_sum_exp;
+    int64_t valid;
+  };
+
   void run_query_block(const Task& task, int64_t head, int64_t i) {
     const int64_t token = task.start + i * kBlock, valid = std::min(kBlock, task.end - token);
+    const int64_t missing = std::max<int64_t>(0, task.first_query - token);
+    const int64_t row = token + missing - task.query_shift;
+    float* const log_sum_exp = log_sum_exp_ + head * num_tokens_ + row;
+    if (missing == 0) {
+      attend(i,
+             {q_.at(row, head), q_.token_stride, out_.at(row, head), out_.token_stride, log_sum_exp, valid});
+      return;
+    }
+    // Blocks are those of the keys: this one begins before the first query.
+    std::fill(late_query_.begin(), late_query_.end(), T{});
+    for (int64_t r = missing; r < valid; ++r)
+      std::copy_n(q_.at(row + r - missing, head), width_, &late_query_[r * width_]);
+    attend(i, {late_query_.data(), width_, late_output_.data(), width_, late_log_sum_exp_.data(), valid});
+    for (int64_t r = missing; r < valid; ++r) {
+      std::copy_n(&late_output_[r * width_], width_, out_.at(row + r - missing, head));
+      log_sum_exp[r - missing] = late_log_sum_exp_[r];
+    }
+  }
+
+  /// Query block i against all key blocks that it sees.
+  void attend(int64_t i, const QueryBlock& block) {
     const int64_t block_size = kBlock * width_;
-    kernels_.pack_transposed(q_.at(token, head), q_.token_stride, valid, width_, query_.data());
+    kernels_.pack_transposed(block.queries, block.query_stride, block.valid, width_, query_.data());
     std::fill(maximum_.begin(), maximum_.end(), cpu::kNoMaximum);
     std::fill(sum_.begin(), sum_.end(), 0.0f);
     std::fill(output_.begin(), output_.end(), 0.0f);
@@ -162,8 +209,8 @@ class ForwardTask {
       block_product(width_, kBlock, kBlock, true, &values_[j * block_size], probabilities_.data(),
                     output_.data());
     }
-    kernels_.finish_rows(output_.data(), maximum_.data(), sum_.data(), valid, width_, out_.at(token, head),
-                         out_.token_stride, log_sum_exp_ + head * num_tokens_ + token);
+    kernels_.finish_rows(output_.data(), maximum_.data(), sum_.data(), block.valid, width_, block.out,
+                         block.out_stride, block.log_sum_exp);
   }
 
   HeadView<T> q_, k_, v_, out_;
@@ -172,8 +219,8 @@ class ForwardTask {
   Window window_;
   float scale_;
   const cpu::AttentionKernels<T>& kernels_;
-  std::vector<T> keys_, values_, query_, probabilities_;
-  std::vector<float> scores_, output_, maximum_, sum_;
+  std::vector<T> keys_, values_, query_, probabilities_, late_query_, late_output_;
+  std::vector<float> scores_, output_, maximum_, sum_, late_log_sum_exp_;
 };
 
 template <typename T>
@@ -434,6 +481,30 @@ bool segment_attention_cpu_supports(const at::Tensor& q) {
   static const bool runs_float = block_products_run(at::kFloat);
   static const bool runs_bfloat16 = block_products_run(at::kBFloat16);
   return q.scalar_type() == at::kFloat ? runs_float : runs_bfloat16;
+}
+
+at::Tensor tail_attention_cpu(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in,
+                              int64_t rows, int64_t window_tokens) {
+  const at::Tensor q = with_dense_heads(q_in), k = with_dense_heads(k_in), v = with_dense_heads(v_in);
+  const int64_t queries = q.size(0) / rows, tokens = k.size(0) / rows, width = q.size(2);
+  const int64_t kv_heads = k.size(1), group = q.size(1) / kv_heads;
+  std::vector<Task> tasks;
+  tasks.reserve(static_cast<size_t>(rows * kv_heads));
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t kv = 0; kv < kv_heads; ++kv) {
+      const int64_t end = (row + 1) * tokens, first_query = end - queries;
+      tasks.push_back(
+          {kv, kv * group, (kv + 1) * group, row * tokens, end, first_query, first_query - row * queries});
+    }
+  at::Tensor out = at::empty(q.sizes(), q.options());
+  at::Tensor log_sum_exp = at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat));
+  cpu::dispatch_element(q, [&]<typename T>(T) {
+    run_tasks(tasks, [&] {
+      return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
+                            log_sum_exp.mutable_data_ptr<float>(), q.size(0), width, Window{window_tokens});
+    });
+  });
+  return out;
 }
 
 at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

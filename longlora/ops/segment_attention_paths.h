@@ -19,6 +19,9 @@ at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const
                                  const SegmentPlan& plan);
 at::Tensor segment_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SegmentPlan& plan, KeptAttention* kept);
+/// The same kernel for tail_attention().
+at::Tensor tail_attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t rows,
+                              int64_t window_tokens);
 /// Whether that kernel takes this dtype and head size on this machine.
 bool segment_attention_cpu_supports(const at::Tensor& q);
 

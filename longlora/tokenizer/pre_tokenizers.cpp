@@ -2,7 +2,6 @@
 #include <utility>
 #include <vector>
 
-#include "longlora/tokenizer/regex.h"
 #include "longlora/tokenizer/splitters.h"
 #include "longlora/tokenizer/text_pattern.h"
 #include "longlora/tokenizer/unicode.h"

@@ -6,8 +6,9 @@
 #include <string>
 #include <string_view>
 
+#include "longlora/core/regex.h"
 #include "longlora/tokenizer/pipeline_spec.h"
-#include "longlora/tokenizer/regex.h"
+#include "longlora/tokenizer/regex_syntax.h"
 
 namespace longlora::tokenizer {
 
@@ -16,7 +17,9 @@ class TextPattern {
  public:
   /// Throws InputError naming `source` for a wrong expression.
   TextPattern(const PatternSpec& spec, const std::string& source) : text_(spec.text) {
-    if (spec.is_regex) regex_ = std::make_unique<Regex>(spec.text, source);
+    if (!spec.is_regex) return;
+    regex_ = std::make_unique<Regex>(translate_regex(spec.text, source), source,
+                                     RegexOptions{.multiline = true, .machine_code = true});
   }
 
   /// Calls `visit(begin, end)` for each match, left to right; an empty text matches nowhere.

@@ -57,7 +57,8 @@ bool has_tokenizer(const std::filesystem::path& folder);
 
 /// Copies the tokenizer's files (tokenizer.json, tokenizer.model and their like,
 /// tokenizer_config.json, special_tokens_map.json, added_tokens.json; those that
-/// exist) from one folder to another.
+/// exist) from one folder to another. `from` may also be one tokenizer file: it comes under a name by which
+/// load_tokenizer finds it.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace longlora::tokenizer

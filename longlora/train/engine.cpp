@@ -4,20 +4,15 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
 #include "longlora/core/error.h"
+#include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/ops/embedding.h"
 
 namespace longlora::train {
 namespace {
-
-/// Adds freshly computed gradients to the float32 accumulators.
-void accumulate(const std::vector<model::Parameter*>& parameters, const std::vector<at::Tensor>& grads,
-                size_t offset) {
-  const c10::NoGradGuard no_grad;
-  for (size_t i = 0; i < parameters.size(); ++i)
-    if (grads[offset + i].defined()) parameters[i]->grad.add_(grads[offset + i]);
-}
 
 std::vector<model::Parameter*> trainable_parameters(model::Block& block) {
   std::vector<model::Parameter*> parameters;
@@ -49,11 +44,13 @@ Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens) {
   return batch;
 }
 
-Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens)
+Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options)
     : decoder_(decoder),
       keep_(std::move(keep)),
       max_row_tokens_(max_row_tokens),
-      rotary_(model::make_rotary_table(decoder.config, max_row_tokens)) {
+      options_(std::move(options)),
+      inputs_(decoder.blocks.size(), options_.inputs) {
+  positions_.table = model::make_rotary_table(decoder.config, max_row_tokens);
   if (keep_.size() != decoder.blocks.size())
     throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}",
                             decoder.blocks.size(), keep_.size()));
@@ -67,70 +64,61 @@ Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_
     ++first_trained_layer_;
 }
 
+void Engine::set_tiles(int64_t tile_rows, int64_t loss_chunk_rows) {
+  options_.tile_rows = tile_rows;
+  options_.loss_chunk_rows = loss_chunk_rows;
+}
+
 void Engine::prepare_positions(const Batch& batch) {
   const int64_t last = batch.positions.max().item<int64_t>();
   if (last >= max_row_tokens_)
     throw Error(fmt::format("[engine] expected positions below {}, got {}", max_row_tokens_, last));
   const bool by_length = model::depends_on_length(decoder_.config.rope_scaling.type);
-  if (by_length && last + 1 != rotary_.cos.size(0))
-    rotary_ = model::make_rotary_table(decoder_.config, last + 1);
+  if (by_length && last + 1 != positions_.table.cos.size(0))
+    positions_.table = model::make_rotary_table(decoder_.config, last + 1);
+  positions_.index = batch.positions;
 }
 
 bool Engine::input_needs_gradient(size_t index) const {
   return decoder_.embed_tokens.trainable() || index > first_trained_layer_;
 }
 
-Engine::LayerRecord Engine::run_layer(size_t index, const at::Tensor& input, const Batch& batch,
-                                      bool with_graph, ops::KeptAttention* kept) const {
-  const c10::AutoGradMode grad_mode(with_graph);
-  LayerRecord record;
-  record.input = input.detach();
-  if (with_graph && input_needs_gradient(index)) record.input.requires_grad_(true);
-  record.output = model::forward_block(decoder_.blocks[index], decoder_.config, record.input,
-                                       {rotary_, batch.positions}, batch.plan, kept);
-  return record;
+LayerPass::Operands Engine::layer_operands(size_t index, const Batch& batch) const {
+  return {decoder_.blocks[index],     decoder_.config, positions_, batch.plan, options_.tile_rows,
+          input_needs_gradient(index)};
 }
 
-LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale,
-                                       at::Tensor& grad_hidden) {
-  const c10::AutoGradMode grad_mode(true);
-  at::Tensor leaf = hidden.detach().requires_grad_(true);
-  const at::Tensor normed = model::final_norm(decoder_, leaf);
-  model::Parameter& head = decoder_.head();
-  ops::LinearCrossEntropyOptions options;
-  options.grad_scale = grad_scale;
-  if (head.trainable()) options.grad_weight = head.grad;
-  const auto result = ops::linear_cross_entropy(normed.detach(), head.value.detach(), batch.labels, options);
+void Engine::will_need(size_t index) const {
+  if (decoder_.streamed) decoder_.streamed->will_need(decoder_.blocks[index], index);
+}
 
-  std::vector<at::Tensor> inputs = {leaf};
+LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale) {
+  model::Parameter& head = decoder_.head();
   std::vector<model::Parameter*> norms;
   for (model::Parameter* norm : {&decoder_.norm.weight, &decoder_.norm.bias})
     if (norm->trainable()) norms.push_back(norm);
-  for (const model::Parameter* norm : norms) inputs.push_back(norm->value);
-  const auto grads = torch::autograd::grad({normed}, inputs, {result.grad_hidden});
-  grad_hidden = grads[0];
-  accumulate(norms, grads, 1);
-  return {result.loss_sum, result.num_labels, result.num_correct};
-}
-
-at::Tensor Engine::layer_backward(size_t index, LayerRecord& record, const Batch& batch,
-                                  const at::Tensor& grad_output) {
-  if (keep_[index] != Keep::kEverything) {
-    ops::KeptAttention attention = std::move(record.attention);
-    record = run_layer(index, record.input, batch, /*with_graph=*/true,
-                       keep_[index] == Keep::kAttention ? &attention : nullptr);
+  ops::LinearCrossEntropyOptions options;
+  options.grad_scale = grad_scale;
+  options.chunk_rows = options_.loss_chunk_rows;
+  if (head.trainable()) options.grad_weight = head.grad;
+  LossSums sums;
+  const int64_t rows = hidden.size(0), step = options_.tile_rows > 0 ? options_.tile_rows : rows;
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const int64_t end = std::min(rows, begin + step);
+    const c10::AutoGradMode grad_mode(true);
+    const at::Tensor leaf = hidden.slice(0, begin, end).detach().requires_grad_(true);
+    const at::Tensor normed = model::final_norm(decoder_, leaf);
+    const auto result = ops::linear_cross_entropy(normed.detach(), head.value.detach(),
+                                                  batch.labels.slice(0, begin, end), options);
+    std::vector<at::Tensor> inputs = {leaf};
+    for (const model::Parameter* norm : norms) inputs.push_back(norm->value);
+    const auto grads = torch::autograd::grad({normed}, inputs, {result.grad_hidden});
+    const c10::NoGradGuard no_grad;
+    hidden.slice(0, begin, end).copy_(grads[0]);
+    for (size_t i = 0; i < norms.size(); ++i) norms[i]->grad.add_(grads[1 + i]);
+    sums += {result.loss_sum, result.num_labels, result.num_correct};
   }
-  const auto parameters = trainable_parameters(decoder_.blocks[index]);
-  const bool wants_input = input_needs_gradient(index);
-  std::vector<at::Tensor> inputs;
-  if (wants_input) inputs.push_back(record.input);
-  for (const model::Parameter* parameter : parameters) inputs.push_back(parameter->value);
-  if (inputs.empty()) return {};
-  const auto grads = torch::autograd::grad({record.output}, inputs, {grad_output}, /*retain_graph=*/false,
-                                           /*create_graph=*/false, /*allow_unused=*/true);
-  accumulate(parameters, grads, wants_input ? 1 : 0);
-  record = {};
-  return wants_input ? grads[0] : at::Tensor();
+  return sums;
 }
 
 LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
@@ -142,22 +130,21 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   if (batch.embedding_noise.defined()) hidden.add_(batch.embedding_noise);
   for (size_t i = 0; i < layers; ++i) {
-    const bool with_graph = keep_[i] == Keep::kEverything && i >= lowest;
-    ops::KeptAttention attention;
-    records[i] = run_layer(i, hidden, batch, with_graph, keep_[i] == Keep::kAttention ? &attention : nullptr);
-    hidden = records[i].output.detach();
-    if (i < lowest) {
-      records[i] = {};
-    } else if (!with_graph) {
-      records[i].output.reset();
-      records[i].attention = std::move(attention);
-    }
+    LayerRecord& record = records[i];
+    record.input = std::move(hidden);
+    const model::BlockInReach reach(decoder_, i);
+    if (i + 1 < layers) will_need(i + 1);
+    hidden = LayerPass(layer_operands(i, batch)).forward(record, i < lowest ? Keep::kInput : keep_[i]);
+    at::Tensor input = std::move(record.input);
+    if (i >= lowest) inputs_.put(i, std::move(input));
   }
-  at::Tensor grad;
-  const LossSums sums = head_forward_backward(hidden, batch, grad_scale, grad);
-  hidden.reset();
+  at::Tensor grad = std::move(hidden);
+  const LossSums sums = head_forward_backward(grad, batch, grad_scale);
   for (size_t i = layers; i-- > lowest;) {
-    grad = layer_backward(i, records[i], batch, grad);
+    records[i].input = inputs_.take(i, lowest);
+    const model::BlockInReach reach(decoder_, i);
+    if (i > lowest) will_need(i - 1);
+    LayerPass(layer_operands(i, batch)).backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
   }
   if (decoder_.embed_tokens.trainable()) {
     const c10::NoGradGuard no_grad;
@@ -171,10 +158,25 @@ LossSums Engine::evaluate(const Batch& batch) {
   prepare_positions(batch);
   const c10::NoGradGuard no_grad;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
-  for (size_t i = 0; i < decoder_.blocks.size(); ++i) hidden = run_layer(i, hidden, batch, false).output;
-  const auto result =
-      ops::linear_cross_entropy(model::final_norm(decoder_, hidden), decoder_.head().value, batch.labels, {});
-  return {result.loss_sum, result.num_labels, result.num_correct};
+  for (size_t i = 0; i < decoder_.blocks.size(); ++i) {
+    LayerRecord record;
+    record.input = std::move(hidden);
+    const model::BlockInReach reach(decoder_, i);
+    if (i + 1 < decoder_.blocks.size()) will_need(i + 1);
+    hidden = LayerPass(layer_operands(i, batch)).forward(record, Keep::kInput);
+  }
+  ops::LinearCrossEntropyOptions options;
+  options.chunk_rows = options_.loss_chunk_rows;
+  LossSums sums;
+  const int64_t rows = hidden.size(0), step = options_.tile_rows > 0 ? options_.tile_rows : rows;
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const int64_t end = std::min(rows, begin + step);
+    const auto result =
+        ops::linear_cross_entropy(model::final_norm(decoder_, hidden.slice(0, begin, end)),
+                                  decoder_.head().value, batch.labels.slice(0, begin, end), options);
+    sums += {result.loss_sum, result.num_labels, result.num_correct};
+  }
+  return sums;
 }
 
 }  // namespace longlora::train

@@ -1,4 +1,4 @@
-// Forward and backward by layer.
+// Forward and backward, layer by layer.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -7,8 +7,9 @@
 #include <vector>
 
 #include "longlora/model/decoder.h"
-#include "longlora/ops/segment_attention.h"
 #include "longlora/ops/segment_plan.h"
+#include "longlora/train/input_store.h"
+#include "longlora/train/layer_pass.h"
 
 namespace longlora::train {
 
@@ -25,13 +26,6 @@ struct Batch {
 /// each row. ids [rows, row_tokens] int64.
 Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens);
 
-/// What a layer keeps from forward for backward.
-enum class Keep {
-  kInput,       // only its input; backward runs the layer again
-  kAttention,   // its input and what attention computed; backward runs the rest again
-  kEverything,  // every intermediate result
-};
-
 /// Sums over the supervised tokens of a batch.
 struct LossSums {
   double loss = 0.0;
@@ -42,35 +36,39 @@ struct LossSums {
   double mean() const { return num_labels > 0 ? loss / static_cast<double>(num_labels) : 0.0; }
 };
 
+/// How the work of a step is cut up; decides memory and time. Results depend on tile_rows and
+/// loss_chunk_rows in their last bits alone, and on the rest not at all.
+struct EngineOptions {
+  int64_t tile_rows = 0;        // rows at a time of all but attention; 0: all
+  int64_t loss_chunk_rows = 0;  // rows of logits at a time; 0: LinearCrossEntropyOptions' choice
+  InputPlaces inputs;
+};
+
 /// Walks the layers of one decoder. Never builds a graph of the whole model:
 /// forward keeps what `keep` says of each layer, backward goes through the
 /// layers in reverse and releases each. Not thread-safe.
 class Engine {
  public:
-  /// `keep` has one entry a layer; rotary tables reach `max_row_tokens`.
-  Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens);
+  /// `keep` has one entry a layer; rotary tables reach `max_row_tokens`. Throws ResourceError when there is
+  /// no room for inputs on disk.
+  Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options = {});
 
   /// Adds grad_scale · d(loss sum) to the gradient of every trainable parameter.
   LossSums forward_backward(const Batch& batch, double grad_scale);
+
+  /// Other EngineOptions::tile_rows and loss_chunk_rows from the next call on.
+  void set_tiles(int64_t tile_rows, int64_t loss_chunk_rows);
 
   /// The loss alone.
   LossSums evaluate(const Batch& batch);
 
  private:
-  struct LayerRecord {
-    at::Tensor input;   // leaf of the layer's graph, or a plain tensor
-    at::Tensor output;  // with graph when everything was kept
-    ops::KeptAttention attention;
-  };
-
-  /// `kept`: attention's results, to fill or to go on from; may be null.
-  LayerRecord run_layer(size_t index, const at::Tensor& input, const Batch& batch, bool with_graph,
-                        ops::KeptAttention* kept = nullptr) const;
-  LossSums head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale,
-                                 at::Tensor& grad_hidden);
-  at::Tensor layer_backward(size_t index, LayerRecord& record, const Batch& batch,
-                            const at::Tensor& grad_output);
+  /// Turns the last hidden states [N, C] into their gradient, in their place.
+  LossSums head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale);
+  LayerPass::Operands layer_operands(size_t index, const Batch& batch) const;
   bool input_needs_gradient(size_t index) const;
+  /// Has a layer's weights read ahead where they are on disk.
+  void will_need(size_t index) const;
   /// The rotation reads the tables unchecked: throws for positions beyond them.
   /// Where angles depend on the length they are made for that of the batch's longest row.
   void prepare_positions(const Batch& batch);
@@ -78,7 +76,9 @@ class Engine {
   model::Decoder& decoder_;
   std::vector<Keep> keep_;
   int64_t max_row_tokens_;
-  model::RotaryTable rotary_;
+  EngineOptions options_;
+  InputStore inputs_;
+  model::Positions positions_;
   /// Lowest layer that holds a trainable parameter; layers below need no backward.
   size_t first_trained_layer_ = 0;
 };

@@ -1,4 +1,4 @@
-// What a training run needs in memory, and what each layer may keep.
+// What a training run needs in memory, and where and how long things are held.
 #pragma once
 
 #include <cstdint>
@@ -13,30 +13,73 @@ namespace longlora::train {
 /// Recomputation: chosen by the plan, forced, or forbidden (--gradient_checkpointing).
 enum class Recompute { kAuto, kAlways, kNever };
 
-/// Predicted bytes of one process, and the choice per layer.
+/// Where the large frozen weights of the layers are or may be.
+enum class FrozenWeights {
+  kInMemory,
+  kMayStream,        // the plan may leave them in their files, mapped
+  kMayStreamCopied,  // the same, but a layer's weights are converted when it runs
+  kStreamed,         // they are there
+  kStreamedCopied,
+};
+
+/// What a plan is made for.
+struct PlanRequest {
+  int64_t batch_tokens = 0;            // N: rows × tokens of a micro-batch
+  int64_t row_tokens = 0;              // T; 0: one row
+  int64_t longest_segment_tokens = 0;  // that attention goes through at once; 0: the row
+  double seen_tokens = 0.0;            // keys that a query sees on average (mean_seen_tokens)
+  bool embedding_noise = false;        // [N, C] of noise beside the batch (NEFTune)
+  Recompute recompute = Recompute::kAuto;
+  int64_t budget_bytes = 0;
+  FrozenWeights frozen_weights = FrozenWeights::kInMemory;
+  bool disk = false;           // inputs of layers may wait in a scratch file
+  int64_t program_bytes = -1;  // resident before the model; below 0: what is usual
+  int64_t num_threads = 1;
+};
+
+/// Predicted peak of one process in bytes, and what it comes from.
 struct MemoryPlan {
-  int64_t weights_bytes = 0;    // values of all parameters
+  int64_t weights_bytes = 0;    // values of all parameters that are in memory
   int64_t optimizer_bytes = 0;  // masters, gradients, two moments
-  int64_t inputs_bytes = 0;     // input of every layer
+  int64_t inputs_bytes = 0;     // layer inputs that are in memory
   int64_t kept_bytes = 0;       // what layers hold beyond their input
-  int64_t workspace_bytes = 0;  // one layer in flight, the loss chunk, the runtime
+  int64_t workspace_bytes = 0;  // what else tensors hold when most is held: one layer in flight, the loss
+  int64_t program_bytes = 0;    // the program and its libraries, and their scratch memory
+  int64_t batch_tokens = 0;
+
   std::vector<Keep> keep;
+  int64_t tile_rows = 0;
+  int64_t loss_chunk_rows = 0;
+  int64_t inputs_on_disk = 0;     // layers, from the lowest
+  bool weights_streamed = false;  // the large frozen weights of the layers stay in their files
+  int64_t scratch_bytes = 0;      // of disk
+  int64_t streamed_bytes = 0;     // weights left in their files
 
   int64_t total_bytes() const;
-  /// "weights 15 MiB, optimizer 8 MiB, …: 1.2 GiB; 8 of 8 layers keep everything".
+  /// The same without the program.
+  int64_t tensor_bytes() const { return total_bytes() - program_bytes; }
+  /// "1.2 GiB (weights 15 MiB, optimizer 8 MiB, …); 8 of 8 layers keep everything …".
   std::string describe() const;
 };
 
-/// Plans for micro-batches of `batch_tokens` tokens. `decoder` already has its trainable parameters;
-/// its tensors need no values. `seen_tokens`: how many keys a query sees on average (mean_seen_tokens).
-/// From the last layer down, as long as the prediction stays inside `budget_bytes`, layers keep
-/// what saves the most work for its bytes: attention's results first where attention is long,
-/// then everything. Throws ResourceError when even recomputing everything would not fit,
-/// saying how many tokens would.
-MemoryPlan make_memory_plan(const model::Decoder& decoder, int64_t batch_tokens, Recompute recompute,
-                            int64_t budget_bytes, double seen_tokens = 0.0);
+/// Plans for a decoder that already has its trainable parameters; its tensors need no values.
+///
+/// Everything is held in memory where that fits. Where it does not, in this order: smaller tiles of rows,
+/// then inputs of the lowest layers on disk or the layers' frozen weights left in their files, whichever
+/// moves fewer bytes, then both. With what remains of the budget layers keep, from the last one down, what
+/// saves the most work for its bytes: attention's results first where attention is long, then everything.
+/// Throws ResourceError when nothing fits, saying what budget would do and how many tokens would fit.
+MemoryPlan make_memory_plan(const model::Decoder& decoder, const PlanRequest& request);
+
+/// The prediction alone, for a choice made elsewhere: everything in memory, tiles of `tile_rows` rows (0:
+/// all).
+MemoryPlan predict_memory(const model::Decoder& decoder, const PlanRequest& request, std::vector<Keep> keep,
+                          int64_t tile_rows);
 
 /// Keys that a query sees on average over all heads and tokens of a plan.
 double mean_seen_tokens(const ops::SegmentPlan& plan);
+
+/// Tokens of the plan's longest segment.
+int64_t longest_segment(const ops::SegmentPlan& plan);
 
 }  // namespace longlora::train

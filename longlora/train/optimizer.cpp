@@ -19,18 +19,37 @@ float* row_of(const at::Tensor& matrix, int64_t row) {
   return static_cast<float*>(matrix.data_ptr()) + row * matrix.size(1);
 }
 
+double sum_of_squares(const float* data, int64_t count) {
+  double lanes[8] = {};
+  int64_t i = 0;
+  for (; i + 8 <= count; i += 8)
+    for (int64_t l = 0; l < 8; ++l) lanes[l] += static_cast<double>(data[i + l]) * data[i + l];
+  for (; i < count; ++i) lanes[0] += static_cast<double>(data[i]) * data[i];
+  return std::accumulate(std::begin(lanes), std::end(lanes), 0.0);
+}
+
 /// Row by row in their order, whatever the number of threads.
 double sum_of_squares(const at::Tensor& matrix, const std::vector<int64_t>& rows) {
   std::vector<double> sums(rows.size());
   at::parallel_for(0, static_cast<int64_t>(rows.size()), kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      const float* row = row_of(matrix, rows[static_cast<size_t>(i)]);
-      double lanes[8] = {};
-      int64_t c = 0;
-      for (; c + 8 <= matrix.size(1); c += 8)
-        for (int64_t l = 0; l < 8; ++l) lanes[l] += static_cast<double>(row[c + l]) * row[c + l];
-      for (; c < matrix.size(1); ++c) lanes[0] += static_cast<double>(row[c]) * row[c];
-      sums[static_cast<size_t>(i)] = std::accumulate(std::begin(lanes), std::end(lanes), 0.0);
+      sums[static_cast<size_t>(i)] =
+          sum_of_squares(row_of(matrix, rows[static_cast<size_t>(i)]), matrix.size(1));
+    }
+  });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+/// The same of every element, in pieces of their order: without a wider copy of the tensor.
+double sum_of_squares(const at::Tensor& tensor) {
+  const int64_t pieces = (tensor.numel() + kElementsPerTask - 1) / kElementsPerTask;
+  std::vector<double> sums(static_cast<size_t>(pieces));
+  const float* data = tensor.const_data_ptr<float>();
+  at::parallel_for(0, pieces, 1, [&](int64_t first, int64_t last) {
+    for (int64_t piece = first; piece < last; ++piece) {
+      const int64_t begin = piece * kElementsPerTask,
+                    end = std::min(tensor.numel(), begin + kElementsPerTask);
+      sums[static_cast<size_t>(piece)] = sum_of_squares(data + begin, end - begin);
     }
   });
   return std::accumulate(sums.begin(), sums.end(), 0.0);
@@ -74,8 +93,7 @@ double AdamW::grad_norm() const {
       sum += sum_of_squares(parameter.grad, parameter.grad_rows->rows());
       continue;
     }
-    const double norm = parameter.grad.norm(2, at::kDouble).item<double>();
-    sum += norm * norm;
+    sum += sum_of_squares(parameter.grad);
   }
   return std::sqrt(sum);
 }

@@ -1,5 +1,6 @@
 #include "longlora/train/options.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -7,10 +8,16 @@
 #include <cmath>
 
 #include "longlora/core/error.h"
+#include "longlora/core/log.h"
+#include "longlora/core/memory.h"
+#include "longlora/core/progress.h"
 #include "longlora/ops/segment_plan.h"
 
 namespace longlora::train {
 namespace {
+
+/// Share of what is free that a run takes unasked.
+constexpr double kBudgetShare = 0.8;
 
 Json paths_json(const std::vector<std::filesystem::path>& paths) {
   Json json = Json::array();
@@ -159,6 +166,36 @@ int64_t TrainOptions::group_for(int64_t document_tokens) const {
   if (reference_sft_groups)
     return document_tokens % 4096 == 0 ? std::max<int64_t>(1, document_tokens / 4) : 8192;
   return group_size > 0 ? group_size : ops::group_tokens_for_ratio(model_max_length, group_size_ratio);
+}
+
+PlanRequest TrainOptions::plan_request() const {
+  ops::SegmentPlanOptions row;
+  row.row_tokens = model_max_length;
+  row.group_tokens = group_tokens();
+  const ops::SegmentPlan plan = ops::make_segment_plan(row);
+  PlanRequest request;
+  request.batch_tokens = per_device_train_batch_size * model_max_length;
+  request.row_tokens = model_max_length;
+  request.longest_segment_tokens = longest_segment(plan);
+  if (reference_sft_groups)  // of documents of any length
+    request.longest_segment_tokens = std::max(
+        {request.longest_segment_tokens, std::min<int64_t>(8192, model_max_length), model_max_length / 4});
+  if (full_attention_steps > 0) request.longest_segment_tokens = model_max_length;
+  request.seen_tokens = mean_seen_tokens(plan);
+  request.embedding_noise = neftune_noise_alpha > 0.0;
+  request.recompute = recompute;
+  request.disk = true;
+  request.num_threads = at::get_num_threads();
+  return request;
+}
+
+int64_t memory_budget(int64_t asked_bytes) {
+  const int64_t most = available_memory_bytes() + current_rss_bytes();
+  if (asked_bytes == 0) return static_cast<int64_t>(kBudgetShare * static_cast<double>(most));
+  if (asked_bytes <= most) return asked_bytes;
+  log_warning(fmt::format("--memory_budget is {}, but only {} are free: planning for those",
+                          format_bytes(asked_bytes), format_bytes(most)));
+  return most;
 }
 
 void validate(const TrainOptions& options) {

@@ -70,7 +70,8 @@ struct TrainOptions {
   AdamWOptions adamw;
   double max_grad_norm = 1.0;  // 0: no clipping
   Recompute recompute = Recompute::kAuto;
-  int64_t memory_budget_bytes = 0;  // 0: what the machine has available
+  int64_t memory_budget_bytes = 0;    // 0: what the machine has available
+  std::filesystem::path scratch_dir;  // for what does not fit memory; empty: output_dir
 
   // Output.
   std::filesystem::path output_dir;
@@ -91,7 +92,13 @@ struct TrainOptions {
   int64_t group_for(int64_t document_tokens) const;
   /// G of a whole row.
   int64_t group_tokens() const { return group_for(model_max_length); }
+  /// What the memory plan has to know of this run, without a budget.
+  PlanRequest plan_request() const;
 };
+
+/// The budget of a run: `asked_bytes`, or with 0 most of what is free; never more than this machine and the
+/// process's control group have left, with a warning when more was asked for.
+int64_t memory_budget(int64_t asked_bytes);
 
 /// Throws UsageError that lists every problem.
 void validate(const TrainOptions& options);

@@ -24,6 +24,8 @@ struct RunState {
   int64_t data_tokens = 0;            // ids of the training data
   int64_t num_threads = 0;            // that sums are split over
   std::string data_fingerprint = {};  // of the training rows
+  int64_t tile_rows = -1;             // and rows of a tile, 0 for all; below 0: not recorded
+  int64_t loss_chunk_rows = 0;
 };
 
 /// Files of one run under options.output_dir. A checkpoint is written aside,

@@ -1,5 +1,6 @@
 #include "longlora/train/step_cost.h"
 
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
+#include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/segment_attention.h"
 #include "longlora/train/memory_plan.h"
 
@@ -16,6 +18,7 @@ namespace {
 
 constexpr int64_t kMeasuredTokens = 1024;
 constexpr int64_t kLongestMeasuredSegment = 2048;
+constexpr int64_t kMeasuredUpdates = 1 << 22;
 constexpr int kRuns = 3;  // the first warms up
 
 bool trains(const model::Block& block) {
@@ -71,6 +74,28 @@ double attention_rate(const model::ModelConfig& config, at::ScalarType dtype, in
   return 14.0 * width * length * (length + 1.0) / 2.0 / seconds;
 }
 
+/// Elements that an update goes through: gradient cleared, summed up and applied, the value rounded.
+double update_rate() {
+  at::Tensor master = at::zeros({kMeasuredUpdates}, at::kFloat), grad = at::full_like(master, 1e-3),
+             exp_avg = at::zeros_like(master), exp_avg_sq = at::zeros_like(master),
+             value = at::zeros({kMeasuredUpdates}, at::kBFloat16);
+  ops::cpu::AdamWStep step = {};
+  step.sqrt_bias_correction2 = step.bias_correction1 = 1.0f;
+  step.epsilon = 1e-8f;
+  const auto kernel = ops::cpu::adamw_kernel();
+  const double seconds = seconds_of([&] {
+    grad.zero_();
+    grad.norm();
+    at::parallel_for(0, kMeasuredUpdates, 1 << 16, [&](int64_t begin, int64_t end) {
+      kernel(master.mutable_data_ptr<float>() + begin, grad.const_data_ptr<float>() + begin,
+             exp_avg.mutable_data_ptr<float>() + begin, exp_avg_sq.mutable_data_ptr<float>() + begin,
+             end - begin, step);
+    });
+    value.copy_(master);
+  });
+  return static_cast<double>(kMeasuredUpdates) / seconds;
+}
+
 }  // namespace
 
 StepFlops count_step_flops(const model::Decoder& decoder, int64_t batch_tokens, double seen_tokens,
@@ -100,19 +125,26 @@ StepFlops count_step_flops(const model::Decoder& decoder, int64_t batch_tokens, 
 }
 
 TrainingRates measure_training_rates(const model::ModelConfig& config, at::ScalarType dtype,
-                                     double seen_tokens) {
+                                     const std::optional<checkpoint::LoraConfig>& lora, double seen_tokens) {
   // Queries of a segment see half of it on average.
   const auto segment =
       static_cast<int64_t>(std::clamp(2.0 * seen_tokens, 64.0, static_cast<double>(kLongestMeasuredSegment)));
   TrainingRates rates;
   rates.attention = attention_rate(config, dtype, segment);
+  rates.update = update_rate();
 
   model::ModelConfig one_layer = config;
   one_layer.num_hidden_layers = 1;
   one_layer.vocab_size = 256;
   model::Decoder decoder = model::random_decoder(one_layer, dtype, 1);
-  model::train_adapter(decoder, {"embed", "norm"});
-  Batch batch = make_next_token_batch(at::randint(256, {1, kMeasuredTokens}, at::kLong), 256);
+  if (lora) {
+    model::add_lora(decoder, *lora, 1);
+    model::train_adapter(decoder, {"embed", "norm"});
+  } else {
+    model::train_everything(decoder);
+  }
+  Batch batch = make_next_token_batch(at::randint(256, {1, kMeasuredTokens}, at::kLong),
+                                      std::min(segment, kMeasuredTokens));
   const double seen = mean_seen_tokens(batch.plan);
   Engine engine(decoder, {Keep::kEverything}, kMeasuredTokens);
   const double seconds = seconds_of([&] { engine.forward_backward(batch, 1.0); });

@@ -4,8 +4,10 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/model/decoder.h"
 #include "longlora/train/engine.h"
 
@@ -33,12 +35,14 @@ StepFlops count_step_flops(const model::Decoder& decoder, int64_t batch_tokens, 
 struct TrainingRates {
   double matrix = 0.0;
   double attention = 0.0;
+  double update = 0.0;  // trained elements a second of the optimizer
 };
 
-/// Measures this machine by running one layer of the model forward and backward, and attention
-/// alone; seconds to some ten seconds for the widest models. Allocates one layer.
+/// Measures this machine by running one layer of the model forward and backward, with low-rank pairs or
+/// (without `lora`) every weight trained, attention and an update alone; seconds to some ten seconds for the
+/// widest models. Allocates one layer.
 TrainingRates measure_training_rates(const model::ModelConfig& config, at::ScalarType dtype,
-                                     double seen_tokens);
+                                     const std::optional<checkpoint::LoraConfig>& lora, double seen_tokens);
 
 double estimate_seconds(const StepFlops& flops, const TrainingRates& rates);
 

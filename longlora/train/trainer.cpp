@@ -11,15 +11,13 @@
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
 #include "longlora/core/random.h"
+#include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
 
 namespace longlora::train {
 namespace {
 
 volatile std::sig_atomic_t stop_requested = 0;
-
-/// Share of the available memory that a plan may fill.
-constexpr double kBudgetShare = 0.8;
 
 data::RowOrder make_order(const TrainOptions& options, const data::TrainingRows& data) {
   if (!options.group_by_length) return {data.num_rows(), options.shuffle, options.seed};
@@ -40,29 +38,39 @@ int64_t count_steps(const TrainOptions& options, int64_t num_rows) {
       1, static_cast<int64_t>(static_cast<double>(num_rows) * options.num_train_epochs / rows_per_step));
 }
 
-MemoryPlan plan_for(const TrainOptions& options, const model::Decoder& decoder) {
-  const int64_t budget =
-      options.memory_budget_bytes > 0
-          ? options.memory_budget_bytes
-          : static_cast<int64_t>(kBudgetShare *
-                                 static_cast<double>(available_memory_bytes() + current_rss_bytes()));
-  ops::SegmentPlanOptions row;
-  row.row_tokens = options.model_max_length;
-  row.group_tokens = options.group_tokens();
-  return make_memory_plan(decoder, options.per_device_train_batch_size * options.model_max_length,
-                          options.recompute, budget, mean_seen_tokens(ops::make_segment_plan(row)));
+EngineOptions engine_options(const TrainOptions& options, const MemoryPlan& plan) {
+  const bool elsewhere = !options.scratch_dir.empty();
+  EngineOptions found;
+  found.tile_rows = plan.tile_rows;
+  found.loss_chunk_rows = plan.loss_chunk_rows;
+  found.inputs = {plan.inputs_on_disk, elsewhere ? options.scratch_dir : options.output_dir,
+                  plan.inputs_on_disk > 0 ? plan.scratch_bytes / plan.inputs_on_disk : 0};
+  return found;
 }
 
 }  // namespace
 
+MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder, FrozenWeights frozen_weights,
+                    int64_t program_bytes) {
+  PlanRequest request = options.plan_request();
+  request.budget_bytes = memory_budget(options.memory_budget_bytes);
+  request.frozen_weights = frozen_weights;
+  if (decoder.streamed)
+    request.frozen_weights =
+        decoder.streamed->copies() ? FrozenWeights::kStreamedCopied : FrozenWeights::kStreamed;
+  request.program_bytes = program_bytes;
+  return make_memory_plan(decoder, request);
+}
+
 Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
-                 const data::TokenData* eval_data, TrainObserver& observer)
+                 const data::TokenData* eval_data, TrainObserver& observer, std::optional<MemoryPlan> plan)
     : Trainer(options, decoder, consecutive_rows(&data, options.model_max_length),
-              consecutive_rows(eval_data, options.model_max_length), observer) {}
+              consecutive_rows(eval_data, options.model_max_length), observer, std::move(plan)) {}
 
 Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
                  std::unique_ptr<const data::TrainingRows> data,
-                 std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer)
+                 std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer,
+                 std::optional<MemoryPlan> plan)
     : options_(options),
       decoder_(decoder),
       data_(std::move(data)),
@@ -70,15 +78,17 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
       observer_(observer),
       order_(make_order(options, *data_)),
       max_steps_(count_steps(options, order_.num_rows())),
-      plan_(plan_for(options, decoder)),
-      optimizer_(decoder, options.adamw),
-      engine_(decoder, plan_.keep, options.model_max_length),
+      plan_(plan ? *std::move(plan) : plan_run(options, decoder)),
       directory_(options),
+      optimizer_(decoder, options.adamw),
+      engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_)),
       schedule_{options.schedule, options.learning_rate, options.warmup_steps, max_steps_} {
   if (options.resume) restore();
   state_.data_tokens = data_->num_tokens();
   state_.data_fingerprint = data_->fingerprint();
   state_.num_threads = at::get_num_threads();
+  state_.tile_rows = plan_.tile_rows;
+  state_.loss_chunk_rows = plan_.loss_chunk_rows;
 }
 
 void Trainer::request_stop() {
@@ -209,6 +219,19 @@ void Trainer::restore() {
                     "another way, so last bits may differ",
                     restored->num_threads, at::get_num_threads()));
   state_ = *restored;
+  if (state_.tile_rows < 0 || state_.tile_rows == plan_.tile_rows) return;
+  // The same bits need the same tiles; smaller ones than planned fit, too.
+  const bool is_smaller =
+      state_.tile_rows > 0 && (plan_.tile_rows == 0 || state_.tile_rows < plan_.tile_rows);
+  if (is_smaller) {
+    plan_.tile_rows = state_.tile_rows;
+    plan_.loss_chunk_rows = state_.loss_chunk_rows;
+    engine_.set_tiles(plan_.tile_rows, plan_.loss_chunk_rows);
+  } else {
+    log_warning(fmt::format(
+        "memory is tighter than when the run was started: tiles have {} rows, so last bits may differ",
+        plan_.tile_rows));
+  }
 }
 
 TrainOutcome Trainer::run() {

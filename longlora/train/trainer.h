@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "longlora/data/token_data.h"
 #include "longlora/data/training_rows.h"
@@ -48,18 +49,24 @@ class TrainObserver {
 
 enum class TrainOutcome { kFinished, kStopped };
 
+/// The memory plan of a run with this decoder, whose tensors need no values. Throws ResourceError when it
+/// cannot fit.
+MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder,
+                    FrozenWeights frozen_weights = FrozenWeights::kInMemory, int64_t program_bytes = -1);
+
 /// Trains `decoder` on rows of data. Owns the rows, the optimizer and the run directory.
 class Trainer {
  public:
-  /// `eval_data` may be null. `decoder` and `observer` must outlive it. Takes up the newest checkpoint when
-  /// the options say so. Throws InputError when the checkpoint is of another run.
+  /// `eval_data` may be null. `decoder` and `observer` must outlive it. Without a `plan` it makes one from
+  /// the decoder. Takes up the newest checkpoint when the options say so. Throws InputError when the
+  /// checkpoint is of another run.
   Trainer(const TrainOptions& options, model::Decoder& decoder,
           std::unique_ptr<const data::TrainingRows> data, std::unique_ptr<const data::TrainingRows> eval_data,
-          TrainObserver& observer);
+          TrainObserver& observer, std::optional<MemoryPlan> plan = {});
   /// On rows of consecutive ids; `data` and `eval_data` (may be null) must outlive it too. Throws InputError
   /// when they have no whole row.
   Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
-          const data::TokenData* eval_data, TrainObserver& observer);
+          const data::TokenData* eval_data, TrainObserver& observer, std::optional<MemoryPlan> plan = {});
 
   const MemoryPlan& plan() const { return plan_; }
   int64_t max_steps() const { return max_steps_; }
@@ -95,9 +102,9 @@ class Trainer {
   data::RowOrder order_;
   int64_t max_steps_;
   MemoryPlan plan_;
+  RunDirectory directory_;
   AdamW optimizer_;
   Engine engine_;
-  RunDirectory directory_;
   Schedule schedule_;
   RunState state_;
   double recent_seconds_per_step_ = 0.0;

@@ -5,7 +5,6 @@
     models/tiny-novels/make.py --novels DIR data       only some of the steps, in this order:
         tokenizer   trains tokenizer.model on the training novels
         data        writes the rows of both stages
-        weights     writes the weights to start from (needs torch 2.11 and transformers 5.23)
         quickstart  writes the extension data, its control and the held-out text
         train       runs `longlora fine-tune` for both stages; goes on where it was stopped
         install     copies weights, tokenizer and quickstart data to models/tiny-novels
@@ -28,10 +27,10 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
-from recipe import datasets, initial_weights, novels, rows  # noqa: E402
+from recipe import datasets, novels, rows  # noqa: E402
 from recipe.documents import Codec  # noqa: E402
 
-STEPS = ("tokenizer", "data", "weights", "quickstart", "train", "install")
+STEPS = ("tokenizer", "data", "quickstart", "train", "install")
 TOKENIZER_FILES = ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json")
 WINDOW_TOKENS = 512
 
@@ -43,6 +42,7 @@ TRAINING = {
     2: ["--model_max_length", "512", "--per_device_train_batch_size", "8",
         "--learning_rate", "1e-3", "--lr_scheduler_type", "cosine", "--warmup_steps", "50"],
 }
+FROM_NOTHING = ["--init", "random", "--attention_init", "mimetic", "--config", HERE / "config.json"]
 COMMON = ["--low_rank_training", "False", "--attention", "full", "--adam_beta2", "0.95",
           "--weight_decay", "0.1", "--bf16", "True", "--shuffle", "True",
           "--save_steps", "200", "--save_total_limit", "2"]
@@ -62,7 +62,7 @@ def parse_arguments():
     parser.add_argument("--tokenizer", choices=("new", "committed"), default="new",
                         help="train a tokenizer, or take the one beside this script")
     parser.add_argument("--steps1", type=int, default=1400, help="optimizer steps of stage 1")
-    parser.add_argument("--steps2", type=int, default=1300, help="optimizer steps of stage 2")
+    parser.add_argument("--steps2", type=int, default=2000, help="optimizer steps of stage 2")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dry_run", action="store_true",
                         help="print the training commands instead of running them")
@@ -170,9 +170,9 @@ def train(options):
     tokenizer = options.work / "tokenizer"
     for number, steps in ((1, options.steps1), (2, options.steps2)):
         output = options.work / f"stage{number}"
-        start = options.work / ("initial" if number == 1 else "stage1")
-        command = [options.longlora, "fine-tune", "--model_name_or_path", start,
-                   "--tokenizer", tokenizer, "--data_path", options.work / f"stage{number}.bin", "--output_dir", output,
+        start = FROM_NOTHING if number == 1 else ["--model_name_or_path", options.work / "stage1"]
+        command = [options.longlora, "fine-tune", *start, "--tokenizer", tokenizer,
+                   "--data_path", options.work / f"stage{number}.bin", "--output_dir", output,
                    "--max_steps", steps, *TRAINING[number], *COMMON]
         if output.is_dir():
             command.append("--resume")
@@ -216,8 +216,6 @@ def main():
             make_data(options, training, codec, tokenizer_hash)
         if "quickstart" in options.steps:
             make_quickstart(options, training, held_out, codec, tokenizer_hash)
-    if "weights" in options.steps:
-        initial_weights.make(HERE / "config.json", options.work / "initial")
     if "train" in options.steps:
         train(options)
     if "install" in options.steps:

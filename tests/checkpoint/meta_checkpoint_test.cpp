@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include "longlora/checkpoint/tensor_writer.h"
 #include "test_support.h"
 
 namespace longlora::checkpoint {
@@ -18,9 +19,12 @@ const fs::path kStoriesHf = fs::path(LONGLORA_SOURCE_DIR) / "tests/data/stories2
 void expect_the_stories_model(const MetaCheckpoint& meta) {
   const TensorStore store = TensorStore::open_model_directory(kStoriesHf);
   size_t num_compared = 0;
-  for (const TensorSpec& spec : meta.specs()) {
-    ASSERT_TRUE(store.contains(spec.name)) << spec.name;
-    EXPECT_TRUE(meta.load(spec.name).equal(store.load(spec.name))) << spec.name;
+  for (const auto& [name, info] : meta.weights().tensors()) {
+    ASSERT_TRUE(store.contains(name)) << name;
+    EXPECT_EQ(info.shape, store.info(name).shape) << name;
+    EXPECT_TRUE(meta.weights().load(name).equal(store.load(name))) << name;
+    const at::Tensor half = meta.weights().load(name, info.shape, at::kBFloat16);
+    EXPECT_TRUE(half.equal(store.load(name, info.shape, at::kBFloat16))) << name;
     ++num_compared;
   }
   EXPECT_EQ(num_compared, store.tensors().size());
@@ -40,7 +44,8 @@ TEST(MetaCheckpoint, WritesTheSameConfig) {
 /// norms; the embedding by columns as Llama 2 has it, or by rows as Llama 3.
 class PartedCheckpoint : public ::testing::Test {
  protected:
-  void write_parts(int64_t num_parts, int64_t embedding_dim) {
+  void write_parts(int64_t num_parts, int64_t embedding_dim, int64_t num_kv_parts = 0) {
+    if (num_kv_parts == 0) num_kv_parts = num_parts;
     const TensorStore whole = TensorStore::open_file(kStories / "consolidated.00.pth");
     for (int64_t part = 0; part < num_parts; ++part) {
       std::vector<TensorSpec> specs;
@@ -50,7 +55,14 @@ class PartedCheckpoint : public ::testing::Test {
         if (tensor.dim() == 2) {
           const bool by_columns = name.ends_with("wo.weight") || name.ends_with("w2.weight") ||
                                   (name == "tok_embeddings.weight" && embedding_dim == 1);
-          tensor = tensor.chunk(num_parts, by_columns ? 1 : 0)[static_cast<size_t>(part)];
+          if (name.find("feed_forward") != std::string::npos) {  // eight parts: without the last four
+            const int64_t dim = by_columns ? 1 : 0;
+            tensor = tensor.narrow(dim, 0, tensor.size(dim) / num_parts * num_parts);
+          }
+          const bool is_kv = name.ends_with("wk.weight") || name.ends_with("wv.weight");
+          const int64_t num_pieces = is_kv ? num_kv_parts : num_parts;
+          tensor = tensor.chunk(num_pieces,
+                                by_columns ? 1 : 0)[static_cast<size_t>(part * num_pieces / num_parts)];
         }
         specs.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
         tensors[name] = tensor;
@@ -81,6 +93,49 @@ TEST_F(PartedCheckpoint, IsPutTogether) {
     }
 }
 
+TEST_F(PartedCheckpoint, IsFoundUnlessAHuggingFaceModelIsThere) {
+  write_parts(2, 1);
+  EXPECT_TRUE(MetaCheckpoint::is_in(folder_.path()));
+  EXPECT_EQ(TensorStore::open_model_directory(folder_.path()).tensors().size(), 47);
+  write_safetensors(folder_ / "model.safetensors", {{"x", at::ones({2})}});
+  EXPECT_FALSE(MetaCheckpoint::is_in(folder_.path()));
+  EXPECT_TRUE(TensorStore::open_model_directory(folder_.path()).contains("x"));
+}
+
+TEST_F(PartedCheckpoint, TakesCopiesOfKeyValueHeads) {
+  write_parts(8, 1, /*num_kv_parts=*/4);
+  set_param("multiple_of", Json());
+  const TensorStore whole = TensorStore::open_model_directory(kStoriesHf);
+  const MetaCheckpoint meta = MetaCheckpoint::open(folder_.path());
+  size_t num_compared = 0;
+  for (const auto& [name, info] : meta.weights().tensors()) {
+    if (name.find("mlp") != std::string::npos) continue;
+    EXPECT_TRUE(meta.weights().load(name).equal(whole.load(name))) << name;
+    ++num_compared;
+  }
+  EXPECT_EQ(num_compared, 32);
+  // A copy with other values is refused when it is loaded.
+  const TensorStore part = TensorStore::open_file(folder_ / "consolidated.03.pth");
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, info] : part.tensors()) specs.push_back({name, info.dtype, info.shape});
+  write_tensor_file(folder_ / "other.pth", TensorFormat::kTorch, specs, [&](const TensorSpec& spec) {
+    return spec.name == "layers.1.attention.wv.weight" ? part.load(spec.name).add_(1e-3)
+                                                       : part.load(spec.name);
+  });
+  fs::rename(folder_ / "other.pth", folder_ / "consolidated.03.pth");
+  const TensorStore weights = MetaCheckpoint::open(folder_.path()).weights();
+  weights.load("model.layers.1.self_attn.k_proj.weight");
+  EXPECT_THAT(input_error_of([&] { weights.load("model.layers.1.self_attn.v_proj.weight"); }),
+              AllOf(HasSubstr("consolidated.03.pth"), HasSubstr("layers.1.attention.wv.weight"),
+                    HasSubstr("a copy of the one in consolidated.02.pth")));
+}
+
+TEST_F(PartedCheckpoint, RefusesPartsThatCutAHead) {
+  write_parts(8, 1);  // of four key/value heads
+  set_param("multiple_of", Json());
+  EXPECT_THAT(open_error(), HasSubstr("whole heads of 8 rows, got [4, 64]"));
+}
+
 TEST_F(PartedCheckpoint, NoticesAMissingPart) {
   write_parts(2, 1);
   fs::remove(folder_ / "consolidated.01.pth");
@@ -102,7 +157,8 @@ TEST_F(PartedCheckpoint, RefusesSettingsThatContradictTheTensors) {
                                                                              {"dim", "64"},
                                                                              {"norm_eps", -1.0},
                                                                              {"use_scaled_rope", 1},
-                                                                             {"moe", true}}) {
+                                                                             {"moe", true},
+                                                                             {"sliding_window", 4096}}) {
     set_param(name, value);
     EXPECT_THAT(open_error(), HasSubstr("expected")) << name;
     fs::copy_file(kStories / "params.json", folder_ / "params.json", fs::copy_options::overwrite_existing);

@@ -15,6 +15,7 @@ namespace longlora::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -212,10 +213,8 @@ TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
       {"lora_bias", true},
       {"fan_in_fan_out", true},
       {"rank_pattern", {{"q_proj", 0}}},
-      {"rank_pattern", {{"(q|v)_proj", 4}}},
       {"rank_pattern", Json::array({"q_proj"})},
       {"alpha_pattern", {{"q_proj", "4"}}},
-      {"alpha_pattern", {{"layers\\.\\w+", 4}}},
       {"modules_to_save", "lm_head"},
       {"use_rslora", "yes"},
       {"layers_to_transform", Json::array({0})},
@@ -287,11 +286,6 @@ TEST_F(AdapterDirectory, TakesTheModulesThatWereTrainedWhole) {
   EXPECT_THAT(open_error(), HasSubstr("model.norm"));
 }
 
-TEST_F(AdapterDirectory, TakesTheModulesInTheFileForTargetsThatAreARegularExpression) {
-  set_field("target_modules", ".*\\.(q|v)_proj");
-  EXPECT_THAT(PeftAdapter::open(folder_.path()).config().target_modules, ElementsAre(kQ, kV));
-}
-
 // As LongLoRA released them: .bin files, with or without PEFT's prefix.
 TEST_F(AdapterDirectory, ReadsThePairOfBinFiles) {
   fs::remove(folder_ / "adapter_model.safetensors");
@@ -327,9 +321,42 @@ TEST(ModulePattern, IsTheWholeNameOrItsEndAfterADot) {
   EXPECT_FALSE(matches_module("proj", kQ));
   EXPECT_FALSE(matches_module("q_proj.", kQ));
   EXPECT_FALSE(matches_module("layers.1.self_attn.q_proj", kQ));
-  EXPECT_TRUE(is_known_pattern("^model.layers.0.q_proj"));
-  for (const char* pattern : {"", "^", "a|b", "a*", "[ab]", "(a)", "a{2}", "\\w", "\\"})
-    EXPECT_FALSE(is_known_pattern(pattern)) << pattern;
+  EXPECT_TRUE(matches_module("(q|v)_proj", kQ));
+  EXPECT_TRUE(matches_module("layers\\.\\d+\\.(?!mlp).*", kQ));
+  EXPECT_TRUE(matches_module("self_attn{,1}\\.[qk]_proj", kQ));
+  EXPECT_TRUE(matches_module("(?P<half>q)_(?:proj)", kQ));
+  EXPECT_FALSE(matches_module("[kv]_proj", kQ));
+}
+
+TEST(ModulePattern, AsTargetIsTheWholeName) {
+  EXPECT_TRUE(matches_target(R"(.*\.(q|v)_proj)", kQ));
+  EXPECT_TRUE(matches_target("all-linear", kQ));
+  EXPECT_TRUE(matches_target("model|" + kQ, kQ));
+  EXPECT_FALSE(matches_target("q_proj", kQ));
+  EXPECT_FALSE(matches_target(R"(.*\.q)", kQ));
+}
+
+TEST(ModulePattern, IsRefusedWhereItIsNoneOrTakesForever) {
+  EXPECT_THAT(input_error_of([] { check_module_pattern("(q", "adapter_config.json: rank_pattern"); }),
+              AllOf(HasSubstr("[adapter_config.json: rank_pattern] expected a regular expression"),
+                    HasSubstr("missing closing parenthesis")));
+  EXPECT_THAT(input_error_of([] { check_module_pattern(std::string(20000, 'a'), "x"); }),
+              HasSubstr("at most 16384 bytes, got one of 20000"));
+  EXPECT_THAT(input_error_of([] { matches_module("(a+a+)+[bc]", std::string(60, 'a')); }),
+              HasSubstr("PCRE2's limits"));
+}
+
+TEST_F(AdapterDirectory, ModulesHaveToMatchATargetPattern) {
+  set_field("target_modules", R"(model\.layers\.\d\.self_attn\.(q|v)_proj)");
+  const LoraConfig config = PeftAdapter::open(folder_.path()).config();
+  EXPECT_TRUE(config.targets(kQ));
+  write_lora_config(folder_.path(), config);  // and stays what it was
+  EXPECT_EQ(read_lora_config(folder_.path()).target_pattern, config.target_pattern);
+  set_field("target_modules", R"(.*\.q_proj)");
+  EXPECT_THAT(open_error(),
+              AllOf(HasSubstr("expected layers named in target_modules (.*\\.q_proj)"), HasSubstr("v_proj")));
+  set_field("target_modules", "(q_proj");
+  EXPECT_THAT(open_error(), HasSubstr("target_modules] expected a regular expression"));
 }
 
 TEST_F(AdapterDirectory, AcceptsWhatDoesNot) {

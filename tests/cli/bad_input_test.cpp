@@ -77,9 +77,9 @@ TEST_F(BadInput, ModelsThatAreMissingOrDamaged) {
   });
   expect_refused(kInput, score(whole_numbers), {"expected floating point, got Int"});
   fs::remove(cut / "model.safetensors");
-  expect_refused(
-      kInput, score(cut),
-      {"cut] expected model.safetensors, pytorch_model.bin, or either's .index.json, got none of them"});
+  expect_refused(kInput, score(cut),
+                 {"cut] expected model.safetensors, pytorch_model.bin, either's .index.json, or Meta's "
+                  "consolidated.00.pth, got none of them"});
 }
 
 TEST_F(BadInput, ModelsWhoseConfigDoesNotFit) {

@@ -33,6 +33,8 @@ void run(Words words) {
   add_merge_verb(app);
   add_convert_verb(app);
   add_score_verb(app);
+  add_fine_tune_verb(app);
+  add_plan_verb(app);
   std::reverse(words.begin(), words.end());
   app.parse(words);
 }
@@ -126,6 +128,58 @@ TEST(ConvertVerb, TakesMetasLayout) {
   run({"score", "--base_model", data("stories260K_hf"), "--ids", "1,403,407,261", "--json",
        folder / "theirs.json"});
   EXPECT_EQ(read_json(folder / "ours.json")["logprobs"], read_json(folder / "theirs.json")["logprobs"]);
+}
+
+/// A short run over the token file of the evaluation goldens.
+Words fine_tune(const std::string& model, const std::string& output) {
+  return {"fine-tune",
+          "--model_name_or_path",
+          model,
+          "--data_path",
+          data("goldens/evaluation/stories.bin"),
+          "--model_max_length",
+          "64",
+          "--max_steps",
+          "2",
+          "--fp32",
+          "True",
+          "--learning_rate",
+          "1e-3",
+          "--output_dir",
+          output};
+}
+
+TEST(MetasLayout, IsABaseModelAsItsConversionIs) {
+  const TemporaryFolder folder;
+  const fs::path meta = folder / "meta", converted = folder / "hf";
+  fs::create_directory(meta);
+  for (const char* file : {"stories260K_meta/consolidated.00.pth", "stories260K_meta/params.json",
+                           "stories260K_hf/tokenizer.model"})
+    fs::copy_file(data(file), meta / fs::path(file).filename());
+  run({"convert", "--input", meta, "--output", converted});
+  for (const fs::path& name : {meta, converted}) {
+    const std::string end = "_of_" + name.filename().string();
+    run({"score", "--base_model", name, "--text", "Once upon a time", "--json", folder / ("score" + end)});
+    run(fine_tune(name, folder / ("run" + end)));
+    run({"merge", "--base_model", name, "--peft_model", folder / ("run" + end), "--save_path",
+         folder / ("merged" + end), "--max_shard_size", "200KB"});
+    run({"plan", "--model_name_or_path", name, "--model_max_length", "64", "--measure", "False", "--json",
+         folder / ("plan" + end)});
+    run({"get-trainable-weights", "--checkpoint_path", name, "--output_dir", folder / ("trained" + end)});
+  }
+  for (const char* key : {"ids", "logprobs"})
+    EXPECT_EQ(read_json(folder / "score_of_meta")[key], read_json(folder / "score_of_hf")[key]);
+  for (const char* file : {"adapter_model.safetensors", "trainable_params.safetensors"})
+    EXPECT_EQ(read_file(fs::path(folder / "run_of_meta") / file),
+              read_file(fs::path(folder / "run_of_hf") / file))
+        << file;
+  expect_same(TensorStore::open_model_directory(folder / "merged_of_meta"),
+              TensorStore::open_model_directory(folder / "merged_of_hf"));
+  expect_same(TensorStore::open_file(folder / "trained_of_meta/trainable_params.bin"),
+              TensorStore::open_file(folder / "trained_of_hf/trainable_params.bin"));
+  EXPECT_TRUE(fs::exists(folder / "merged_of_meta/tokenizer.model"));
+  EXPECT_EQ(read_json(folder / "merged_of_meta/config.json"), read_json(folder / "merged_of_hf/config.json"));
+  EXPECT_EQ(read_json(folder / "plan_of_meta")["parameters"], read_json(folder / "plan_of_hf")["parameters"]);
 }
 
 TEST(ConvertVerb, LeavesWhatIsThereAlone) {

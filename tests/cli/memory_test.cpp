@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include "longlora/core/json.h"
 #include "tests/cli/process.h"
 
@@ -82,6 +84,100 @@ TEST(MemoryOfALongRow, HoldsTheInputsOfRecomputedLayersAlone) {
   EXPECT_GT(kept - few, activations / 2);
 }
 
+/// LoRA+ runs of a model whose layers hold more than the program does.
+class Budget : public ::testing::Test {
+ protected:
+  Budget() {
+    write_json(folder_ / "config.json", {{"architectures", {"LlamaForCausalLM"}},
+                                         {"model_type", "llama"},
+                                         {"vocab_size", 512},
+                                         {"hidden_size", 192},
+                                         {"intermediate_size", 512},
+                                         {"num_hidden_layers", 16},
+                                         {"num_attention_heads", 3},
+                                         {"max_position_embeddings", kTokens},
+                                         {"rms_norm_eps", 1e-5},
+                                         {"tie_word_embeddings", true}});
+    write_ids(folder_ / "train.bin", kTokens, 512);
+    // A base model to adapt: the random weights that an update at rate 0 leaves as they are.
+    expect_exit(
+        0, {"fine-tune", "--init", "random", "--config", folder_ / "config.json", "--low_rank_training",
+            "False", "--data_path", folder_ / "train.bin", "--output_dir", folder_ / "base",
+            "--model_max_length", "64", "--max_steps", "1", "--learning_rate", "0", "--save_steps", "0"});
+  }
+
+  Words words(const std::string& budget_gib, const std::string& output,
+              const std::string& steps = "1") const {
+    return {"fine-tune",
+            "--model_name_or_path",
+            folder_ / "base",
+            "--data_path",
+            folder_ / "train.bin",
+            "--output_dir",
+            folder_ / output,
+            "--model_max_length",
+            std::to_string(kTokens),
+            "--group_size",
+            "256",
+            "--max_steps",
+            steps,
+            "--save_steps",
+            "0",
+            "--learning_rate",
+            "1e-3",
+            "--memory_budget",
+            budget_gib,
+            "--json",
+            folder_ / "result.json"};
+  }
+  Json result(const std::string& budget_gib, const std::string& output) {
+    expect_exit(0, words(budget_gib, output));
+    return read_json(folder_ / "result.json");
+  }
+  /// The least budget, in bytes, of a plan in which everything is in memory and nothing kept.
+  int64_t least_in_memory() {
+    expect_exit(0, {"plan", "--model_name_or_path", folder_ / "base", "--model_max_length",
+                    std::to_string(kTokens), "--group_size", "256", "--gradient_checkpointing", "true",
+                    "--measure", "False", "--memory_budget", "8", "--json", folder_ / "plan.json"});
+    return read_json(folder_ / "plan.json")["memory_bytes"].get<int64_t>();
+  }
+  static std::string gib(int64_t bytes) {
+    return std::to_string(static_cast<double>(bytes) / static_cast<double>(int64_t{1} << 30));
+  }
+
+  TemporaryDirectory folder_;
+};
+
+TEST_F(Budget, IsKeptWhateverItLeadsTo) {
+  const int64_t least = least_in_memory();
+  const Json roomy = result("4", "roomy");
+  EXPECT_EQ(roomy["inputs_on_disk"], 0);
+  for (const int64_t below : {-200 * kMiB, 5 * kMiB, 70 * kMiB}) {
+    const int64_t budget = least - below;
+    const Json tight = result(gib(budget), "tight");
+    EXPECT_LE(tight["peak_memory_bytes"].get<int64_t>(), budget) << tight.dump();
+    EXPECT_EQ(tight["inputs_on_disk"].get<int64_t>() > 0, below == 70 * kMiB) << tight.dump();
+    std::filesystem::remove_all(folder_ / "tight");
+    if (below < 0) {
+      EXPECT_EQ(tight["loss"], roomy["loss"]);
+    }
+  }
+}
+
+TEST_F(Budget, LeavesNoScratchFileWhenKilled) {
+  Process process(words(gib(least_in_memory() - 70 * kMiB), "killed", "50"));
+  ASSERT_TRUE(process.wait_for("step 1/50"));
+  process.send(SIGKILL);
+  EXPECT_EQ(process.wait().signal, SIGKILL);
+  for (const std::string& name : names_in(folder_ / "killed")) EXPECT_FALSE(name.starts_with(".")) << name;
+}
+
+TEST_F(Budget, EndsBeforeTheFirstStepWhereTheDiskHasNoRoom) {
+  const Ending ending =
+      expect_exit(4, words(gib(least_in_memory() - 70 * kMiB), "full"), {.file_size_limit_bytes = 1 << 20});
+  EXPECT_THAT(ending.err, ::testing::HasSubstr("scratch space"));
+}
+
 TEST(MemoryThatIsMissing, IsSaidWithAnExitCodeOfItsOwn) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "the address sanitizer needs more addresses than any limit";
@@ -96,7 +192,7 @@ TEST(MemoryThatIsMissing, IsSaidWithAnExitCodeOfItsOwn) {
       {"fine-tune", "--init", "random", "--config", folder / "config.json", "--low_rank_training", "False",
        "--data_path", folder / "train.bin", "--output_dir", folder / "out", "--model_max_length", "64"},
       {.address_space_limit_bytes = uint64_t{4} << 30});
-  EXPECT_THAT(ending.err, ::testing::HasSubstr("error: [memory] expected enough memory"));
+  EXPECT_THAT(ending.err, ::testing::HasSubstr("error: [memory] expected the run to fit"));
   EXPECT_EQ(names_in(folder.path()), (std::vector<std::string>{"config.json", "train.bin"}));
 }
 

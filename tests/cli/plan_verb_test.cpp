@@ -68,9 +68,26 @@ TEST(PlanVerb, TakesAssumedRatesForAGpu) {
 TEST(PlanVerb, SaysWhatWouldFit) {
   EXPECT_THAT(
       [] {
-        plan_of({"--shape", "7b", "--model_max_length", "32768", "--memory_budget", "18"});
+        plan_of({"--shape", "7b", "--model_max_length", "32768", "--memory_budget", "5"});
       },
       ThrowsMessage<ResourceError>(HasSubstr("tokens per micro-batch would fit")));
+}
+
+TEST(PlanVerb, LeavesWeightsAndInputsOnDiskWhereTheBudgetHoldsNeither) {
+  const Json roomy = plan_of({"--shape", "7b", "--model_max_length", "4096", "--memory_budget", "30"});
+  EXPECT_FALSE(roomy["weights_streamed"].get<bool>());
+  EXPECT_EQ(roomy["scratch_bytes"], 0);
+  const Json streamed = plan_of({"--shape", "7b", "--model_max_length", "4096", "--memory_budget", "12"});
+  EXPECT_TRUE(streamed["weights_streamed"].get<bool>());
+  // All matrices of the layers.
+  EXPECT_EQ(streamed["streamed_bytes"].get<int64_t>(), 2LL * 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008));
+  EXPECT_EQ(streamed["inputs_on_disk"], 0);
+  EXPECT_LE(streamed["memory_bytes"].get<int64_t>(), int64_t{12} << 30);
+  const Json least = plan_of({"--shape", "7b", "--model_max_length", "16384", "--memory_budget", "6"});
+  EXPECT_TRUE(least["weights_streamed"].get<bool>());
+  EXPECT_GT(least["inputs_on_disk"], 0);
+  EXPECT_EQ(least["scratch_bytes"].get<int64_t>(), least["inputs_on_disk"].get<int64_t>() * 16384 * 4096 * 2);
+  EXPECT_LE(least["memory_bytes"].get<int64_t>(), int64_t{6} << 30);
 }
 
 TEST(PlanVerb, RefusesWhatContradictsItself) {

@@ -30,6 +30,10 @@ TEST(FuzzCorpus, ConfigsAreReadOrRefused) {
   replay("config", parse_config);
 }
 
+TEST(FuzzCorpus, AdapterConfigsAreReadOrRefused) {
+  replay("adapter_config", parse_adapter_config);
+}
+
 TEST(FuzzCorpus, InstructionsAreReadOrRefused) {
   replay("instructions", parse_instructions);
 }

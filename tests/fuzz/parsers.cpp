@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "longlora/checkpoint/dtypes.h"
+#include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/checkpoint/torch_file.h"
 #include "longlora/core/error.h"
@@ -72,6 +73,20 @@ void parse_config(std::string_view bytes) {
     require(config.context_window() >= config.max_position_embeddings, "the window is not less than stated");
     // What is written is read again.
     model::parse_model_config(model::model_config_json(config, "float32"), "config.json");
+  } catch (const InputError&) {
+  }
+}
+
+void parse_adapter_config(std::string_view bytes) {
+  try {
+    const auto config = checkpoint::parse_lora_config(std::string(bytes), "adapter_config.json");
+    require(config.rank > 0, "a rank is positive");
+    for (const char* module :
+         {"model.layers.0.self_attn.q_proj", "gpt_neox.layers.11.mlp.dense_h_to_4h", ""}) {
+      config.targets(module);
+      require(config.rank_of(module) > 0, "a module's rank is positive");
+      config.scaling_of(module);
+    }
   } catch (const InputError&) {
   }
 }

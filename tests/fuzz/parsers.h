@@ -11,6 +11,7 @@ namespace longlora::fuzz {
 void parse_safetensors(std::string_view bytes);
 void parse_torch_file(std::string_view bytes);
 void parse_config(std::string_view bytes);
+void parse_adapter_config(std::string_view bytes);
 void parse_instructions(std::string_view bytes);
 
 }  // namespace longlora::fuzz

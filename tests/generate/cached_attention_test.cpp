@@ -49,16 +49,29 @@ TEST(CachedAttention, TakesOneTokenAtATime) {
 
 TEST(CachedAttention, GivesTheSameInBlocksOfQueries) {
   // 2 query heads share a key head, 70 keys: 3 queries, then a single one, a block.
-  EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kFloat, {.mask_bytes = 2 * 70 * 4 * 3}), 2e-6);
-  EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kFloat, {.mask_bytes = 1}), 2e-6);
+  // In double there is no kernel that needs no mask.
+  EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kDouble, {.mask_bytes = 2 * 70 * 4 * 3}), 2e-6);
+  EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kDouble, {.mask_bytes = 1}), 2e-6);
 }
 
 TEST(CachedAttention, SeesNoFurtherBackThanTheWindow) {
   for (const int64_t window : {1, 5, 20, 51, 70, 1000})
     for (const int64_t mask_bytes : {int64_t{1}, int64_t{2 * 70 * 4 * 3}, int64_t{1} << 20}) {
       EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kFloat, {window, mask_bytes}), 2e-6) << window;
+      EXPECT_LT(difference_from_dense({4, 2, 50, 20}, at::kDouble, {window, mask_bytes}), 2e-6) << window;
       EXPECT_LT(difference_from_dense({4, 2, 50, 1}, at::kFloat, {window, mask_bytes}), 2e-6) << window;
       EXPECT_LT(difference_from_dense({4, 4, 0, 33}, at::kFloat, {window, mask_bytes}), 2e-6) << window;
+    }
+}
+
+TEST(CachedAttention, EqualsDenseAttentionAcrossBlocks) {
+  for (const Sizes& sizes :
+       {Sizes{4, 2, 100, 200}, Sizes{2, 2, 64, 64}, Sizes{4, 1, 127, 17}, Sizes{2, 1, 300, 65}})
+    for (const int64_t window : {0, 1, 63, 130}) {
+      EXPECT_LT(difference_from_dense(sizes, at::kFloat, {.window_tokens = window}), 4e-6)
+          << sizes.past << " + " << sizes.count << ", window " << window;
+      EXPECT_LT(difference_from_dense(sizes, at::kBFloat16, {.window_tokens = window}), 0.03)
+          << sizes.past << " + " << sizes.count << ", window " << window;
     }
 }
 

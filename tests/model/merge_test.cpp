@@ -39,6 +39,23 @@ TEST(MergedModel, HasTheLogitsOfPeft) {
   }
 }
 
+TEST(MergedModel, OfAnAdapterTrainedInNf4IsWhatPeftMakesOfTheFullPrecisionBase) {
+  const fs::path folder = test::data_path("goldens/nf4_adapter");
+  const auto golden = checkpoint::TensorStore::open_file(folder / "golden.safetensors");
+  EXPECT_CLOSE(merged_logits(folder / "base", folder / "adapter", golden.load("ids"), at::kFloat),
+               golden.load("logits"), 1e-4);
+  const PeftAdapter adapter = PeftAdapter::open(folder / "adapter");
+  EXPECT_EQ(adapter.parameters().size(), 6);  // the embedding and five norms
+  const MergedModel merged(folder / "base", adapter, at::kFloat);
+  size_t num_compared = 0;
+  for (const checkpoint::TensorSpec& spec : merged.specs()) {
+    if (!golden.contains("weight." + spec.name)) continue;
+    EXPECT_CLOSE(merged.load(spec), golden.load("weight." + spec.name), 1e-6);
+    ++num_compared;
+  }
+  EXPECT_EQ(num_compared, 2);
+}
+
 TEST(MergedModel, GrowsTheHeadByTheMeanWhereTheAdapterHasMoreRows) {
   test::TemporaryDirectory folder;
   const PeftAdapter adapter = PeftAdapter::open(variant("released"));

@@ -409,5 +409,25 @@ TEST(SegmentAttention, RefusesShapesThatDoNotFit) {
   EXPECT_THAT(refusal(q, k, random_tensor({8, 2, 8}, 3)), HasSubstr("[8, 2, 8]"));
 }
 
+TEST(TailAttention, EqualsTheLastQueriesOfEveryRow) {
+  if (!has_tail_attention(at::zeros({1, 2, 16}))) GTEST_SKIP() << "no block products here";
+  const int64_t rows = 3, tokens = 150;
+  const at::Tensor q = test::random_tensor({rows * tokens, 4, 16}, 1);
+  const at::Tensor k = test::random_tensor({rows * tokens, 2, 16}, 2),
+                   v = test::random_tensor({rows * tokens, 2, 16}, 3);
+  for (const int64_t window : {0, 20}) {
+    const SegmentPlan plan =
+        make_segment_plan({.num_rows = rows, .row_tokens = tokens, .window_tokens = window});
+    const at::Tensor all = segment_attention(q, k, v, plan).view({rows, tokens, 4, 16});
+    for (const int64_t count : {1, 22, 64, 100, 150}) {
+      SCOPED_TRACE(::testing::Message() << count << " queries, window " << window);
+      const at::Tensor last = q.view({rows, tokens, 4, 16}).slice(1, tokens - count).reshape({-1, 4, 16});
+      EXPECT_CLOSE(tail_attention(last, k, v, rows, window),
+                   all.slice(1, tokens - count).reshape({-1, 4, 16}), 2e-6);
+    }
+  }
+  EXPECT_THROW(tail_attention(q.slice(0, 0, 7), k, v, rows, 0), Error);
+}
+
 }  // namespace
 }  // namespace longlora::ops

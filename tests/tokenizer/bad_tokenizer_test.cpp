@@ -98,5 +98,17 @@ TEST(CopyTokenizerFiles, CopiesThoseThatExist) {
   EXPECT_EQ(load_tokenizer(to.path())->fingerprint(), load_tokenizer(from.path())->fingerprint());
 }
 
+TEST(CopyTokenizerFiles, TakesOneFileUnderANameThatIsFound) {
+  for (const char* file : {"tokenizers/qwen/tokenizer.json", "novels_tokenizer/tokenizer.model"}) {
+    const TemporaryFolder from, to;
+    const std::filesystem::path other = from / ("mine" + std::filesystem::path(file).extension().string());
+    write_file_atomic(other, read_file(kData / file));
+    copy_tokenizer_files(other, to.path());
+    ASSERT_TRUE(has_tokenizer(to.path())) << file;
+    EXPECT_EQ(load_tokenizer(to.path())->encode("one text", false),
+              load_tokenizer(other)->encode("one text", false));
+  }
+}
+
 }  // namespace
 }  // namespace longlora::tokenizer

@@ -7,7 +7,7 @@
 #include "longlora/core/random.h"
 #include "longlora/tokenizer/added_tokens.h"
 #include "longlora/tokenizer/normalizers.h"
-#include "longlora/tokenizer/regex.h"
+#include "longlora/tokenizer/text_pattern.h"
 #include "longlora/tokenizer/unicode.h"
 #include "tests/tokenizer/tokenizer_folder.h"
 
@@ -25,7 +25,7 @@ constexpr const char* kQwen =
 
 std::vector<std::string> split_by_regex(const std::string& pattern, const std::string& text) {
   std::vector<std::string> words;
-  Regex(pattern, "test").for_each_match(text, [&](size_t begin, size_t end) {
+  TextPattern({pattern, true}, "test").for_each_match(text, [&](size_t begin, size_t end) {
     words.push_back(text.substr(begin, end - begin));
   });
   return words;
@@ -70,7 +70,7 @@ TEST(Scanners, CutAsTheExpressionsTheyStandFor) {
   EXPECT_EQ(find_scanner("\\s+"), nullptr);
 }
 
-TEST(Regex, ReadsOniguramasSyntax) {
+TEST(TextPattern, ReadsOniguramasSyntax) {
   EXPECT_THAT(split_by_regex(R"(\w+)", "aé_1½\u0301-x"), ElementsAre("aé_1½\u0301", "x"));
   EXPECT_THAT(split_by_regex(R"([\w-]+)", "a-½ b"), ElementsAre("a-½", "b"));
   EXPECT_THAT(split_by_regex(R"(\s)", "a\u180e\u00a0b"), ElementsAre("\u00a0"));
@@ -80,11 +80,17 @@ TEST(Regex, ReadsOniguramasSyntax) {
   EXPECT_THAT(split_by_regex(R"(x{,2})", "xxx"), ElementsAre("xx", "x"));
   EXPECT_THAT(split_by_regex(R"([]a]+)", "]a["), ElementsAre("]a"));
   EXPECT_THAT(split_by_regex(R"([[:alpha:]]+)", "aé1"), ElementsAre("aé"));
-  EXPECT_THAT(message_of<InputError>([] { Regex(R"([\s&&[^\n]])", "f.json"); }), HasSubstr("[f.json]"));
-  EXPECT_THAT(message_of<InputError>([] { Regex("[a[bc]]", "f.json"); }), HasSubstr("a set inside a set"));
+  EXPECT_THAT(message_of<InputError>([] {
+                TextPattern({R"([\s&&[^\n]])", true}, "f.json");
+              }),
+              HasSubstr("[f.json]"));
+  EXPECT_THAT(message_of<InputError>([] {
+                TextPattern({"[a[bc]]", true}, "f.json");
+              }),
+              HasSubstr("a set inside a set"));
 }
 
-TEST(Regex, StopsAtExpressionsThatTakeForever) {
+TEST(TextPattern, StopsAtExpressionsThatTakeForever) {
   EXPECT_THAT(message_of<InputError>([] { split_by_regex("(a+a+)+[bc]", std::string(60, 'a')); }),
               HasSubstr("PCRE2's limits"));
 }

@@ -3,7 +3,10 @@
 #include <set>
 
 #include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
+#include "longlora/train/memory_plan.h"
 #include "tests/model/tiny_models.h"
 #include "tests/train/counting_allocator.h"
 #include "tests/train/support.h"
@@ -154,6 +157,103 @@ TEST(Engine, ComputesTheSameBitsWhateverLayersKeep) {
     }
 }
 
+/// Loss and gradients of one call with these options.
+struct Outcome {
+  LossSums sums;
+  std::vector<std::pair<std::string, at::Tensor>> grads;
+};
+Outcome outcome_of(model::Decoder& decoder, const Batch& batch, const std::vector<Keep>& keep,
+                   const EngineOptions& options) {
+  model::visit_parameters(decoder, [](const std::string&, model::Parameter& parameter) {
+    if (parameter.trainable()) parameter.grad.zero_();
+  });
+  const LossSums sums = Engine(decoder, keep, batch.ids.numel(), options).forward_backward(batch, 0.1);
+  return {sums, gradients_of(decoder)};
+}
+
+void expect_same_bits(const Outcome& actual, const Outcome& expected) {
+  EXPECT_EQ(actual.sums.loss, expected.sums.loss);
+  ASSERT_EQ(actual.grads.size(), expected.grads.size());
+  for (size_t i = 0; i < actual.grads.size(); ++i)
+    EXPECT_TRUE(at::equal(actual.grads[i].second, expected.grads[i].second)) << actual.grads[i].first;
+}
+
+TEST(Engine, ComputesTheSameInTilesOfRows) {
+  const Batch batch = make_next_token_batch(test::random_ids({2, 17}, 48, 2), 6);
+  std::vector<std::filesystem::path> models = {tiny_model("gqa_untied"), tiny_model("mha_tied")};
+  for (const char* name : model::kFamilyModels) models.push_back(model::family_model(name));
+  for (const auto& path : models)
+    for (const bool lora : {true, false}) {
+      SCOPED_TRACE(path.string());
+      model::Decoder decoder = model::load_decoder(path, at::kFloat);
+      if (lora) {
+        checkpoint::LoraConfig config;
+        config.target_modules = decoder.config.family().lora_targets;
+        model::add_lora(decoder, config, 1);
+        model::train_adapter(decoder, {"embed", "norm"});
+      } else {
+        model::train_everything(decoder);
+      }
+      const Outcome whole = outcome_of(decoder, batch, all_layers(decoder, Keep::kInput), {});
+      for (const int64_t tile_rows : {8, 33, 100}) {
+        const EngineOptions options = {tile_rows, /*loss_chunk_rows=*/5, {}};
+        const Outcome tiled = outcome_of(decoder, batch, all_layers(decoder, Keep::kInput), options);
+        EXPECT_NEAR(tiled.sums.loss, whole.sums.loss, 1e-6 * whole.sums.loss);
+        for (size_t i = 0; i < tiled.grads.size(); ++i) {
+          SCOPED_TRACE(tiled.grads[i].first);
+          EXPECT_CLOSE(tiled.grads[i].second, whole.grads[i].second, 1e-5);
+        }
+        // For one size of tiles the bits do not depend on what is kept.
+        for (const Keep keep : {Keep::kAttention, Keep::kEverything})
+          expect_same_bits(outcome_of(decoder, batch, all_layers(decoder, keep), options), tiled);
+      }
+    }
+}
+
+TEST(Engine, ComputesTheSameBitsWithInputsOnDisk) {
+  const test::TemporaryDirectory folder;
+  const Batch batch = make_next_token_batch(test::random_ids({2, 17}, 96, 2), 6);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    model::Decoder decoder = lora_plus_model("gqa_untied", dtype);
+    const auto keep = all_layers(decoder, Keep::kInput);
+    const Outcome expected = outcome_of(decoder, batch, keep, {});
+    const int64_t bytes = 34 * decoder.config.hidden_size * static_cast<int64_t>(c10::elementSize(dtype));
+    for (const int64_t on_disk : {1, 2, 3}) {
+      const EngineOptions options = {0, 0, {on_disk, folder.path(), bytes}};
+      expect_same_bits(outcome_of(decoder, batch, keep, options), expected);
+      EXPECT_TRUE(list_directory(folder.path()).empty());
+    }
+  }
+  model::Decoder decoder = lora_plus_model("gqa_untied");
+  const EngineOptions too_much = {0, 0, {3, folder.path(), int64_t{1} << 50}};
+  EXPECT_THAT(test::message_of<ResourceError>(
+                  [&] { Engine(decoder, all_layers(decoder, Keep::kInput), 8, too_much); }),
+              HasSubstr("scratch space"));
+}
+
+TEST(Engine, ComputesTheSameBitsWithWeightsOnDisk) {
+  const Batch batch = make_next_token_batch(test::random_ids({2, 17}, 96, 2), 6);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {  // mapped, and copied a layer at a time
+    model::Decoder in_memory = lora_plus_model("gqa_untied", dtype);
+    model::Decoder shape = model::shape_decoder(in_memory.config, dtype);
+    model::add_lora(shape, {}, 1);
+    model::train_adapter(shape, {"embed", "norm"});
+    const auto left = model::streamable_weights(shape);
+    EXPECT_EQ(left.size(), 3u * 7u);
+    model::Decoder on_disk = model::load_decoder(tiny_model("gqa_untied"), dtype, left);
+    ASSERT_NE(on_disk.streamed, nullptr);
+    EXPECT_EQ(on_disk.streamed->copies(), dtype != at::kFloat);
+    add_lora_plus(on_disk);
+    EXPECT_TRUE(on_disk.blocks[1].up_proj.weight.value.is_meta());
+    EXPECT_EQ(Engine(on_disk, all_layers(on_disk, Keep::kInput), 40).evaluate(batch).loss,
+              Engine(in_memory, all_layers(in_memory, Keep::kInput), 40).evaluate(batch).loss);
+    for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything})
+      expect_same_bits(outcome_of(on_disk, batch, all_layers(on_disk, keep), {}),
+                       outcome_of(in_memory, batch, all_layers(in_memory, keep), {}));
+    EXPECT_TRUE(on_disk.blocks[1].up_proj.weight.value.is_meta());
+  }
+}
+
 /// Trains the parameters whose names contain `part` alone and compares with the gradients of a full run.
 void expect_part_equals_whole(const std::string& part) {
   SCOPED_TRACE(part);
@@ -278,6 +378,48 @@ TEST(EngineMemory, HoldsNeitherAllLogitsNorTheActivationsOfAllLayers) {
   const int64_t kept = peak_with(Keep::kEverything);
   EXPECT_GT(kept, recomputed + 7 * 16 * mebibyte) << kept / mebibyte << " MiB";
   EXPECT_LT(kept, 1000 * mebibyte) << kept / mebibyte << " MiB";
+}
+
+/// What the plan says that tensors hold beyond weights and optimizer, and what they hold.
+void expect_prediction(model::Decoder& decoder, int64_t tokens, Keep keep, int64_t tile_rows) {
+  auto& allocator = test::CountingAllocator::instance();
+  PlanRequest request;
+  request.batch_tokens = tokens;
+  request.longest_segment_tokens = 512;
+  const MemoryPlan plan = predict_memory(decoder, request, all_layers(decoder, keep), tile_rows);
+  allocator.reset();
+  const Batch batch = make_next_token_batch(test::random_ids({1, tokens}, decoder.config.vocab_size, 8), 512);
+  Engine engine(decoder, all_layers(decoder, keep), tokens, {plan.tile_rows, plan.loss_chunk_rows, {}});
+  engine.forward_backward(batch, 1.0 / static_cast<double>(tokens));
+  const auto predicted = static_cast<double>(plan.inputs_bytes + plan.kept_bytes + plan.workspace_bytes);
+  const auto held = static_cast<double>(allocator.peak_bytes());
+  EXPECT_LT(held, 1.02 * predicted) << plan.describe();
+  EXPECT_GT(held, 0.9 * predicted) << held / 1e6 << " of " << predicted / 1e6 << ": " << plan.describe();
+}
+
+TEST(EngineMemory, IsWhatThePlanPredicts) {
+  const auto config = model::parse_model_config({{"architectures", {"LlamaForCausalLM"}},
+                                                 {"vocab_size", 512},
+                                                 {"hidden_size", 128},
+                                                 {"intermediate_size", 344},
+                                                 {"num_hidden_layers", 4},
+                                                 {"num_attention_heads", 4},
+                                                 {"num_key_value_heads", 2},
+                                                 {"max_position_embeddings", 16384}},
+                                                "test");
+  for (const bool lora : {true, false})
+    for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything})
+      for (const int64_t tile_rows : {0, 1024}) {
+        SCOPED_TRACE(::testing::Message() << lora << " " << static_cast<int>(keep) << " " << tile_rows);
+        model::Decoder decoder = model::random_decoder(config, at::kBFloat16, 1);
+        if (lora) {
+          model::add_lora(decoder, {}, 1);
+          model::train_adapter(decoder, {"embed", "norm"});
+        } else {
+          model::train_everything(decoder);
+        }
+        expect_prediction(decoder, 8192, keep, tile_rows);
+      }
 }
 
 }  // namespace

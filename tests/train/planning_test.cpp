@@ -143,6 +143,24 @@ TEST(TrainOptions, TakeTheGroupFromTheRatioOrTheSize) {
   EXPECT_EQ(options.group_tokens(), 0);
 }
 
+TEST(TrainOptions, TellThePlanTheLongestSegmentOfAnyDocument) {
+  TrainOptions options = good_options();
+  options.model_max_length = 16384;
+  options.group_size = 2048;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 2048);
+  // Groups of 4096 for a whole row, of 8192 for a document a little shorter.
+  options.reference_sft_groups = true;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 8192);
+  // Groups of 8192 for the row, of 9216 for a document of 36864 tokens in it.
+  options.model_max_length = 36865;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 9216);
+  options.model_max_length = 6000;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 6000);
+  options.full_attention_steps = 1;
+  options.model_max_length = 16384;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 16384);
+}
+
 TEST(TrainOptions, KeepTheirIdentityWhenOnlyTheOutputChanges) {
   TrainOptions options = good_options();
   const Json identity = options.identity();
@@ -156,25 +174,49 @@ TEST(TrainOptions, KeepTheirIdentityWhenOnlyTheOutputChanges) {
   EXPECT_EQ(options.to_json()["save_steps"], 3);
 }
 
+/// A plan for one row of full attention, or groups of 512.
+MemoryPlan plan_with(const model::Decoder& decoder, int64_t tokens, Recompute recompute, int64_t budget,
+                     double seen_tokens = 0.0) {
+  PlanRequest request;
+  request.batch_tokens = tokens;
+  request.longest_segment_tokens = 512;
+  request.seen_tokens = seen_tokens;
+  request.recompute = recompute;
+  request.budget_bytes = budget;
+  return make_memory_plan(decoder, request);
+}
+
 TEST(MemoryPlan, GrowsWithTokens) {
   const model::Decoder decoder = lora_plus_model("gqa_untied");
   int64_t last = 0;
   for (const int64_t tokens : {16, 64, 1024, 100000}) {
-    const MemoryPlan plan = make_memory_plan(decoder, tokens, Recompute::kAlways, int64_t{1} << 40);
+    const MemoryPlan plan = plan_with(decoder, tokens, Recompute::kAlways, int64_t{1} << 40);
     EXPECT_GT(plan.total_bytes(), last);
     last = plan.total_bytes();
   }
 }
 
+TEST(MemoryPlan, CountsTheNoiseOfTheEmbeddings) {
+  const model::Decoder decoder = lora_plus_model("gqa_untied");
+  PlanRequest request;
+  request.batch_tokens = 1024;
+  request.recompute = Recompute::kAlways;
+  request.budget_bytes = int64_t{1} << 40;
+  const int64_t without = make_memory_plan(decoder, request).total_bytes();
+  request.embedding_noise = true;
+  EXPECT_EQ(make_memory_plan(decoder, request).total_bytes() - without,
+            1024 * decoder.config.hidden_size * decoder.embed_tokens.value.element_size());
+}
+
 TEST(MemoryPlan, KeepsMoreLayersTheLargerTheBudget) {
   const model::Decoder decoder = lora_plus_model("gqa_untied");
   const int64_t tokens = 100000;
-  const int64_t least = make_memory_plan(decoder, tokens, Recompute::kAlways, int64_t{1} << 40).total_bytes();
-  const int64_t most = make_memory_plan(decoder, tokens, Recompute::kNever, int64_t{1} << 40).total_bytes();
+  const int64_t least = plan_with(decoder, tokens, Recompute::kAlways, int64_t{1} << 40).total_bytes();
+  const int64_t most = plan_with(decoder, tokens, Recompute::kNever, int64_t{1} << 40).total_bytes();
   ASSERT_GT(most, least);
   int64_t last_kept = 0;
   for (int64_t budget = least; budget <= most; budget += (most - least) / 12) {
-    const MemoryPlan plan = make_memory_plan(decoder, tokens, Recompute::kAuto, budget);
+    const MemoryPlan plan = plan_with(decoder, tokens, Recompute::kAuto, budget);
     EXPECT_LE(plan.total_bytes(), budget);
     const int64_t kept = std::count(plan.keep.begin(), plan.keep.end(), Keep::kEverything);
     EXPECT_GE(kept, last_kept);
@@ -183,7 +225,7 @@ TEST(MemoryPlan, KeepsMoreLayersTheLargerTheBudget) {
     EXPECT_TRUE(std::is_sorted(plan.keep.begin(), plan.keep.end(),
                                [](Keep a, Keep b) { return a == Keep::kInput && b == Keep::kEverything; }));
   }
-  const MemoryPlan whole = make_memory_plan(decoder, tokens, Recompute::kAuto, most);
+  const MemoryPlan whole = plan_with(decoder, tokens, Recompute::kAuto, most);
   EXPECT_EQ(std::count(whole.keep.begin(), whole.keep.end(), Keep::kEverything), 3);
   EXPECT_THAT(whole.describe(),
               AllOf(HasSubstr("of 3 layers 3 keep everything"), HasSubstr("0 their input alone")));
@@ -192,13 +234,10 @@ TEST(MemoryPlan, KeepsMoreLayersTheLargerTheBudget) {
 TEST(MemoryPlan, KeepsAttentionFirstWhereItIsLong) {
   const model::Decoder decoder = lora_plus_model("gqa_untied");
   const int64_t tokens = 100000;
-  const auto plan_with = [&](Recompute recompute, int64_t budget, double seen) {
-    return make_memory_plan(decoder, tokens, recompute, budget, seen);
-  };
-  const int64_t least = plan_with(Recompute::kAlways, int64_t{1} << 40, 1e4).total_bytes();
-  const int64_t most = plan_with(Recompute::kNever, int64_t{1} << 40, 1e4).total_bytes();
+  const int64_t least = plan_with(decoder, tokens, Recompute::kAlways, int64_t{1} << 40, 1e4).total_bytes();
+  const int64_t most = plan_with(decoder, tokens, Recompute::kNever, int64_t{1} << 40, 1e4).total_bytes();
   for (int64_t budget = least; budget <= most; budget += (most - least) / 24) {
-    const MemoryPlan plan = plan_with(Recompute::kAuto, budget, 1e4);
+    const MemoryPlan plan = plan_with(decoder, tokens, Recompute::kAuto, budget, 1e4);
     EXPECT_LE(plan.total_bytes(), budget);
     EXPECT_TRUE(std::is_sorted(plan.keep.begin(), plan.keep.end()));
     // No layer keeps everything while another computes attention again.
@@ -206,10 +245,15 @@ TEST(MemoryPlan, KeepsAttentionFirstWhereItIsLong) {
       EXPECT_NE(plan.keep.front(), Keep::kInput);
     }
   }
-  EXPECT_THAT(plan_with(Recompute::kAuto, least + (most - least) / 3, 1e4).keep,
+  PlanRequest request;
+  request.batch_tokens = tokens;
+  request.longest_segment_tokens = 512;
+  const std::vector<Keep> attention(3, Keep::kAttention);
+  const int64_t for_attention = predict_memory(decoder, request, attention, 4096).total_bytes();
+  EXPECT_THAT(plan_with(decoder, tokens, Recompute::kAuto, for_attention, 1e4).keep,
               ElementsAre(Keep::kAttention, Keep::kAttention, Keep::kAttention));
   // Short attention costs less to compute again than the rest does.
-  EXPECT_EQ(plan_with(Recompute::kAuto, least + (most - least) * 11 / 20, 1.0).keep.back(),
+  EXPECT_EQ(plan_with(decoder, tokens, Recompute::kAuto, least + (most - least) * 11 / 20, 1.0).keep.back(),
             Keep::kEverything);
 }
 
@@ -249,9 +293,10 @@ TEST(StepFlops, CountWhatHasToBeComputed) {
 
 TEST(TrainingRates, AreMeasuredOnALayerOfTheModel) {
   const model::ModelConfig config = full_model("gqa_untied").config;
-  const TrainingRates rates = measure_training_rates(config, at::kFloat, 64.0);
+  const TrainingRates rates = measure_training_rates(config, at::kFloat, checkpoint::LoraConfig{}, 64.0);
   EXPECT_GT(rates.matrix, 1e6);
   EXPECT_GT(rates.attention, 1e6);
+  EXPECT_GT(rates.update, 1e6);
   StepFlops flops;
   flops.matrix = 2.0 * rates.matrix;
   flops.recomputed_attention = rates.attention;
@@ -263,27 +308,27 @@ TEST(MemoryPlan, NeedsNoValues) {
   model::Decoder shape = model::shape_decoder(real.config, at::kBFloat16);
   model::add_lora(shape, {}, 1);
   model::train_adapter(shape, {"embed", "norm"});
-  EXPECT_EQ(make_memory_plan(shape, 64, Recompute::kAlways, int64_t{1} << 40).total_bytes(),
-            make_memory_plan(real, 64, Recompute::kAlways, int64_t{1} << 40).total_bytes());
+  EXPECT_EQ(plan_with(shape, 64, Recompute::kAlways, int64_t{1} << 40).total_bytes(),
+            plan_with(real, 64, Recompute::kAlways, int64_t{1} << 40).total_bytes());
 }
 
 TEST(MemoryPlan, ObeysWhatIsForced) {
   const model::Decoder decoder = lora_plus_model("gqa_untied");
-  const MemoryPlan always = make_memory_plan(decoder, 64, Recompute::kAlways, int64_t{1} << 40);
+  const MemoryPlan always = plan_with(decoder, 64, Recompute::kAlways, int64_t{1} << 40);
   EXPECT_THAT(always.keep, ElementsAre(Keep::kInput, Keep::kInput, Keep::kInput));
   EXPECT_EQ(always.kept_bytes, 0);
   const MemoryPlan never =
-      make_memory_plan(decoder, 100000, Recompute::kNever, always.total_bytes() + (int64_t{1} << 30));
+      plan_with(decoder, 100000, Recompute::kNever, always.total_bytes() + (int64_t{1} << 30));
   EXPECT_THAT(never.keep, ElementsAre(Keep::kEverything, Keep::kEverything, Keep::kEverything));
 }
 
 TEST(MemoryPlan, CountsMastersGradientsAndMoments) {
   const model::Decoder narrow = full_model("gqa_untied", at::kBFloat16), wide = full_model("gqa_untied");
   const int64_t parameters = model::count_parameters(wide).total;
-  const MemoryPlan narrow_plan = make_memory_plan(narrow, 16, Recompute::kAlways, int64_t{1} << 40);
+  const MemoryPlan narrow_plan = plan_with(narrow, 16, Recompute::kAlways, int64_t{1} << 40);
   EXPECT_EQ(narrow_plan.weights_bytes, 2 * parameters);
   EXPECT_EQ(narrow_plan.optimizer_bytes, 16 * parameters);
-  const MemoryPlan wide_plan = make_memory_plan(wide, 16, Recompute::kAlways, int64_t{1} << 40);
+  const MemoryPlan wide_plan = plan_with(wide, 16, Recompute::kAlways, int64_t{1} << 40);
   EXPECT_EQ(wide_plan.weights_bytes, 4 * parameters);
   EXPECT_EQ(wide_plan.optimizer_bytes, 12 * parameters);  // the weights are the masters
 }
@@ -292,7 +337,7 @@ TEST(MemoryPlan, RefusesWhatCannotFitAndSaysWhatWould) {
   const model::Decoder decoder = lora_plus_model("gqa_untied");
   const int64_t budget = int64_t{600} << 20;
   const std::string message =
-      message_of<ResourceError>([&] { make_memory_plan(decoder, 1000000, Recompute::kAuto, budget); });
+      message_of<ResourceError>([&] { plan_with(decoder, 1000000, Recompute::kAuto, budget); });
   EXPECT_THAT(message, AllOf(HasSubstr("600"), HasSubstr("tokens per micro-batch would fit"),
                              HasSubstr("--model_max_length")));
   // The number it names does fit, and not much more does.
@@ -302,9 +347,9 @@ TEST(MemoryPlan, RefusesWhatCannotFitAndSaysWhatWould) {
     if (message[i] != ',') digits += message[i];
   const int64_t tokens = std::stoll(digits);
   EXPECT_GT(tokens, 1000);
-  EXPECT_NO_THROW(make_memory_plan(decoder, tokens, Recompute::kAuto, budget));
-  EXPECT_THROW(make_memory_plan(decoder, tokens + tokens / 50, Recompute::kAuto, budget), ResourceError);
-  EXPECT_THAT(message_of<ResourceError>([&] { make_memory_plan(decoder, 16, Recompute::kAuto, 1000); }),
+  EXPECT_NO_THROW(plan_with(decoder, tokens, Recompute::kAuto, budget));
+  EXPECT_THROW(plan_with(decoder, tokens + tokens / 50, Recompute::kAuto, budget), ResourceError);
+  EXPECT_THAT(message_of<ResourceError>([&] { plan_with(decoder, 16, Recompute::kAuto, 1000); }),
               HasSubstr("about 0 tokens"));
 }
 

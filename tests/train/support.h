@@ -54,9 +54,9 @@ inline model::Decoder full_model(const std::string& name, at::ScalarType dtype =
   return decoder;
 }
 
-/// A reference model under LoRA+, with pairs that are not zero.
-inline model::Decoder lora_plus_model(const std::string& name, at::ScalarType dtype = at::kFloat) {
-  model::Decoder decoder = model::load_decoder(tiny_model(name), dtype);
+/// Puts a model under LoRA+, with pairs that are not zero.
+inline void add_lora_plus(model::Decoder& decoder) {
+  const at::ScalarType dtype = decoder.dtype();
   model::add_lora(decoder, {}, 1);
   uint64_t seed = 40;
   model::visit_linears(decoder, [&](const std::string&, model::Linear& linear) {
@@ -64,6 +64,12 @@ inline model::Decoder lora_plus_model(const std::string& name, at::ScalarType dt
       linear.lora->b.value = test::random_tensor(linear.lora->b.value.sizes(), seed++).mul(0.05).to(dtype);
   });
   model::train_adapter(decoder, {"embed", "norm"});
+}
+
+/// A reference model under LoRA+.
+inline model::Decoder lora_plus_model(const std::string& name, at::ScalarType dtype = at::kFloat) {
+  model::Decoder decoder = model::load_decoder(tiny_model(name), dtype);
+  add_lora_plus(decoder);
   return decoder;
 }
 

@@ -189,6 +189,35 @@ TEST(Trainer, ResumesToTheSameBits) {
   }
 }
 
+TEST(Trainer, ResumesWithTheTilesOfTheRunThatStopped) {
+  const RunKind& kind = kRunKinds[1];
+  const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
+  test::TemporaryDirectory folder;
+  const auto train = [&](const fs::path& output_dir, int64_t tile_rows, int64_t stop, bool resume) {
+    TrainOptions options = kind.options(output_dir);
+    options.resume = resume;
+    model::Decoder decoder = kind.decoder();
+    MemoryPlan plan = plan_run(options, decoder);
+    plan.tile_rows = tile_rows;
+    Recorder recorder;
+    recorder.after_step = [&](int64_t step) {
+      if (step == stop) Trainer::request_stop();
+    };
+    Trainer trainer(options, decoder, data, nullptr, recorder, plan);
+    trainer.run();
+    return trainer.plan().tile_rows;
+  };
+  train(folder / "tiled", 8, 100, false);
+  train(folder / "whole", 0, 100, false);
+  train(folder / "parts", 8, 3, false);
+  EXPECT_EQ(train(folder / "parts", 0, 100, true), 8);
+  const auto result = [&](const char* name) {
+    return read_file(folder / name / "checkpoint-7/optimizer.safetensors");
+  };
+  EXPECT_TRUE(result("parts") == result("tiled"));
+  EXPECT_FALSE(result("whole") == result("tiled"));  // tiles do make a difference that can be seen
+}
+
 TEST(Trainer, GoesOnFromTheLastCheckpointOfAKilledRun) {
   const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
   test::TemporaryDirectory folder;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "longlora/ops/cpu/transpose.h"
 #include "longlora/ops/cpu/vectors.h"
 
 namespace longlora::ops::cpu {
@@ -20,35 +21,6 @@ template <typename T>
 constexpr int64_t kInterleave = std::is_same_v<T, Bf16> ? 2 : 1;
 
 #if defined(__AVX512F__)
-// Lane l of r[i] becomes lane i of r[l]. Bit by bit: rows and lanes swap places.
-template <int kBit>
-LONGLORA_INLINE void swap_bit(U32x16 (&r)[16]) {
-  alignas(64) uint32_t low[16], high[16];
-  for (int l = 0; l < 16; ++l) {
-    low[l] = (l & kBit) ? 16 + l - kBit : l;
-    high[l] = (l & kBit) ? 16 + l : l + kBit;
-  }
-  const __m512i low_order = _mm512_load_si512(low), high_order = _mm512_load_si512(high);
-  for (int i = 0; i < 16; ++i) {
-    if (i & kBit) continue;
-    const auto a = reinterpret_cast<__m512i>(r[i]), b = reinterpret_cast<__m512i>(r[i | kBit]);
-    r[i] = reinterpret_cast<U32x16>(_mm512_permutex2var_epi32(a, low_order, b));
-    r[i | kBit] = reinterpret_cast<U32x16>(_mm512_permutex2var_epi32(a, high_order, b));
-  }
-}
-LONGLORA_INLINE void transpose_16(U32x16 (&r)[16]) {
-  swap_bit<8>(r);
-  swap_bit<4>(r);
-  swap_bit<2>(r);
-  swap_bit<1>(r);
-}
-
-// 32-bit elements of a row from `column` on, zero from `columns` on.
-LONGLORA_INLINE U32x16 load_columns(const void* row, int64_t column, int64_t columns) {
-  const auto mask = static_cast<__mmask16>(columns - column >= 16 ? 0xffff : (1 << (columns - column)) - 1);
-  return reinterpret_cast<U32x16>(_mm512_maskz_loadu_epi32(mask, static_cast<const uint32_t*>(row) + column));
-}
-
 /// Calls emit(column, row, vector) with sixteen rows of one column at a time, for `columns` columns of
 /// 32 bits of `valid` rows in a block.
 template <typename T, typename Emit>

@@ -1,4 +1,4 @@
-#include "longlora/tokenizer/regex.h"
+#include "longlora/core/regex.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <fmt/core.h>
@@ -8,12 +8,12 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/utf8.h"
-#include "longlora/tokenizer/regex_syntax.h"
 
-namespace longlora::tokenizer {
+namespace longlora {
 
 struct Regex::Compiled {
   pcre2_code* code = nullptr;
+  uint32_t match_limit = 0;
   ~Compiled() { pcre2_code_free(code); }
 };
 
@@ -27,10 +27,11 @@ std::string message_of(int error) {
 
 // What one call needs besides the code.
 struct MatchState {
-  explicit MatchState(const pcre2_code* code)
+  MatchState(const pcre2_code* code, uint32_t match_limit)
       : data(pcre2_match_data_create_from_pattern(code, nullptr)),
         context(pcre2_match_context_create(nullptr)) {
     if (data == nullptr || context == nullptr) throw std::bad_alloc();
+    if (match_limit != 0) pcre2_set_match_limit(context, match_limit);
   }
   ~MatchState() {
     if (stack != nullptr) pcre2_jit_stack_free(stack);
@@ -55,26 +56,28 @@ struct MatchState {
 
 }  // namespace
 
-Regex::Regex(const std::string& pattern, const std::string& source)
+Regex::Regex(const std::string& pattern, const std::string& source, const RegexOptions& options)
     : compiled_(std::make_unique<Compiled>()), pattern_(pattern), source_(source) {
   int error = 0;
   PCRE2_SIZE offset = 0;
-  const std::string translated = translate_regex(pattern, source);
-  compiled_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+  const uint32_t flags =
+      PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | (options.multiline ? PCRE2_MULTILINE : 0);
+  compiled_->match_limit = options.match_limit;
+  compiled_->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), flags, &error,
                                   &offset, nullptr);
   if (compiled_->code == nullptr) {
     throw InputError(
         fmt::format("[{}] expected a regular expression that PCRE2 understands, got \"{}\": {} at byte {}",
                     source, pattern, message_of(error), offset));
   }
-  pcre2_jit_compile(compiled_->code, PCRE2_JIT_COMPLETE);  // without it matching is slower, not different
+  // Where there is no machine code matching is slower, not different.
+  if (options.machine_code) pcre2_jit_compile(compiled_->code, PCRE2_JIT_COMPLETE);
 }
 
 Regex::~Regex() = default;
 
 void Regex::for_each_match(std::string_view text, const std::function<void(size_t, size_t)>& visit) const {
-  MatchState state(compiled_->code);
+  MatchState state(compiled_->code, compiled_->match_limit);
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   size_t from = 0, last_end = std::string_view::npos;
   while (from <= text.size()) {
@@ -82,11 +85,7 @@ void Regex::for_each_match(std::string_view text, const std::function<void(size_
                                   state.context);
     if (count == PCRE2_ERROR_JIT_STACKLIMIT && state.make_stack()) continue;
     if (count == PCRE2_ERROR_NOMATCH) return;
-    if (count < 0) {
-      throw InputError(
-          fmt::format("[{}] expected the expression \"{}\" to match within PCRE2's limits, got: {}", source_,
-                      pattern_, message_of(count)));
-    }
+    if (count < 0) fail(count);
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(state.data);
     const size_t begin = range[0], end = range[1];
     if (begin > end) return;  // \K moved the start behind the end
@@ -100,4 +99,19 @@ void Regex::for_each_match(std::string_view text, const std::function<void(size_
   }
 }
 
-}  // namespace longlora::tokenizer
+bool Regex::matches_start(std::string_view text) const {
+  const MatchState state(compiled_->code, compiled_->match_limit);
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  const int count =
+      pcre2_match(compiled_->code, subject, text.size(), 0, PCRE2_ANCHORED, state.data, state.context);
+  const bool is_not_utf8 = count <= PCRE2_ERROR_UTF8_ERR1 && count >= PCRE2_ERROR_UTF8_ERR21;
+  if (count < 0 && count != PCRE2_ERROR_NOMATCH && !is_not_utf8) fail(count);
+  return count > 0;
+}
+
+void Regex::fail(int error) const {
+  throw InputError(fmt::format("[{}] expected the expression \"{}\" to match within PCRE2's limits, got: {}",
+                               source_, pattern_, message_of(error)));
+}
+
+}  // namespace longlora

@@ -1,0 +1,82 @@
+#include "longlora/core/scratch_file.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+
+#include "longlora/core/error.h"
+#include "longlora/core/file_internal.h"
+#include "longlora/core/progress.h"
+
+namespace longlora {
+namespace {
+
+constexpr int64_t kPieceBytes = int64_t{8} << 20;
+
+/// A file without a name, or errno.
+int open_unnamed(const std::filesystem::path& folder) {
+  const int descriptor = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (descriptor >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return descriptor;
+  std::string name = (folder / ".longlora-scratch-XXXXXX").string();
+  const int named = ::mkostemp(name.data(), O_CLOEXEC);
+  if (named >= 0) ::unlink(name.c_str());
+  return named;
+}
+
+bool is_in_memory(int descriptor) {
+  struct statfs info = {};
+  return ::fstatfs(descriptor, &info) == 0 && (info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC);
+}
+
+}  // namespace
+
+ScratchFile::ScratchFile(const std::filesystem::path& folder, int64_t num_bytes) : folder_(folder) {
+  internal::Descriptor file(open_unnamed(folder));
+  if (!file.is_open()) throw internal::write_error(folder, "make a scratch file", errno);
+  if (is_in_memory(file.get()))
+    throw ResourceError(
+        fmt::format("[{}] expected a folder on a disk for {} of scratch space, got one in memory; name "
+                    "another with --scratch_dir",
+                    folder.string(), format_bytes(num_bytes)));
+  const int failed = ::posix_fallocate(file.get(), 0, std::max<int64_t>(1, num_bytes));
+  if (failed != 0)
+    throw internal::write_error(folder, fmt::format("reserve {} of scratch space", format_bytes(num_bytes)),
+                                failed);
+  descriptor_ = file.release();
+}
+
+ScratchFile::~ScratchFile() {
+  ::close(descriptor_);
+}
+
+void ScratchFile::write(int64_t offset, const void* data, int64_t num_bytes) {
+  for (int64_t done = 0; done < num_bytes;) {
+    const auto piece = static_cast<size_t>(std::min(kPieceBytes, num_bytes - done));
+    const ssize_t written =
+        ::pwrite(descriptor_, static_cast<const char*>(data) + done, piece, offset + done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) throw internal::write_error(folder_, "write scratch data", written < 0 ? errno : EIO);
+    done += written;
+  }
+  ::sync_file_range(descriptor_, offset, num_bytes, SYNC_FILE_RANGE_WRITE);  // a hint
+}
+
+void ScratchFile::read(int64_t offset, void* data, int64_t num_bytes) const {
+  for (int64_t done = 0; done < num_bytes;) {
+    const auto piece = static_cast<size_t>(std::min(kPieceBytes, num_bytes - done));
+    const ssize_t got = ::pread(descriptor_, static_cast<char*>(data) + done, piece, offset + done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) throw internal::write_error(folder_, "read scratch data back", got < 0 ? errno : EIO);
+    done += got;
+  }
+  ::posix_fadvise(descriptor_, offset, num_bytes, POSIX_FADV_DONTNEED);  // a hint
+}
+
+}  // namespace longlora
