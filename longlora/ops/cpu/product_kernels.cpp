@@ -24,14 +24,14 @@ LONGLORA_INLINE __m512bh broadcast_pair(const Bf16* p) {
   return as_pairs(_mm512_set1_epi32(pair));
 }
 
-/// Sums of kM rows and kV vectors of columns.
-template <int kM, int kV>
+/// Sums of NumRows rows and NumVectors vectors of columns.
+template <int NumRows, int NumVectors>
 struct Tile {
-  __m512 sums[kM][kV];
+  __m512 sums[NumRows][NumVectors];
 
   LONGLORA_INLINE void load(bool add, const float* c, int64_t c_stride) {
-    for (int i = 0; i < kM; ++i)
-      for (int j = 0; j < kV; ++j)
+    for (int i = 0; i < NumRows; ++i)
+      for (int j = 0; j < NumVectors; ++j)
         sums[i][j] = add ? _mm512_loadu_ps(c + i * c_stride + j * kLanes) : _mm512_setzero_ps();
   }
   LONGLORA_INLINE void multiply(int64_t k, LeftBlock a, RightBlock b) {
@@ -39,36 +39,36 @@ struct Tile {
     const Bf16* pairs = a.data;
 #pragma GCC unroll 1
     for (int64_t p = 0; p < k; p += 2, columns += 2 * b.columns, pairs += a.pair_stride) {
-      __m512bh right[kV];
-      for (int j = 0; j < kV; ++j) right[j] = as_pairs(_mm512_loadu_si512(columns + j * 2 * kLanes));
-      for (int i = 0; i < kM; ++i) {
+      __m512bh right[NumVectors];
+      for (int j = 0; j < NumVectors; ++j) right[j] = as_pairs(_mm512_loadu_si512(columns + j * 2 * kLanes));
+      for (int i = 0; i < NumRows; ++i) {
         const __m512bh left = broadcast_pair(pairs + i * a.row_stride);
-        for (int j = 0; j < kV; ++j) sums[i][j] = _mm512_dpbf16_ps(sums[i][j], left, right[j]);
+        for (int j = 0; j < NumVectors; ++j) sums[i][j] = _mm512_dpbf16_ps(sums[i][j], left, right[j]);
       }
     }
   }
 };
 
-template <int kM, int kV>
+template <int NumRows, int NumVectors>
 void multiply_tile(int64_t k, bool add, LeftBlock a, RightBlock b, float* c, int64_t c_stride) {
-  Tile<kM, kV> tile;
+  Tile<NumRows, NumVectors> tile;
   tile.load(add, c, c_stride);
   tile.multiply(k, a, b);
-  for (int i = 0; i < kM; ++i)
-    for (int j = 0; j < kV; ++j) _mm512_storeu_ps(c + i * c_stride + j * kLanes, tile.sums[i][j]);
+  for (int i = 0; i < NumRows; ++i)
+    for (int j = 0; j < NumVectors; ++j) _mm512_storeu_ps(c + i * c_stride + j * kLanes, tile.sums[i][j]);
 }
 
-template <int kM, int kV>
+template <int NumRows, int NumVectors>
 void finish_tile(int64_t k, bool add, LeftBlock a, RightBlock b, const float* c, int64_t c_stride,
                  FinishedBlock out) {
-  Tile<kM, kV> tile;
+  Tile<NumRows, NumVectors> tile;
   tile.load(add, c, c_stride);
   tile.multiply(k, a, b);
-  for (int j = 0; j < kV; ++j) {
+  for (int j = 0; j < NumVectors; ++j) {
     const int64_t left = out.columns - j * kLanes;
     const auto mask = static_cast<__mmask16>(left >= kLanes ? 0xffff : (1 << left) - 1);
     const __m512 bias = out.bias ? _mm512_loadu_ps(out.bias + j * kLanes) : _mm512_setzero_ps();
-    for (int i = 0; i < kM; ++i)
+    for (int i = 0; i < NumRows; ++i)
       _mm256_mask_storeu_epi16(
           out.data + i * out.row_stride + j * kLanes, mask,
           reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(_mm512_add_ps(tile.sums[i][j], bias))));
@@ -76,21 +76,21 @@ void finish_tile(int64_t k, bool add, LeftBlock a, RightBlock b, const float* c,
 }
 
 /// Calls body<rows, vectors>(first row) until all rows are done.
-template <int kV, typename Body>
+template <int NumVectors, typename Body>
 LONGLORA_INLINE void for_each_tile(int64_t m, const Body& body) {
   int64_t i = 0;
-  for (; i + kRows <= m; i += kRows) body.template operator()<kRows, kV>(i);
+  for (; i + kRows <= m; i += kRows) body.template operator()<kRows, NumVectors>(i);
   switch (m - i) {
     case 5:
-      return body.template operator()<5, kV>(i);
+      return body.template operator()<5, NumVectors>(i);
     case 4:
-      return body.template operator()<4, kV>(i);
+      return body.template operator()<4, NumVectors>(i);
     case 3:
-      return body.template operator()<3, kV>(i);
+      return body.template operator()<3, NumVectors>(i);
     case 2:
-      return body.template operator()<2, kV>(i);
+      return body.template operator()<2, NumVectors>(i);
     case 1:
-      return body.template operator()<1, kV>(i);
+      return body.template operator()<1, NumVectors>(i);
     default:
       return;
   }
@@ -115,16 +115,16 @@ LeftBlock from_row(LeftBlock a, int64_t row) {
 
 void multiply(int64_t m, int64_t n, int64_t k, bool add, LeftBlock a, RightBlock b, float* c,
               int64_t c_stride) {
-  for_each_tile(m, n, [&]<int kM, int kV>(int64_t i) {
-    multiply_tile<kM, kV>(k, add, from_row(a, i), b, c + i * c_stride, c_stride);
+  for_each_tile(m, n, [&]<int NumRows, int NumVectors>(int64_t i) {
+    multiply_tile<NumRows, NumVectors>(k, add, from_row(a, i), b, c + i * c_stride, c_stride);
   });
 }
 
 void finish(int64_t m, int64_t n, int64_t k, bool add, LeftBlock a, RightBlock b, const float* c,
             int64_t c_stride, FinishedBlock out) {
-  for_each_tile(m, n, [&]<int kM, int kV>(int64_t i) {
-    finish_tile<kM, kV>(k, add, from_row(a, i), b, add ? c + i * c_stride : c, c_stride,
-                        {out.data + i * out.row_stride, out.row_stride, out.columns, out.bias});
+  for_each_tile(m, n, [&]<int NumRows, int NumVectors>(int64_t i) {
+    finish_tile<NumRows, NumVectors>(k, add, from_row(a, i), b, add ? c + i * c_stride : c, c_stride,
+                                     {out.data + i * out.row_stride, out.row_stride, out.columns, out.bias});
   });
 }
 
@@ -169,20 +169,20 @@ void pack_transposed(const Bf16* src, int64_t row_stride, int64_t k, int64_t n, 
     }
 }
 
-/// kN neighbouring elements of one row of the result.
-template <int kN>
+/// Count neighbouring elements of one row of the result.
+template <int Count>
 LONGLORA_INLINE void multiply_row(int64_t k, const Bf16* a, const Bf16* b, int64_t b_stride, Bf16* out) {
-  __m512 sums[kN];
+  __m512 sums[Count];
   for (auto& sum : sums) sum = _mm512_setzero_ps();
   for (int64_t at = 0; at < k; at += 2 * kLanes) {
     const auto mask =
         static_cast<__mmask32>(k - at >= 2 * kLanes ? 0xffffffffu : (uint32_t{1} << (k - at)) - 1);
     const __m512bh left = as_pairs(_mm512_maskz_loadu_epi16(mask, a + at));
-    for (int i = 0; i < kN; ++i)
+    for (int i = 0; i < Count; ++i)
       sums[i] =
           _mm512_dpbf16_ps(sums[i], left, as_pairs(_mm512_maskz_loadu_epi16(mask, b + i * b_stride + at)));
   }
-  for (int i = 0; i < kN; ++i) store_one(out + i, _mm512_reduce_add_ps(sums[i]));
+  for (int i = 0; i < Count; ++i) store_one(out + i, _mm512_reduce_add_ps(sums[i]));
 }
 
 void multiply_rows(int64_t m, int64_t n, int64_t k, const Bf16* a, int64_t a_stride, const Bf16* b,

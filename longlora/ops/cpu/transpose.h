@@ -9,19 +9,19 @@ namespace {
 
 #if defined(__AVX512F__)
 // Lane l of r[i] becomes lane i of r[l]. Bit by bit: rows and lanes swap places.
-template <int kBit>
+template <int Bit>
 LONGLORA_INLINE void swap_bit(U32x16 (&r)[16]) {
   alignas(64) uint32_t low[16], high[16];
   for (int l = 0; l < 16; ++l) {
-    low[l] = (l & kBit) ? 16 + l - kBit : l;
-    high[l] = (l & kBit) ? 16 + l : l + kBit;
+    low[l] = (l & Bit) ? 16 + l - Bit : l;
+    high[l] = (l & Bit) ? 16 + l : l + Bit;
   }
   const __m512i low_order = _mm512_load_si512(low), high_order = _mm512_load_si512(high);
   for (int i = 0; i < 16; ++i) {
-    if (i & kBit) continue;
-    const auto a = reinterpret_cast<__m512i>(r[i]), b = reinterpret_cast<__m512i>(r[i | kBit]);
+    if (i & Bit) continue;
+    const auto a = reinterpret_cast<__m512i>(r[i]), b = reinterpret_cast<__m512i>(r[i | Bit]);
     r[i] = reinterpret_cast<U32x16>(_mm512_permutex2var_epi32(a, low_order, b));
-    r[i | kBit] = reinterpret_cast<U32x16>(_mm512_permutex2var_epi32(a, high_order, b));
+    r[i | Bit] = reinterpret_cast<U32x16>(_mm512_permutex2var_epi32(a, high_order, b));
   }
 }
 LONGLORA_INLINE void transpose_16(U32x16 (&r)[16]) {
