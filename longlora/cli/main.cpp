@@ -72,6 +72,7 @@ int run(int argc, char** argv) {
   app.get_formatter()->column_width(36);
   add_tokenize_verb(app);
   add_fine_tune_verb(app);
+  add_sft_verb(app);
   add_get_trainable_weights_verb(app);
   add_merge_verb(app);
   add_convert_verb(app);

@@ -8,6 +8,7 @@ namespace longlora::cli {
 
 void add_tokenize_verb(CLI::App& app);
 void add_fine_tune_verb(CLI::App& app);
+void add_sft_verb(CLI::App& app);
 void add_get_trainable_weights_verb(CLI::App& app);
 void add_merge_verb(CLI::App& app);
 void add_convert_verb(CLI::App& app);

@@ -39,6 +39,8 @@ Json parse_json(const std::string& text, const std::string& source) {
   } catch (const Json::parse_error& error) {
     throw InputError(fmt::format("[{}] expected JSON, got a syntax error at byte {} of {}: {}", source,
                                  error.byte, text.size(), error.what()));
+  } catch (const Json::exception& error) {  // a number beyond a double
+    throw InputError(fmt::format("[{}] expected JSON, got: {}", source, error.what()));
   }
 }
 

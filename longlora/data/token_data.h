@@ -49,14 +49,21 @@ std::unique_ptr<TokenData> open_token_data(const std::vector<std::filesystem::pa
 class RowOrder {
  public:
   RowOrder(int64_t num_rows, bool shuffle, uint64_t seed);
+  /// Shuffled so that rows of like length come together: each `rows_per_batch` places are one batch, and 50
+  /// batches of random rows are sorted by length before they are cut and shuffled again.
+  RowOrder(std::vector<int64_t> row_tokens, int64_t rows_per_batch, uint64_t seed);
   int64_t num_rows() const { return num_rows_; }
   /// The row at `position` (0-based over all epochs).
   int64_t row_at(int64_t position);
 
  private:
+  void group_by_length(uint64_t seed);
+
   int64_t num_rows_;
   bool shuffle_;
   uint64_t seed_;
+  std::vector<int64_t> row_tokens_;  // empty: rows are not grouped
+  int64_t rows_per_batch_ = 1;
   int64_t cached_epoch_ = -1;
   std::vector<int64_t> cached_order_;
 };

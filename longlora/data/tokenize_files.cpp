@@ -3,15 +3,13 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "longlora/core/error.h"
 #include "longlora/core/progress.h"
 #include "longlora/data/documents.h"
+#include "longlora/data/run_parallel.h"
 
 namespace longlora::data {
 
@@ -20,28 +18,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kBatchBytes = size_t{4} << 20;  // per thread
-
-// Runs work(0) … work(count - 1) on several threads; the first exception is thrown again.
-template <typename Work>
-void run_parallel(size_t count, int num_threads, const Work& work) {
-  std::atomic<size_t> next{0};
-  std::vector<std::exception_ptr> errors(static_cast<size_t>(num_threads));
-  const auto run = [&](size_t thread) {
-    try {
-      for (size_t i = next++; i < count; i = next++) work(i);
-    } catch (...) {
-      errors[thread] = std::current_exception();
-      next = count;
-    }
-  };
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < errors.size() && i < count; ++i) threads.emplace_back(run, i);
-  run(0);
-  for (std::thread& thread : threads) thread.join();
-  for (const std::exception_ptr& error : errors) {
-    if (error) std::rethrow_exception(error);
-  }
-}
 
 void check_options(const TokenizeOptions& options) {
   if (options.tokenizer == nullptr) throw Error("[tokenize] expected a tokenizer, got none");

@@ -20,15 +20,6 @@ bool is_lora(const std::string& name) {
   return name.find(".lora_") != std::string::npos;
 }
 
-/// The last parts of all module names: "q_proj", "k_proj", …
-std::string module_kinds(const Decoder& decoder) {
-  std::set<std::string> kinds;
-  visit_linears(decoder, [&](const std::string& name, const Linear&) {
-    kinds.insert(name.substr(name.rfind('.') + 1));
-  });
-  return fmt::format("{}", fmt::join(kinds, ", "));
-}
-
 /// The weight at its best precision.
 at::Tensor float_weight(const Parameter& parameter) {
   return parameter.trainable() ? parameter.master : parameter.value.to(at::kFloat);
@@ -45,6 +36,14 @@ void check_pair_shapes(const std::string& module, const Linear& linear, const at
 }
 
 }  // namespace
+
+std::vector<std::string> linear_names(const Decoder& decoder) {
+  std::set<std::string> names;
+  visit_linears(decoder, [&](const std::string& name, const Linear&) {
+    names.insert(name.substr(name.rfind('.') + 1));
+  });
+  return {names.begin(), names.end()};
+}
 
 void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
@@ -64,7 +63,7 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
   });
   if (!unmatched.empty())
     throw UsageError(fmt::format("[lora_target_modules] expected names among {}, got {}",
-                                 module_kinds(decoder), fmt::join(unmatched, ", ")));
+                                 fmt::join(linear_names(decoder), ", "), fmt::join(unmatched, ", ")));
 }
 
 void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {

@@ -17,6 +17,9 @@ namespace longlora::model {
 /// target matches no layer, listing the layers there are.
 void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed);
 
+/// The last parts of the names of all linear layers, sorted: what PEFT's "all-linear" stands for.
+std::vector<std::string> linear_names(const Decoder& decoder);
+
 /// Puts the adapter's pairs and trained parameters into the decoder, growing the
 /// vocabulary where the adapter's embedding has more rows. Throws InputError
 /// when a module or shape does not fit the decoder.

@@ -49,16 +49,16 @@ SegmentPlan make_segment_plan(const SegmentPlanOptions& options) {
     throw Error(fmt::format("[segment plan] expected document starts below {}, got {}", plan.num_tokens,
                             *next_document));
 
-  const bool full = options.group_tokens == 0;
-  // G = 1 would shift by nothing; half a group is at least one token.
-  const int64_t shift = std::max<int64_t>(1, options.group_tokens / 2);
   plan.bounds = {std::vector<int64_t>{0}, std::vector<int64_t>{0}};
   for (size_t i = 0; i < starts.size(); ++i) {
     const int64_t start = starts[i];
     const int64_t end = i + 1 < starts.size() ? starts[i + 1] : plan.num_tokens;
-    const int64_t group = full ? end - start : options.group_tokens;
+    const int64_t asked = options.group_for ? options.group_for(end - start) : options.group_tokens;
+    const int64_t group = asked == 0 ? end - start : asked;
+    // G = 1 would shift by nothing; half a group is at least one token.
+    const int64_t shift = asked == 0 ? group : std::max<int64_t>(1, group / 2);
     append_segments(plan.bounds[0], start, end, group, group);
-    append_segments(plan.bounds[1], start, end, full ? group : shift, group);
+    append_segments(plan.bounds[1], start, end, shift, group);
   }
   return plan;
 }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace longlora::ops {
@@ -34,6 +35,8 @@ struct SegmentPlanOptions {
   int64_t row_tokens = 0;
   /// Tokens of a group; 0 means full attention.
   int64_t group_tokens = 0;
+  /// Where set, the group of each document from its length, in place of group_tokens.
+  std::function<int64_t(int64_t document_tokens)> group_for = nullptr;
   /// Positions in [0, N) at which a document starts, ascending; row starts need
   /// not be listed. Groups are counted from the start of each document.
   std::vector<int64_t> document_starts = {};

@@ -107,6 +107,17 @@ std::string DecoderChain::prepare(const std::string& token) const {
   return text;
 }
 
+std::string DecoderChain::bytes_of(const std::string& prepared) const {
+  std::string text = prepared;
+  for (size_t step = num_prepared_; step < steps_.size(); ++step) {
+    if (steps_[step].kind == Kind::kMetaspace) text = replace_marks(text, steps_[step].content, " ");
+    if (steps_[step].kind != Kind::kByteFallback) continue;
+    const int byte = byte_of(text);
+    if (byte >= 0) return std::string(1, static_cast<char>(byte));
+  }
+  return text;
+}
+
 std::string DecoderChain::join(const std::vector<std::string_view>& prepared) const {
   if (!has_decoder_) {
     std::string text;

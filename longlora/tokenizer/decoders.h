@@ -20,6 +20,8 @@ class DecoderChain {
 
   /// What `token` contributes, in the form join() takes.
   std::string prepare(const std::string& token) const;
+  /// The bytes of a prepared token by itself: what join() does to it but for stripping and repairing.
+  std::string bytes_of(const std::string& prepared) const;
   /// The text of prepared tokens.
   std::string join(const std::vector<std::string_view>& tokens) const;
 

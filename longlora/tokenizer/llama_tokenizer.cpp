@@ -271,6 +271,15 @@ void LlamaTokenizer::append_pieces(std::string_view text, size_t num_skipped, Id
   ids->insert(ids->end(), pieces.begin() + static_cast<std::ptrdiff_t>(first), pieces.end());
 }
 
+const LlamaTokenizer::Piece& LlamaTokenizer::piece(int32_t id) const {
+  if (id < 0 || static_cast<size_t>(id) >= pieces_.size()) {
+    throw InputError(
+        fmt::format("[{}] expected ids from 0 to {}, got {}; the ids belong to another tokenizer", source_,
+                    pieces_.size() - 1, id));
+  }
+  return pieces_[static_cast<size_t>(id)];
+}
+
 std::string LlamaTokenizer::decode(const Ids& ids, bool skip_special_tokens) const {
   std::string text, bytes;
   const auto finish_bytes = [&] {
@@ -278,19 +287,14 @@ std::string LlamaTokenizer::decode(const Ids& ids, bool skip_special_tokens) con
     bytes.clear();
   };
   for (const int32_t id : ids) {
-    if (id < 0 || static_cast<size_t>(id) >= pieces_.size()) {
-      throw InputError(
-          fmt::format("[{}] expected ids from 0 to {}, got {}; the ids belong to another tokenizer", source_,
-                      pieces_.size() - 1, id));
-    }
-    const Piece& piece = pieces_[static_cast<size_t>(id)];
-    if (piece.kind == Kind::kSkipped && skip_special_tokens) continue;
-    if (piece.kind == Kind::kByte) {
-      bytes += piece.text;
+    const Piece& each = piece(id);
+    if (each.kind == Kind::kSkipped && skip_special_tokens) continue;
+    if (each.kind == Kind::kByte) {
+      bytes += each.text;
       continue;
     }
     finish_bytes();
-    text += piece.text;
+    text += each.text;
   }
   finish_bytes();
   const bool has_prefix = settings_.legacy ? model_adds_prefix_ : settings_.add_prefix_space;

@@ -30,6 +30,7 @@ class LlamaTokenizer : public Tokenizer {
   Ids encode(std::string_view text, bool add_special_tokens) const override;
   std::string decode(const Ids& ids) const override { return decode(ids, true); }
   std::string decode_with_special_tokens(const Ids& ids) const override { return decode(ids, false); }
+  std::string token_bytes(int32_t id) const override { return piece(id).text; }
   int64_t vocab_size() const override { return static_cast<int64_t>(pieces_.size()); }
   std::optional<int32_t> bos_id() const override { return bos_id_; }
   std::optional<int32_t> eos_id() const override { return eos_id_; }
@@ -43,6 +44,7 @@ class LlamaTokenizer : public Tokenizer {
     Kind kind = Kind::kSkipped;
   };
 
+  const Piece& piece(int32_t id) const;
   void load_pieces();
   bool words_are_independent() const;
   std::vector<SpecialToken> resolve_special_tokens();

@@ -312,18 +312,27 @@ void PipelineTokenizer::pre_tokenize(size_t step, Piece piece, PieceSink* sink) 
   pre_tokenizers_[step]->split(piece, &next);
 }
 
+const PipelineTokenizer::Token& PipelineTokenizer::token(int32_t id) const {
+  if (id < 0 || static_cast<size_t>(id) >= tokens_.size()) {
+    throw InputError(
+        fmt::format("[{}] expected ids from 0 to {}, got {}; the ids belong to another tokenizer", source_,
+                    tokens_.size() - 1, id));
+  }
+  return tokens_[static_cast<size_t>(id)];
+}
+
+std::string PipelineTokenizer::token_bytes(int32_t id) const {
+  const Token& each = token(id);
+  return each.special ? each.text : decoder_.bytes_of(each.text);
+}
+
 std::string PipelineTokenizer::decode(const Ids& ids, bool skip_special_tokens) const {
   std::vector<std::string_view> texts;
   texts.reserve(ids.size());
   for (const int32_t id : ids) {
-    if (id < 0 || static_cast<size_t>(id) >= tokens_.size()) {
-      throw InputError(
-          fmt::format("[{}] expected ids from 0 to {}, got {}; the ids belong to another tokenizer", source_,
-                      tokens_.size() - 1, id));
-    }
-    const Token& token = tokens_[static_cast<size_t>(id)];
-    if (!token.exists || (skip_special_tokens && token.special)) continue;
-    texts.push_back(token.text);
+    const Token& each = token(id);
+    if (!each.exists || (skip_special_tokens && each.special)) continue;
+    texts.push_back(each.text);
   }
   return decoder_.join(texts);
 }

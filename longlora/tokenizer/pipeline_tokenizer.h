@@ -29,6 +29,7 @@ class PipelineTokenizer : public Tokenizer {
   Ids encode(std::string_view text, bool add_special_tokens) const override;
   std::string decode(const Ids& ids) const override { return decode(ids, true); }
   std::string decode_with_special_tokens(const Ids& ids) const override { return decode(ids, false); }
+  std::string token_bytes(int32_t id) const override;
   int64_t vocab_size() const override { return static_cast<int64_t>(tokens_.size()); }
   std::optional<int32_t> bos_id() const override { return bos_id_; }
   std::optional<int32_t> eos_id() const override { return eos_id_; }
@@ -44,6 +45,7 @@ class PipelineTokenizer : public Tokenizer {
   class BpeSink;
   class ChainSink;
 
+  const Token& token(int32_t id) const;
   void add_pre_tokenizers(const PipelineSpec& spec);
   std::vector<AddedToken> resolve_added_tokens(const PipelineSpec& spec) const;
   void add_tokens(const std::vector<AddedToken>& added);

@@ -32,6 +32,10 @@ class Tokenizer {
   virtual std::string decode(const Ids& ids) const = 0;
   /// The same with control tokens written as they are spelled.
   virtual std::string decode_with_special_tokens(const Ids& ids) const { return decode(ids); }
+  /// The bytes of text that a token stands for by itself: a space where the file
+  /// writes U+2581, the byte of a byte token; a control token as it is spelled.
+  /// Throws InputError for an id outside the vocabulary.
+  virtual std::string token_bytes(int32_t id) const = 0;
   /// Number of ids, added tokens included: every id is in [0, vocab_size()).
   virtual int64_t vocab_size() const = 0;
   virtual std::optional<int32_t> bos_id() const = 0;

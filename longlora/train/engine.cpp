@@ -124,6 +124,7 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   // Layers below all that trains need no backward.
   const size_t lowest = decoder_.embed_tokens.trainable() ? 0 : first_trained_layer_;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
+  if (batch.embedding_noise.defined()) hidden.add_(batch.embedding_noise);
   for (size_t i = 0; i < layers; ++i) {
     LayerRecord& record = records[i];
     record.input = std::move(hidden);

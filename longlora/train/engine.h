@@ -19,6 +19,7 @@ struct Batch {
   at::Tensor labels;     // [N] int64, ops::kIgnoreLabel where there is no target
   at::Tensor positions;  // [N] int64, place of the token in its row
   ops::SegmentPlan plan;
+  at::Tensor embedding_noise = {};  // [N, C] added to the embeddings in training, or undefined
 };
 
 /// A batch of next-token prediction: labels are the ids one place ahead inside

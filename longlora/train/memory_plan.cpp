@@ -110,10 +110,11 @@ class Prediction {
     return segment * (decoder_.config.head_dim * (4 * element_bytes_ + 3 * 4) + 2 * 4);
   }
 
-  /// Rotary tables and the batch itself.
+  /// Rotary tables and the batch itself, with its noise.
   int64_t tables() const {
     const int64_t row = request_.row_tokens > 0 ? request_.row_tokens : request_.batch_tokens;
-    return row * decoder_.config.head_dim * 4 + request_.batch_tokens * kBatchBytes;
+    return row * decoder_.config.head_dim * 4 + request_.batch_tokens * kBatchBytes +
+           (request_.embedding_noise ? input_bytes() : 0);
   }
 
   /// The most that activations hold at once; fills in what of it are inputs and kept results.

@@ -28,6 +28,7 @@ struct PlanRequest {
   int64_t row_tokens = 0;              // T; 0: one row
   int64_t longest_segment_tokens = 0;  // that attention goes through at once; 0: the row
   double seen_tokens = 0.0;            // keys that a query sees on average (mean_seen_tokens)
+  bool embedding_noise = false;        // [N, C] of noise beside the batch (NEFTune)
   Recompute recompute = Recompute::kAuto;
   int64_t budget_bytes = 0;
   FrozenWeights frozen_weights = FrozenWeights::kInMemory;

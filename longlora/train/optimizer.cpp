@@ -135,7 +135,6 @@ void AdamW::step(double learning_rate, double grad_scale) {
   ++num_steps_;
   const auto steps = static_cast<double>(num_steps_);
   ops::cpu::AdamWStep step = {};
-  step.learning_rate = static_cast<float>(learning_rate);
   step.beta1 = static_cast<float>(options_.beta1);
   step.beta2 = static_cast<float>(options_.beta2);
   step.one_minus_beta1 = static_cast<float>(1.0 - options_.beta1);
@@ -145,6 +144,9 @@ void AdamW::step(double learning_rate, double grad_scale) {
   step.bias_correction1 = static_cast<float>(1.0 - std::pow(options_.beta1, steps));
   step.sqrt_bias_correction2 = static_cast<float>(std::sqrt(1.0 - std::pow(options_.beta2, steps)));
   for (Slot& slot : slots_) {
+    const bool is_b = slot.name.ends_with(".lora_B.weight");
+    step.learning_rate =
+        static_cast<float>(is_b ? learning_rate * options_.loraplus_lr_ratio : learning_rate);
     step.weight_decay = slot.parameter->master.dim() >= 2 ? static_cast<float>(options_.weight_decay) : 0.0f;
     // Decay reaches every row.
     if (slot.parameter->grad_rows && step.weight_decay == 0.0f)

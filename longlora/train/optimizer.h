@@ -17,6 +17,8 @@ struct AdamWOptions {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0.0;  // not applied to vectors (norms, biases)
+  /// Learning rate of the B of low-rank pairs as a multiple of that of the rest (arXiv 2402.12354).
+  double loraplus_lr_ratio = 1.0;
 };
 
 /// torch.optim.AdamW's update (arXiv 1711.05101) on the trainable parameters of

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "longlora/core/error.h"
@@ -58,7 +59,9 @@ std::vector<std::string> TrainOptions::problems() const {
           "--attention_init is for --init random alone");
   require(!init_random || !low_rank_training,
           "--init random trains every weight: add --low_rank_training False");
-  require(!data_path.empty(), "--data_path is needed: .bin, .txt or .jsonl files, or folders of them");
+  require(!data_path.empty(), supervised
+                                  ? "--data_path is needed: .json or .jsonl files of questions and answers"
+                                  : "--data_path is needed: .bin, .txt or .jsonl files, or folders of them");
   require(!output_dir.empty(), "--output_dir is needed");
   require(model_max_length >= 2,
           fmt::format("--model_max_length must be at least 2, got {}", model_max_length));
@@ -71,6 +74,12 @@ std::vector<std::string> TrainOptions::problems() const {
   require(lora.rank > 0, fmt::format("--lora_r must be positive, got {}", lora.rank));
   require(lora.alpha > 0.0 && std::isfinite(lora.alpha),
           fmt::format("--lora_alpha must be positive, got {}", lora.alpha));
+  require(lora.dropout >= 0.0 && lora.dropout < 1.0,
+          fmt::format("--lora_dropout must be in [0, 1), got {}", lora.dropout));
+  require(adamw.loraplus_lr_ratio > 0.0 && std::isfinite(adamw.loraplus_lr_ratio),
+          fmt::format("--loraplus_lr_ratio must be positive, got {}", adamw.loraplus_lr_ratio));
+  require(neftune_noise_alpha >= 0.0 && std::isfinite(neftune_noise_alpha),
+          fmt::format("--neftune_noise_alpha must not be negative, got {}", neftune_noise_alpha));
   require(max_steps >= 0, fmt::format("--max_steps must be positive, got {}", max_steps));
   require(max_steps > 0 || (num_train_epochs > 0.0 && std::isfinite(num_train_epochs)),
           fmt::format("--num_train_epochs must be positive, got {}", num_train_epochs));
@@ -95,38 +104,49 @@ std::vector<std::string> TrainOptions::problems() const {
 }
 
 Json TrainOptions::identity() const {
-  return {{"model_name_or_path", model_name_or_path.string()},
-          {"init", init_name(*this)},
-          {"config", config_file.string()},
-          {"peft_model", peft_model.string()},
-          {"fp32", fp32},
-          {"model_max_length", model_max_length},
-          {"rope_scaling", model::rope_type_name(rope_scaling)},
-          {"attention", attention == AttentionKind::kFull ? "full" : "s2"},
-          {"group_size", group_tokens()},
-          {"full_attention_steps", full_attention_steps},
-          {"low_rank_training", low_rank_training},
-          {"trainable_params", trainable_params},
-          {"lora_r", lora.rank},
-          {"lora_alpha", lora.alpha},
-          {"lora_target_modules", lora.target_modules},
-          {"tokenizer", tokenizer_path.string()},
-          {"data_path", paths_json(data_path)},
-          {"text_field", text_field},
-          {"shuffle", shuffle},
-          {"seed", seed},
-          {"max_steps", max_steps},
-          {"num_train_epochs", num_train_epochs},
-          {"per_device_train_batch_size", per_device_train_batch_size},
-          {"gradient_accumulation_steps", gradient_accumulation_steps},
-          {"learning_rate", learning_rate},
-          {"warmup_steps", warmup_steps},
-          {"lr_scheduler_type", schedule_name(schedule)},
-          {"adam_beta1", adamw.beta1},
-          {"adam_beta2", adamw.beta2},
-          {"adam_epsilon", adamw.epsilon},
-          {"weight_decay", adamw.weight_decay},
-          {"max_grad_norm", max_grad_norm}};
+  Json json = {{"model_name_or_path", model_name_or_path.string()},
+               {"init", init_name(*this)},
+               {"config", config_file.string()},
+               {"peft_model", peft_model.string()},
+               {"fp32", fp32},
+               {"model_max_length", model_max_length},
+               {"rope_scaling", model::rope_type_name(rope_scaling)},
+               {"attention", attention == AttentionKind::kFull ? "full" : "s2"},
+               {"group_size", group_tokens()},
+               {"full_attention_steps", full_attention_steps},
+               {"low_rank_training", low_rank_training},
+               {"trainable_params", trainable_params},
+               {"lora_r", lora.rank},
+               {"lora_alpha", lora.alpha},
+               {"lora_target_modules", lora.target_modules},
+               {"tokenizer", tokenizer_path.string()},
+               {"data_path", paths_json(data_path)},
+               {"text_field", text_field},
+               {"shuffle", shuffle},
+               {"seed", seed},
+               {"max_steps", max_steps},
+               {"num_train_epochs", num_train_epochs},
+               {"per_device_train_batch_size", per_device_train_batch_size},
+               {"gradient_accumulation_steps", gradient_accumulation_steps},
+               {"learning_rate", learning_rate},
+               {"warmup_steps", warmup_steps},
+               {"lr_scheduler_type", schedule_name(schedule)},
+               {"adam_beta1", adamw.beta1},
+               {"adam_beta2", adamw.beta2},
+               {"adam_epsilon", adamw.epsilon},
+               {"weight_decay", adamw.weight_decay},
+               {"max_grad_norm", max_grad_norm}};
+  json["use_rslora"] = lora.use_rslora;
+  json["lora_dropout"] = lora.dropout;
+  json["loraplus_lr_ratio"] = adamw.loraplus_lr_ratio;
+  json["neftune_noise_alpha"] = neftune_noise_alpha;
+  if (!supervised) return json;
+  json["prompt"] = tokenizer::prompt_form_name(prompt);
+  json["truncate"] = data::truncation_name(truncation);
+  json["packing"] = packing;
+  json["group_by_length"] = group_by_length;
+  json["reference_sft_groups"] = reference_sft_groups;
+  return json;
 }
 
 Json TrainOptions::to_json() const {
@@ -141,8 +161,10 @@ Json TrainOptions::to_json() const {
   return json;
 }
 
-int64_t TrainOptions::group_tokens() const {
+int64_t TrainOptions::group_for(int64_t document_tokens) const {
   if (attention == AttentionKind::kFull) return 0;
+  if (reference_sft_groups)
+    return document_tokens % 4096 == 0 ? std::max<int64_t>(1, document_tokens / 4) : 8192;
   return group_size > 0 ? group_size : ops::group_tokens_for_ratio(model_max_length, group_size_ratio);
 }
 
@@ -154,8 +176,13 @@ PlanRequest TrainOptions::plan_request() const {
   PlanRequest request;
   request.batch_tokens = per_device_train_batch_size * model_max_length;
   request.row_tokens = model_max_length;
-  request.longest_segment_tokens = full_attention_steps > 0 ? model_max_length : longest_segment(plan);
+  request.longest_segment_tokens = longest_segment(plan);
+  if (reference_sft_groups)  // of documents of any length
+    request.longest_segment_tokens = std::max(
+        {request.longest_segment_tokens, std::min<int64_t>(8192, model_max_length), model_max_length / 4});
+  if (full_attention_steps > 0) request.longest_segment_tokens = model_max_length;
   request.seen_tokens = mean_seen_tokens(plan);
+  request.embedding_noise = neftune_noise_alpha > 0.0;
   request.recompute = recompute;
   request.disk = true;
   request.num_threads = at::get_num_threads();

@@ -8,6 +8,7 @@
 
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/core/json.h"
+#include "longlora/data/instruction_tokens.h"
 #include "longlora/model/config.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/optimizer.h"
@@ -17,7 +18,7 @@ namespace longlora::train {
 
 enum class AttentionKind { kFull, kShiftedSparse };
 
-/// Options of `fine-tune`; names are the command line's.
+/// Options of `fine-tune` and `sft`; names are the command line's.
 struct TrainOptions {
   // Model.
   std::filesystem::path model_name_or_path;  // Hugging Face directory; empty with init_random
@@ -33,8 +34,9 @@ struct TrainOptions {
   model::RopeType rope_scaling = model::RopeType::kLinear;  // that of the run, or what would be used
   AttentionKind attention = AttentionKind::kShiftedSparse;
   double group_size_ratio = 0.25;
-  int64_t group_size = 0;            // tokens; 0: from the ratio
-  int64_t full_attention_steps = 0;  // last steps that use full attention
+  int64_t group_size = 0;             // tokens; 0: from the ratio
+  bool reference_sft_groups = false;  // groups by the rule of the released supervised fine-tuning
+  int64_t full_attention_steps = 0;   // last steps that use full attention
 
   // What trains.
   bool low_rank_training = true;
@@ -46,7 +48,15 @@ struct TrainOptions {
   std::vector<std::filesystem::path> eval_data_path;
   std::string text_field = "text";
   bool shuffle = true;
+  bool group_by_length = false;  // rows of like length in one batch
   uint64_t seed = 42;
+
+  // Questions and answers (sft).
+  bool supervised = false;
+  tokenizer::PromptForm prompt = tokenizer::PromptForm::kLlama2;
+  data::Truncation truncation = data::Truncation::kMiddle;
+  bool packing = true;
+  double neftune_noise_alpha = 0.0;  // 0: no noise
 
   // Steps.
   int64_t max_steps = 0;  // 0: from num_train_epochs
@@ -78,8 +88,10 @@ struct TrainOptions {
   Json to_json() const;
   /// The part of to_json() that must not change when a run is resumed.
   Json identity() const;
-  /// G for this run: 0 for full attention.
-  int64_t group_tokens() const;
+  /// G of a document of this length: 0 for full attention.
+  int64_t group_for(int64_t document_tokens) const;
+  /// G of a whole row.
+  int64_t group_tokens() const { return group_for(model_max_length); }
   /// What the memory plan has to know of this run, without a budget.
   PlanRequest plan_request() const;
 };

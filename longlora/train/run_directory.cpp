@@ -43,6 +43,7 @@ RunState parse_state(const Json& json, const fs::path& path) {
             .seconds = json.at("seconds").get<double>(),
             .data_tokens = json.value("data_tokens", int64_t{0}),
             .num_threads = json.value("threads", int64_t{0}),
+            .data_fingerprint = json.value("data_fingerprint", std::string()),
             .tile_rows = json.value("tile_rows", int64_t{-1}),
             .loss_chunk_rows = json.value("loss_chunk_rows", int64_t{0})};
   } catch (const Json::exception& error) {
@@ -173,6 +174,7 @@ void RunDirectory::save(const RunState& state, AdamW& optimizer, const model::De
                                                             {"seconds", state.seconds},
                                                             {"data_tokens", state.data_tokens},
                                                             {"threads", state.num_threads},
+                                                            {"data_fingerprint", state.data_fingerprint},
                                                             {"tile_rows", state.tile_rows},
                                                             {"loss_chunk_rows", state.loss_chunk_rows},
                                                             {"options", options_.identity()}});

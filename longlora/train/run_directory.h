@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "longlora/core/json.h"
 #include "longlora/model/decoder.h"
@@ -20,9 +21,10 @@ struct RunState {
   int64_t tokens = 0;
   double seconds = 0.0;  // training time so far
   // What else decides the bits of the rest; 0: not recorded.
-  int64_t data_tokens = 0;  // ids of the training data
-  int64_t num_threads = 0;  // that sums are split over
-  int64_t tile_rows = -1;   // and rows of a tile, 0 for all; below 0: not recorded
+  int64_t data_tokens = 0;            // ids of the training data
+  int64_t num_threads = 0;            // that sums are split over
+  std::string data_fingerprint = {};  // of the training rows
+  int64_t tile_rows = -1;             // and rows of a tile, 0 for all; below 0: not recorded
   int64_t loss_chunk_rows = 0;
 };
 

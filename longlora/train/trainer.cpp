@@ -10,21 +10,24 @@
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
+#include "longlora/core/random.h"
 #include "longlora/model/streamed_weights.h"
+#include "longlora/ops/cross_entropy.h"
 
 namespace longlora::train {
 namespace {
 
 volatile std::sig_atomic_t stop_requested = 0;
 
-int64_t count_rows(const data::TokenData& data, int64_t row_tokens) {
-  const int64_t rows = data.size() / row_tokens;
-  if (rows == 0)
-    throw InputError(
-        fmt::format("[data] expected at least one row of {} tokens, got {} tokens in all; give more data or "
-                    "a smaller --model_max_length",
-                    row_tokens, data.size()));
-  return rows;
+data::RowOrder make_order(const TrainOptions& options, const data::TrainingRows& data) {
+  if (!options.group_by_length) return {data.num_rows(), options.shuffle, options.seed};
+  std::vector<int64_t> row_tokens(static_cast<size_t>(data.num_rows()));
+  for (size_t i = 0; i < row_tokens.size(); ++i) row_tokens[i] = data.row_tokens(static_cast<int64_t>(i));
+  return {std::move(row_tokens), options.per_device_train_batch_size, options.seed};
+}
+
+std::unique_ptr<const data::TrainingRows> consecutive_rows(const data::TokenData* data, int64_t row_tokens) {
+  return data ? std::make_unique<const data::ConsecutiveRows>(*data, row_tokens) : nullptr;
 }
 
 int64_t count_steps(const TrainOptions& options, int64_t num_rows) {
@@ -61,21 +64,28 @@ MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder, 
 
 Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
                  const data::TokenData* eval_data, TrainObserver& observer, std::optional<MemoryPlan> plan)
+    : Trainer(options, decoder, consecutive_rows(&data, options.model_max_length),
+              consecutive_rows(eval_data, options.model_max_length), observer, std::move(plan)) {}
+
+Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
+                 std::unique_ptr<const data::TrainingRows> data,
+                 std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer,
+                 std::optional<MemoryPlan> plan)
     : options_(options),
       decoder_(decoder),
-      data_(data),
-      eval_data_(eval_data),
+      data_(std::move(data)),
+      eval_data_(std::move(eval_data)),
       observer_(observer),
-      order_(count_rows(data, options.model_max_length), options.shuffle, options.seed),
+      order_(make_order(options, *data_)),
       max_steps_(count_steps(options, order_.num_rows())),
       plan_(plan ? *std::move(plan) : plan_run(options, decoder)),
       directory_(options),
       optimizer_(decoder, options.adamw),
       engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_)),
       schedule_{options.schedule, options.learning_rate, options.warmup_steps, max_steps_} {
-  if (eval_data) count_rows(*eval_data, options.model_max_length);
   if (options.resume) restore();
-  state_.data_tokens = data.size();
+  state_.data_tokens = data_->num_tokens();
+  state_.data_fingerprint = data_->fingerprint();
   state_.num_threads = at::get_num_threads();
   state_.tile_rows = plan_.tile_rows;
   state_.loss_chunk_rows = plan_.loss_chunk_rows;
@@ -85,29 +95,52 @@ void Trainer::request_stop() {
   stop_requested = 1;
 }
 
-at::Tensor Trainer::next_rows(const data::TokenData& data, int64_t count, bool in_order, int64_t position) {
-  const int64_t tokens = options_.model_max_length;
-  at::Tensor ids = at::empty({count, tokens}, at::kLong);
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t row = in_order ? position + i : order_.row_at(position + i);
-    data.read(row * tokens, {ids.mutable_data_ptr<int64_t>() + i * tokens, static_cast<size_t>(tokens)});
-  }
-  return ids;
+std::vector<data::TrainingRow> Trainer::next_rows() {
+  std::vector<data::TrainingRow> rows;
+  rows.reserve(static_cast<size_t>(options_.per_device_train_batch_size));
+  for (int64_t i = 0; i < options_.per_device_train_batch_size; ++i)
+    rows.push_back(data_->row(order_.row_at(state_.rows_consumed++)));
+  return rows;
+}
+
+/// `position`: of the batch's first row in the order; with the seed it decides the noise.
+Batch Trainer::training_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& group_for,
+                              int64_t position) const {
+  Batch batch = make_batch(rows, group_for);
+  if (options_.neftune_noise_alpha > 0.0)
+    batch.embedding_noise =
+        embedding_noise(batch, rows, options_.neftune_noise_alpha, decoder_.config.hidden_size,
+                        decoder_.dtype(), mix_bits(options_.seed, static_cast<uint64_t>(position)));
+  return batch;
+}
+
+int64_t Trainer::count_window_labels() {
+  const int64_t num_rows = options_.per_device_train_batch_size * options_.gradient_accumulation_steps;
+  int64_t count = 0;
+  for (int64_t i = 0; i < num_rows; ++i) count += data_->num_labels(order_.row_at(state_.rows_consumed + i));
+  return count;
 }
 
 LossSums Trainer::update(int64_t step, double learning_rate, double& grad_norm) {
-  const int64_t rows = options_.per_device_train_batch_size;
-  const int64_t micro_batches = options_.gradient_accumulation_steps;
   const bool full = step >= max_steps_ - options_.full_attention_steps;
-  const int64_t group = full ? 0 : options_.group_tokens();
-  // Every row supervises all of its tokens but the last.
-  const auto num_labels = static_cast<double>(rows * micro_batches * (options_.model_max_length - 1));
+  const GroupRule group_for = [&](int64_t tokens) { return full ? 0 : options_.group_for(tokens); };
+  const int64_t num_labels = count_window_labels();
   optimizer_.zero_grad();
   LossSums sums;
-  for (int64_t i = 0; i < micro_batches; ++i) {
-    const at::Tensor ids = next_rows(data_, rows, /*in_order=*/false, state_.rows_consumed);
-    sums += engine_.forward_backward(make_next_token_batch(ids, group), 1.0 / num_labels);
-    state_.rows_consumed += rows;
+  for (int64_t i = 0; i < options_.gradient_accumulation_steps; ++i) {
+    const int64_t position = state_.rows_consumed;
+    const auto rows = next_rows();
+    for (const data::TrainingRow& row : rows) state_.tokens += static_cast<int64_t>(row.ids.size());
+    const Batch batch = training_batch(rows, group_for, position);
+    if (batch.labels.ne(ops::kIgnoreLabel).any().item<bool>())
+      sums += engine_.forward_backward(batch, 1.0 / static_cast<double>(num_labels));
+    else
+      ++batches_without_label_;
+  }
+  if (num_labels == 0) {
+    log_warning(fmt::format("step {} has nothing to learn: {} batches without a label so far are passed over",
+                            step + 1, batches_without_label_));
+    return sums;
   }
   grad_norm = optimizer_.grad_norm();
   if (!std::isfinite(sums.loss) || !std::isfinite(grad_norm))
@@ -121,11 +154,13 @@ LossSums Trainer::update(int64_t step, double learning_rate, double& grad_norm) 
 }
 
 void Trainer::evaluate(int64_t step) {
-  const int64_t num_rows = count_rows(*eval_data_, options_.model_max_length);
+  const GroupRule full_attention = [](int64_t) { return int64_t{0}; };
   LossSums sums;
-  for (int64_t row = 0; row < num_rows; row += options_.per_device_eval_batch_size) {
-    const int64_t count = std::min(options_.per_device_eval_batch_size, num_rows - row);
-    sums += engine_.evaluate(make_next_token_batch(next_rows(*eval_data_, count, /*in_order=*/true, row), 0));
+  for (int64_t row = 0; row < eval_data_->num_rows();) {
+    std::vector<data::TrainingRow> rows;
+    for (int64_t i = 0; i < options_.per_device_eval_batch_size && row < eval_data_->num_rows(); ++i)
+      rows.push_back(eval_data_->row(row++));
+    sums += engine_.evaluate(make_batch(rows, full_attention));
   }
   const EvalReport found = {step, sums.mean(), std::exp(sums.mean()),
                             static_cast<double>(sums.num_correct) / static_cast<double>(sums.num_labels)};
@@ -137,19 +172,18 @@ void Trainer::evaluate(int64_t step) {
 }
 
 void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, double grad_norm,
-                     double step_seconds) {
-  recent_seconds_per_step_ =
-      recent_seconds_per_step_ == 0.0 ? step_seconds : 0.9 * recent_seconds_per_step_ + 0.1 * step_seconds;
-  const auto tokens_per_step =
-      static_cast<double>(options_.per_device_train_batch_size * options_.gradient_accumulation_steps *
-                          options_.model_max_length);
+                     double step_seconds, int64_t step_tokens) {
+  const bool is_first = recent_seconds_per_step_ == 0.0;
+  const auto smoothed = [&](double before, double now) { return is_first ? now : 0.9 * before + 0.1 * now; };
+  recent_seconds_per_step_ = smoothed(recent_seconds_per_step_, step_seconds);
+  recent_tokens_per_step_ = smoothed(recent_tokens_per_step_, static_cast<double>(step_tokens));
   StepReport found;
   found.step = step;
   found.max_steps = max_steps_;
   found.loss = sums.mean();
   found.learning_rate = learning_rate;
   found.grad_norm = grad_norm;
-  found.tokens_per_second = tokens_per_step / recent_seconds_per_step_;
+  found.tokens_per_second = recent_tokens_per_step_ / recent_seconds_per_step_;
   found.tokens = state_.tokens;
   found.peak_memory_bytes = peak_rss_bytes();
   found.seconds = state_.seconds;
@@ -170,11 +204,15 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
 void Trainer::restore() {
   const auto restored = directory_.restore(optimizer_);
   if (!restored) return;
-  if (restored->data_tokens != 0 && restored->data_tokens != data_.size())
+  if (restored->data_tokens != 0 && restored->data_tokens != data_->num_tokens())
     throw InputError(fmt::format(
         "[--data_path] expected the {} tokens that this run was started with, got {}; resume with "
         "the same data, or start anew in another --output_dir",
-        restored->data_tokens, data_.size()));
+        restored->data_tokens, data_->num_tokens()));
+  if (!restored->data_fingerprint.empty() && restored->data_fingerprint != data_->fingerprint())
+    throw InputError(
+        "[--data_path] expected the samples that this run was started with, got others of the same size; "
+        "resume with the same data, or start anew in another --output_dir");
   if (restored->num_threads != 0 && restored->num_threads != at::get_num_threads())
     log_warning(
         fmt::format("the run was computed with {} threads and goes on with {}: sums are split in "
@@ -202,18 +240,16 @@ TrainOutcome Trainer::run() {
   else if (options_.resume)
     log_info("no checkpoint to resume from: starting at the beginning");
   directory_.truncate_log(state_.step);
-  const int64_t tokens_per_step =
-      options_.per_device_train_batch_size * options_.gradient_accumulation_steps * options_.model_max_length;
   while (state_.step < max_steps_) {
     const auto start = std::chrono::steady_clock::now();
     const double learning_rate = schedule_.learning_rate(state_.step);
     double grad_norm = 0.0;
+    const int64_t tokens_before = state_.tokens;
     const LossSums sums = update(state_.step, learning_rate, grad_norm);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     ++state_.step;
-    state_.tokens += tokens_per_step;
     state_.seconds += seconds;
-    report(state_.step, sums, learning_rate, grad_norm, seconds);
+    report(state_.step, sums, learning_rate, grad_norm, seconds, state_.tokens - tokens_before);
     const bool last = state_.step == max_steps_;
     if (eval_data_ && options_.eval_steps > 0 && (last || state_.step % options_.eval_steps == 0))
       evaluate(state_.step);

@@ -6,7 +6,9 @@
 #include <optional>
 
 #include "longlora/data/token_data.h"
+#include "longlora/data/training_rows.h"
 #include "longlora/model/decoder.h"
+#include "longlora/train/batch.h"
 #include "longlora/train/engine.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/optimizer.h"
@@ -52,12 +54,17 @@ enum class TrainOutcome { kFinished, kStopped };
 MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder,
                     FrozenWeights frozen_weights = FrozenWeights::kInMemory, int64_t program_bytes = -1);
 
-/// Trains `decoder` on rows of `data`. Owns the optimizer and the run directory.
+/// Trains `decoder` on rows of data. Owns the rows, the optimizer and the run directory.
 class Trainer {
  public:
-  /// `data`, `eval_data` (may be null), `decoder` and `observer` must outlive it.
-  /// Without a `plan` it makes one from the decoder. Takes up the newest checkpoint when the options say so.
-  /// Throws InputError when the data has no whole row, or the checkpoint is of another run.
+  /// `eval_data` may be null. `decoder` and `observer` must outlive it. Without a `plan` it makes one from
+  /// the decoder. Takes up the newest checkpoint when the options say so. Throws InputError when the
+  /// checkpoint is of another run.
+  Trainer(const TrainOptions& options, model::Decoder& decoder,
+          std::unique_ptr<const data::TrainingRows> data, std::unique_ptr<const data::TrainingRows> eval_data,
+          TrainObserver& observer, std::optional<MemoryPlan> plan = {});
+  /// On rows of consecutive ids; `data` and `eval_data` (may be null) must outlive it too. Throws InputError
+  /// when they have no whole row.
   Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
           const data::TokenData* eval_data, TrainObserver& observer, std::optional<MemoryPlan> plan = {});
 
@@ -78,15 +85,19 @@ class Trainer {
  private:
   void restore();
   LossSums update(int64_t step, double learning_rate, double& grad_norm);
-  at::Tensor next_rows(const data::TokenData& data, int64_t count, bool in_order, int64_t position);
+  /// Targets of the update's rows: each counts the same, whichever batch it is in.
+  int64_t count_window_labels();
+  std::vector<data::TrainingRow> next_rows();
+  Batch training_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& group_for,
+                       int64_t position) const;
   void evaluate(int64_t step);
-  void report(int64_t step, const LossSums& sums, double learning_rate, double grad_norm,
-              double step_seconds);
+  void report(int64_t step, const LossSums& sums, double learning_rate, double grad_norm, double step_seconds,
+              int64_t step_tokens);
 
   TrainOptions options_;
   model::Decoder& decoder_;
-  const data::TokenData& data_;
-  const data::TokenData* eval_data_;
+  std::unique_ptr<const data::TrainingRows> data_;
+  std::unique_ptr<const data::TrainingRows> eval_data_;
   TrainObserver& observer_;
   data::RowOrder order_;
   int64_t max_steps_;
@@ -97,6 +108,8 @@ class Trainer {
   Schedule schedule_;
   RunState state_;
   double recent_seconds_per_step_ = 0.0;
+  double recent_tokens_per_step_ = 0.0;
+  int64_t batches_without_label_ = 0;
 };
 
 }  // namespace longlora::train

@@ -22,8 +22,9 @@ bool any_name_starts_with(const fs::path& folder, const std::string& prefix) {
 }
 
 /// Kills a run in a pseudo-random file operation, resumes it, kills it again, until it comes through.
-void expect_same_bits_however_often_killed(const Words& kind, uint64_t seed, int most_kills) {
-  const TrainingRun run(kind);
+void expect_same_bits_however_often_killed(const Words& kind, uint64_t seed, int most_kills,
+                                           const std::string& verb = "fine-tune") {
+  const TrainingRun run(kind, verb);
   expect_exit(0, run.words(run / "whole"), in_trouble({}, run / "counter"));
   const int64_t operations = count_operations(run / "counter");
   ASSERT_GT(operations, 50);
@@ -46,6 +47,10 @@ TEST(KilledTraining, OfLoraPlusGoesOnToTheSameBits) {
 
 TEST(KilledTraining, OfAllWeightsGoesOnToTheSameBits) {
   expect_same_bits_however_often_killed(kFullRun, 2, 6);
+}
+
+TEST(KilledTraining, OnQuestionsAndAnswersGoesOnToTheSameBits) {
+  expect_same_bits_however_often_killed(kSftRun, 3, 9, "sft");
 }
 
 TEST(KilledTraining, FromOutsideGoesOnToTheSameBits) {

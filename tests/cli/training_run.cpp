@@ -15,6 +15,18 @@ std::string without(const std::string& text, std::initializer_list<const char*> 
   return json.dump();
 }
 
+/// Questions of different lengths, and answers too.
+void write_samples(const std::filesystem::path& path, int count) {
+  Json samples = Json::array();
+  for (int i = 0; i < count; ++i) {
+    std::string question = "Tell me a story.", answer = "Once upon a time";
+    for (int k = 0; k < i * 7 % 13; ++k) question += " There was a little dog named Tim.";
+    for (int k = 0; k < i % 4; ++k) answer += " the end";
+    samples.push_back({{"instruction", question}, {"output", answer}});
+  }
+  write_json(path, samples);
+}
+
 std::string log_without_times(const std::string& text) {
   std::istringstream lines(text);
   std::string result;
@@ -27,6 +39,22 @@ std::string log_without_times(const std::string& text) {
 
 const Words kLoraPlusRun = {"--group_size", "64", "--max_steps",        "4", "--save_steps", "1",
                             "--eval_steps", "2",  "--save_total_limit", "2"};
+const Words kSftRun = {"--group_size",
+                       "32",
+                       "--max_steps",
+                       "6",
+                       "--save_steps",
+                       "1",
+                       "--eval_steps",
+                       "3",
+                       "--save_total_limit",
+                       "2",
+                       "--gradient_accumulation_steps",
+                       "2",
+                       "--order",
+                       "length",
+                       "--neftune_noise_alpha",
+                       "5"};
 const Words kFullRun = {"--low_rank_training",
                         "False",
                         "--attention",
@@ -45,19 +73,25 @@ const Words kFullRun = {"--low_rank_training",
                         "2"};
 const Words kLongRun = {"--group_size", "64", "--max_steps", "60", "--save_steps", "0", "--eval_steps", "20"};
 
-TrainingRun::TrainingRun(Words kind) : kind_(std::move(kind)) {
+TrainingRun::TrainingRun(Words kind, std::string verb) : kind_(std::move(kind)), verb_(std::move(verb)) {
+  if (verb_ == "sft") {
+    write_samples(folder_ / "train.json", 40);
+    write_samples(folder_ / "heldout.json", 5);
+    return;
+  }
   write_ids(folder_ / "train.bin", 256 * 12, 512, 1);
   write_ids(folder_ / "heldout.bin", 256 * 2, 512, 2);
 }
 
 Words TrainingRun::words(const std::filesystem::path& output_dir) const {
-  const Words run = {"fine-tune",
+  const std::string extension = verb_ == "sft" ? ".json" : ".bin";
+  const Words run = {verb_,
                      "--model_name_or_path",
                      data("stories260K_hf"),
                      "--data_path",
-                     folder_ / "train.bin",
+                     folder_ / ("train" + extension),
                      "--eval_data_path",
-                     folder_ / "heldout.bin",
+                     folder_ / ("heldout" + extension),
                      "--output_dir",
                      output_dir,
                      "--model_max_length",

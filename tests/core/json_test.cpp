@@ -37,6 +37,10 @@ TEST(Json, NamesFileAndByteOfASyntaxError) {
   EXPECT_THAT(message, HasSubstr("at byte 9 of 9"));
 }
 
+TEST(Json, RefusesNumbersThatNoDoubleHolds) {
+  EXPECT_THAT(message_of<InputError>([] { parse_json("[1e999]", "big.json"); }), HasSubstr("[big.json]"));
+}
+
 TEST(Json, WritesStrayBytesAsReplacementCharacters) {
   const TemporaryFolder folder;
   write_json(folder / "x.json", Json{{"path", "a\xff"}});

@@ -24,6 +24,7 @@ class CharacterTokenizer : public tokenizer::Tokenizer {
     return ids;
   }
   std::string decode(const tokenizer::Ids& ids) const override { return {ids.begin(), ids.end()}; }
+  std::string token_bytes(int32_t id) const override { return {static_cast<char>(id)}; }
   int64_t vocab_size() const override { return 128; }
   std::optional<int32_t> bos_id() const override { return 0; }
   std::optional<int32_t> eos_id() const override { return 1; }

@@ -34,5 +34,9 @@ TEST(FuzzCorpus, AdapterConfigsAreReadOrRefused) {
   replay("adapter_config", parse_adapter_config);
 }
 
+TEST(FuzzCorpus, InstructionsAreReadOrRefused) {
+  replay("instructions", parse_instructions);
+}
+
 }  // namespace
 }  // namespace longlora::fuzz

@@ -9,6 +9,7 @@
 #include "longlora/checkpoint/torch_file.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
+#include "longlora/data/instruction_file.h"
 #include "longlora/model/config.h"
 
 namespace longlora::fuzz {
@@ -85,6 +86,26 @@ void parse_adapter_config(std::string_view bytes) {
       config.targets(module);
       require(config.rank_of(module) > 0, "a module's rank is positive");
       config.scaling_of(module);
+    }
+  } catch (const InputError&) {
+  }
+}
+
+void parse_instructions(std::string_view bytes) {
+  try {
+    for (const std::string_view sample : data::cut_samples(bytes, "fuzz.json").samples) {
+      require(sample.data() >= bytes.data() && sample.data() + sample.size() <= bytes.data() + bytes.size(),
+              "a sample lies inside the file");
+      try {
+        const auto turns = data::parse_conversation(sample, "fuzz.json, sample 0");
+        for (const std::string& form : tokenizer::prompt_form_names())
+          for (const auto& piece :
+               tokenizer::render_prompt(tokenizer::prompt_form_from_name(form), turns, "</s>"))
+            for (const auto& answer : piece.answers)
+              require(answer.begin < answer.end && answer.end <= piece.text.size(),
+                      "an answer is in the text");
+      } catch (const InputError&) {
+      }
     }
   } catch (const InputError&) {
   }

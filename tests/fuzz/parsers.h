@@ -12,5 +12,6 @@ void parse_safetensors(std::string_view bytes);
 void parse_torch_file(std::string_view bytes);
 void parse_config(std::string_view bytes);
 void parse_adapter_config(std::string_view bytes);
+void parse_instructions(std::string_view bytes);
 
 }  // namespace longlora::fuzz

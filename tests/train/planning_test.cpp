@@ -143,6 +143,24 @@ TEST(TrainOptions, TakeTheGroupFromTheRatioOrTheSize) {
   EXPECT_EQ(options.group_tokens(), 0);
 }
 
+TEST(TrainOptions, TellThePlanTheLongestSegmentOfAnyDocument) {
+  TrainOptions options = good_options();
+  options.model_max_length = 16384;
+  options.group_size = 2048;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 2048);
+  // Groups of 4096 for a whole row, of 8192 for a document a little shorter.
+  options.reference_sft_groups = true;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 8192);
+  // Groups of 8192 for the row, of 9216 for a document of 36864 tokens in it.
+  options.model_max_length = 36865;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 9216);
+  options.model_max_length = 6000;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 6000);
+  options.full_attention_steps = 1;
+  options.model_max_length = 16384;
+  EXPECT_EQ(options.plan_request().longest_segment_tokens, 16384);
+}
+
 TEST(TrainOptions, KeepTheirIdentityWhenOnlyTheOutputChanges) {
   TrainOptions options = good_options();
   const Json identity = options.identity();
@@ -176,6 +194,18 @@ TEST(MemoryPlan, GrowsWithTokens) {
     EXPECT_GT(plan.total_bytes(), last);
     last = plan.total_bytes();
   }
+}
+
+TEST(MemoryPlan, CountsTheNoiseOfTheEmbeddings) {
+  const model::Decoder decoder = lora_plus_model("gqa_untied");
+  PlanRequest request;
+  request.batch_tokens = 1024;
+  request.recompute = Recompute::kAlways;
+  request.budget_bytes = int64_t{1} << 40;
+  const int64_t without = make_memory_plan(decoder, request).total_bytes();
+  request.embedding_noise = true;
+  EXPECT_EQ(make_memory_plan(decoder, request).total_bytes() - without,
+            1024 * decoder.config.hidden_size * decoder.embed_tokens.value.element_size());
 }
 
 TEST(MemoryPlan, KeepsMoreLayersTheLargerTheBudget) {

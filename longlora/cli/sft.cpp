@@ -1,0 +1,146 @@
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <utility>
+
+#include "longlora/cli/flags.h"
+#include "longlora/cli/instruction_preview.h"
+#include "longlora/cli/training_verb.h"
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/log.h"
+
+namespace longlora::cli {
+namespace {
+
+struct SftArguments : TrainingArguments {
+  std::string prompt = "llama2";
+  std::string truncate = "middle";
+  std::string order = "random";
+  bool skip_bad_samples = false;
+  bool cache_tokens = true;
+  int64_t preview = 0;
+};
+
+void finish_sft_arguments(SftArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
+  options.prompt = tokenizer::prompt_form_from_name(arguments.prompt);
+  options.truncation = data::truncation_from_name(arguments.truncate);
+  options.shuffle = arguments.order != "sequential";
+  options.group_by_length = arguments.order == "length";
+  if (options.tokenizer_path.empty()) options.tokenizer_path = options.model_name_or_path;
+}
+
+data::InstructionSet read_set(const SftArguments& arguments, const std::vector<std::filesystem::path>& paths,
+                              const tokenizer::Tokenizer& tokenizer, int64_t vocab_size) {
+  const train::TrainOptions& options = arguments.options;
+  return data::read_instruction_set(paths, {.tokenizer = &tokenizer,
+                                            .form = options.prompt,
+                                            .truncation = options.truncation,
+                                            .max_tokens = options.model_max_length,
+                                            .vocab_size = vocab_size,
+                                            .skip_bad_samples = arguments.skip_bad_samples,
+                                            .cache = arguments.cache_tokens,
+                                            .num_threads = at::get_num_threads()});
+}
+
+std::unique_ptr<const data::InstructionRows> read_rows(const SftArguments& arguments,
+                                                       const std::vector<std::filesystem::path>& paths,
+                                                       const tokenizer::Tokenizer& tokenizer,
+                                                       int64_t vocab_size, const char* what) {
+  const train::TrainOptions& options = arguments.options;
+  data::Packing packing = options.shuffle ? data::Packing::kBestFit : data::Packing::kInOrder;
+  if (!options.packing) packing = data::Packing::kNone;
+  auto rows = std::make_unique<const data::InstructionRows>(read_set(arguments, paths, tokenizer, vocab_size),
+                                                            options.model_max_length, packing);
+  log_info(fmt::format("{}: {}", what, rows->set().describe()));
+  return rows;
+}
+
+/// Prints the first samples and goes no further.
+void preview(const SftArguments& arguments) {
+  const train::TrainOptions& options = arguments.options;
+  if (options.data_path.empty() || options.tokenizer_path.empty() || options.model_max_length < 2)
+    throw UsageError(
+        "[--preview] expected --data_path, --model_max_length and --model_name_or_path or "
+        "--tokenizer, got less");
+  const auto tokenizer = find_tokenizer(options, /*needed=*/true);
+  const data::InstructionSet set =
+      read_set(arguments, options.data_path, *tokenizer, tokenizer->vocab_size());
+  log_info(set.describe());
+  const auto count = std::min(static_cast<size_t>(arguments.preview), set.samples.size());
+  for (size_t i = 0; i < count; ++i)
+    fmt::print("{}\n", describe_sample(set, i, *tokenizer, ::isatty(STDOUT_FILENO) != 0));
+}
+
+void run_sft(SftArguments& arguments) {
+  finish_sft_arguments(arguments);
+  if (arguments.preview > 0) return preview(arguments);
+  finish_arguments(arguments);
+  const train::TrainOptions& options = arguments.options;
+  // Faults of the data show before a model is loaded.
+  const auto tokenizer = find_tokenizer(options, /*needed=*/true);
+  const auto config = options.init_random ? options.config_file : options.model_name_or_path;
+  const int64_t vocab_size = model::read_model_config(config).vocab_size;
+  auto rows = read_rows(arguments, options.data_path, *tokenizer, vocab_size, "training data");
+  std::unique_ptr<const data::InstructionRows> eval_rows;
+  if (!options.eval_data_path.empty())
+    eval_rows = read_rows(arguments, options.eval_data_path, *tokenizer, vocab_size, "held-out data");
+  const train::MemoryPlan plan = plan_before_loading(arguments);
+  model::Decoder decoder = prepare_decoder(arguments, plan.weights_streamed);
+  run_training(arguments, decoder, std::move(rows), std::move(eval_rows), plan);
+}
+
+void add_data_flags(CLI::App& verb, SftArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
+  add_paths(verb, "--data_path", options.data_path,
+            "Samples: JSON lists or JSON lines of instruction and output, messages or conversations");
+  add_paths(verb, "--eval_data_path", options.eval_data_path, "Held-out samples, in the same forms");
+  verb.add_option("--prompt", arguments.prompt,
+                  "Form in which the model is asked: llama2, alpaca, chatml, none")
+      ->check(CLI::IsMember(tokenizer::prompt_form_names()))
+      ->capture_default_str();
+  verb.add_option("--truncate", arguments.truncate,
+                  "What goes of a sample longer than a row: middle (of the user's longest text; question and "
+                  "answer stay), left, right, or drop (all of it)")
+      ->check(CLI::IsMember(data::truncation_names()))
+      ->capture_default_str();
+  add_bool(verb, "--packing", options.packing, "Put several samples into a row; none sees another");
+  verb.add_option("--order", arguments.order,
+                  "random; sequential: as in the files; length: like lengths together")
+      ->check(CLI::IsMember({"random", "sequential", "length"}))
+      ->capture_default_str();
+  add_bool(verb, "--skip_bad_samples", arguments.skip_bad_samples,
+           "Leave broken samples out instead of stopping");
+  add_bool(verb, "--cache_tokens", arguments.cache_tokens,
+           "Keep tokens beside each file of samples for the next run");
+  verb.add_option("--preview", arguments.preview,
+                  "Print this many samples with what is learned marked, and do not train")
+      ->check(CLI::NonNegativeNumber);
+  verb.add_option("--seed", options.seed, "Decides the order of rows and new weights")->capture_default_str();
+}
+
+}  // namespace
+
+void add_sft_verb(CLI::App& app) {
+  CLI::App& verb = *app.add_subcommand(
+      "sft", "Teach a model to answer: supervised fine-tuning on long questions and answers");
+  auto arguments = std::make_shared<SftArguments>();
+  arguments->verb = "sft";
+  arguments->options.supervised = true;
+  add_model_flags(verb, *arguments);
+  add_context_flags(verb, *arguments);
+  add_adapter_flags(verb, *arguments);
+  add_data_flags(verb, *arguments);
+  add_step_flags(verb, *arguments);
+  add_output_flags(verb, *arguments);
+  add_released_flags(verb);
+  verb.callback([arguments] { run_sft(*arguments); });
+}
+
+}  // namespace longlora::cli

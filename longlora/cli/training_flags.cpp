@@ -1,0 +1,150 @@
+#include <CLI/CLI.hpp>
+
+#include "longlora/cli/flags.h"
+#include "longlora/cli/training_verb.h"
+#include "longlora/model/rope_scaling.h"
+
+namespace longlora::cli {
+
+void add_model_flags(CLI::App& verb, TrainingArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
+  verb.add_option("--model_name_or_path", options.model_name_or_path,
+                  "Directory to start from: Hugging Face's layout or Meta's");
+  verb.add_option("--init", arguments.init,
+                  "Where weights come from: pretrained, or random to train from nothing")
+      ->check(CLI::IsMember({"pretrained", "random"}))
+      ->capture_default_str();
+  verb.add_option("--attention_init", arguments.attention_init,
+                  "How --init random begins attention: normal, or mimetic (queries like keys, the output the "
+                  "transpose of the values: small models learn to copy sooner)")
+      ->check(CLI::IsMember({"normal", "mimetic"}))
+      ->capture_default_str();
+  verb.add_option("--config", options.config_file, "config.json of a model trained from nothing");
+  verb.add_option("--tokenizer", options.tokenizer_path,
+                  "Tokenizer for text data (default: the model's directory)");
+  verb.add_option("--peft_model", options.peft_model, "Go on from this adapter directory");
+  add_bool(verb, "--bf16", arguments.bf16, "Compute in bfloat16, with float32 master weights");
+  add_bool(verb, "--fp32", options.fp32, "Compute in float32");
+}
+
+void add_context_flags(CLI::App& verb, TrainingArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
+  verb.add_option("--model_max_length", options.model_max_length, "Tokens of a row: the window to train for")
+      ->required();
+  verb.add_option("--rope_scaling", arguments.rope_scaling,
+                  "How positions are stretched when the window is longer than the model's "
+                  "(default: the kind the model carries, else linear)")
+      ->check(CLI::IsMember(model::extension_rope_types()));
+  verb.add_option("--attention", arguments.attention,
+                  "s2: shifted sparse attention; full: every token sees all before it")
+      ->check(CLI::IsMember({"s2", "full"}))
+      ->capture_default_str();
+  verb.add_option("--group_size_ratio", options.group_size_ratio, "Group size of s2 as a share of the row")
+      ->capture_default_str();
+  verb.add_option(
+      "--group_size", arguments.group_size,
+      "Group size of s2 in tokens (default: from the ratio); reference-sft: a quarter of a sample "
+      "whose length 4096 divides, else 8192, as the released supervised fine-tuning");
+  verb.add_option("--full_attention_steps", options.full_attention_steps,
+                  "Use full attention in this many steps at the end")
+      ->capture_default_str();
+}
+
+void add_adapter_flags(CLI::App& verb, TrainingArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
+  add_bool(verb, "--low_rank_training", options.low_rank_training,
+           "Train low-rank pairs and --trainable_params alone; False trains every weight");
+  add_list(verb, "--trainable_params", options.trainable_params,
+           "Also train parameters whose names contain one of these");
+  verb.add_option("--lora_r", options.lora.rank, "Rank of the low-rank pairs")->capture_default_str();
+  verb.add_option("--lora_alpha", options.lora.alpha, "Their scale times the rank")->capture_default_str();
+  options.lora.target_modules.clear();  // set_up_training fills in those of the model's family
+  add_list(
+      verb, "--lora_target_modules", options.lora.target_modules,
+      "Linear layers that get a pair, or all-linear (default: the attention's: q_proj,k_proj,v_proj,o_proj; "
+      "GPT-NeoX: query_key_value,dense; Phi-3: qkv_proj,o_proj)");
+  add_bool(verb, "--use_rslora", options.lora.use_rslora,
+           "Scale the pairs by alpha / sqrt(rank), not alpha / rank");
+  verb.add_option("--loraplus_lr_ratio", options.adamw.loraplus_lr_ratio,
+                  "Learning rate of the pairs' B as a multiple of the rest's (LoRA+ of arXiv 2402.12354)")
+      ->capture_default_str();
+  verb.add_option("--neftune_noise_alpha", options.neftune_noise_alpha,
+                  "Add noise of this size to the embeddings in training (NEFTune); 0: none")
+      ->capture_default_str();
+}
+
+void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
+  verb.add_option("--max_steps", options.max_steps, "Updates to make (default: from --num_train_epochs)");
+  verb.add_option("--num_train_epochs", options.num_train_epochs, "Passes over the data")
+      ->capture_default_str();
+  verb.add_option("--per_device_train_batch_size", options.per_device_train_batch_size,
+                  "Rows computed at once")
+      ->capture_default_str();
+  verb.add_option("--per_device_eval_batch_size", options.per_device_eval_batch_size,
+                  "The same in evaluation")
+      ->capture_default_str();
+  verb.add_option("--gradient_accumulation_steps", options.gradient_accumulation_steps,
+                  "Batches summed into one update")
+      ->capture_default_str();
+  verb.add_option("--learning_rate", options.learning_rate, "Peak learning rate")->capture_default_str();
+  verb.add_option("--lr_scheduler_type", arguments.schedule, "constant_with_warmup, linear or cosine")
+      ->capture_default_str();
+  verb.add_option("--warmup_steps", options.warmup_steps, "Updates over which the rate rises from 0")
+      ->capture_default_str();
+  verb.add_option("--weight_decay", options.adamw.weight_decay, "AdamW's decay (vectors are exempt)")
+      ->capture_default_str();
+  verb.add_option("--adam_beta1", options.adamw.beta1, "AdamW's first moment decay")->capture_default_str();
+  verb.add_option("--adam_beta2", options.adamw.beta2, "AdamW's second moment decay")->capture_default_str();
+  verb.add_option("--adam_epsilon", options.adamw.epsilon, "AdamW's epsilon")->capture_default_str();
+  verb.add_option("--max_grad_norm", options.max_grad_norm, "Clip the gradient to this norm; 0: never")
+      ->capture_default_str();
+  verb.add_option("--gradient_checkpointing", arguments.gradient_checkpointing,
+                  "Recompute layers in backward: true, false, or auto as memory allows")
+      ->transform(CLI::IsMember({"auto", "true", "false"}, CLI::ignore_case))
+      ->capture_default_str();
+  verb.add_option("--memory_budget", arguments.memory_budget_gib,
+                  "GiB the run may take (default: 80 % of what is free, container limits included)");
+  verb.add_option("--scratch_dir", options.scratch_dir,
+                  "Folder on a disk for layer inputs when the budget does not hold them (default: "
+                  "--output_dir)")
+      ->type_name("DIR");
+}
+
+void add_output_flags(CLI::App& verb, TrainingArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
+  verb.add_option("--output_dir", options.output_dir, "Where checkpoints, logs and the result go (needed)");
+  add_bool(verb, "--resume", options.resume,
+           "Go on from the newest checkpoint of --output_dir, if there is one");
+  add_bool(verb, "--overwrite_output_dir", options.overwrite_output_dir,
+           "Discard the checkpoints of an earlier run");
+  verb.add_option("--save_strategy", arguments.save_strategy, "steps, or no: at the end and on signals alone")
+      ->check(CLI::IsMember({"steps", "no"}))
+      ->capture_default_str();
+  verb.add_option("--save_steps", options.save_steps, "Updates between checkpoints; 0: none")
+      ->capture_default_str();
+  verb.add_option("--save_total_limit", options.save_total_limit, "Checkpoints to keep; 0: all")
+      ->capture_default_str();
+  verb.add_option("--evaluation_strategy,--eval_strategy", arguments.evaluation_strategy,
+                  "no, or steps: every --eval_steps")
+      ->check(CLI::IsMember({"no", "steps"}));
+  verb.add_option("--eval_steps", options.eval_steps,
+                  "Updates between evaluations on --eval_data_path; 0: none")
+      ->capture_default_str();
+  verb.add_option("--logging_steps", options.logging_steps, "Updates between progress lines")
+      ->capture_default_str();
+  verb.add_option("--label,--run_name", arguments.label,
+                  "Name of the run in reports (default: the name of --output_dir)");
+  verb.add_option("--json", arguments.json, "Write the outcome to this file");
+}
+
+void add_released_flags(CLI::App& verb) {
+  add_ignored(verb, "--cache_dir", "nothing is downloaded");
+  add_ignored(verb, "--use_flash_attn", "attention never materialises its matrix");
+  add_ignored(verb, "--deepspeed", "this version trains in one process");
+  add_ignored(verb, "--tf32", "there is no TF32 on a CPU");
+  add_ignored(verb, "--ddp_timeout", "this version trains in one process");
+  add_ignored(verb, "--report_to", "TensorBoard files and train_log.jsonl are always written");
+}
+
+}  // namespace longlora::cli

@@ -1,0 +1,268 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string_view>
+
+#include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
+#include "longlora/cli/training_verb.h"
+#include "longlora/core/error.h"
+#include "longlora/core/log.h"
+#include "longlora/core/memory.h"
+#include "longlora/core/progress.h"
+#include "longlora/model/adapter.h"
+#include "longlora/model/family.h"
+#include "longlora/model/load.h"
+#include "longlora/model/streamed_weights.h"
+#include "longlora/report/tensorboard.h"
+#include "longlora/train/trainer.h"
+
+namespace longlora::cli {
+
+namespace {
+
+/// A number of tokens, or the name of the released rule.
+void set_group_size(const std::string& text, train::TrainOptions& options) {
+  if (text.empty()) return;
+  options.reference_sft_groups = text == "reference-sft";
+  if (options.reference_sft_groups) return;
+  const char* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, options.group_size);
+  if (parsed.ec != std::errc() || parsed.ptr != end)
+    throw UsageError(
+        fmt::format("[--group_size] expected a number of tokens or reference-sft, got {}", text));
+}
+
+}  // namespace
+
+void finish_arguments(TrainingArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
+  options.init_random = arguments.init == "random";
+  if (arguments.attention_init == "mimetic") options.attention_init = model::AttentionInit::kMimetic;
+  options.fp32 = options.fp32 || !arguments.bf16;
+  options.attention =
+      arguments.attention == "full" ? train::AttentionKind::kFull : train::AttentionKind::kShiftedSparse;
+  options.schedule = train::schedule_from_name(arguments.schedule);
+  if (arguments.gradient_checkpointing == "true") options.recompute = train::Recompute::kAlways;
+  if (arguments.gradient_checkpointing == "false") options.recompute = train::Recompute::kNever;
+  if (arguments.save_strategy == "no") options.save_steps = 0;
+  if (arguments.evaluation_strategy == "no") options.eval_steps = 0;
+  if (arguments.evaluation_strategy == "steps" && options.eval_steps == 0) options.eval_steps = 500;
+  if (options.tokenizer_path.empty()) options.tokenizer_path = options.model_name_or_path;
+  options.memory_budget_bytes = static_cast<int64_t>(arguments.memory_budget_gib * 1024.0 * 1024.0 * 1024.0);
+  set_group_size(arguments.group_size, options);
+  train::validate(options);
+}
+
+namespace {
+
+/// Gives the decoder its scaling, low-rank pairs and trainable parameters; fills in the options that they
+/// decide. The adapter of --peft_model is there already where `has_adapter` says so.
+void set_up_training(const TrainingArguments& arguments, train::TrainOptions& options, bool has_adapter,
+                     model::Decoder& decoder) {
+  model::stretch_window(decoder.config, asked_rope_scaling(arguments.rope_scaling), options.model_max_length);
+  if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
+    options.rope_scaling = decoder.config.rope_scaling.type;
+  if (options.low_rank_training) {
+    if (!options.peft_model.empty())
+      options.lora = checkpoint::PeftAdapter::open(options.peft_model).config();
+    if (options.lora.target_modules == std::vector<std::string>{"all-linear"})
+      options.lora.target_modules = model::linear_names(decoder);
+    if (options.lora.target_modules.empty() && options.lora.target_pattern.empty())
+      options.lora.target_modules = decoder.config.family().lora_targets;
+    if (!has_adapter) model::add_lora(decoder, options.lora, options.seed);
+    model::train_adapter(decoder, options.trainable_params);
+  } else {
+    model::train_everything(decoder);
+  }
+}
+
+}  // namespace
+
+train::MemoryPlan plan_before_loading(const TrainingArguments& arguments) {
+  const int64_t program_bytes = current_rss_bytes();
+  train::TrainOptions options = arguments.options;  // the real decoder decides what is filled in
+  const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
+  model::Decoder shape = model::shape_decoder(
+      model::read_model_config(options.init_random ? options.config_file : options.model_name_or_path),
+      dtype);
+  set_up_training(arguments, options, /*has_adapter=*/false, shape);
+  auto frozen = train::FrozenWeights::kInMemory;
+  if (!options.init_random)
+    frozen = model::are_stored_as(options.model_name_or_path, model::streamable_weights(shape), dtype)
+                 ? train::FrozenWeights::kMayStream
+                 : train::FrozenWeights::kMayStreamCopied;
+  return train::plan_run(options, shape, frozen, program_bytes);
+}
+
+model::Decoder prepare_decoder(TrainingArguments& arguments, bool weights_streamed) {
+  train::TrainOptions& options = arguments.options;
+  const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
+  std::set<std::string> left_in_files;
+  if (weights_streamed) {
+    train::TrainOptions shape_options = options;
+    model::Decoder shape = model::shape_decoder(model::read_model_config(options.model_name_or_path), dtype);
+    set_up_training(arguments, shape_options, /*has_adapter=*/false, shape);
+    left_in_files = model::streamable_weights(shape);
+    if (!options.peft_model.empty())  // what the adapter replaces is not in the base's files
+      for (const std::string& name : checkpoint::PeftAdapter::open(options.peft_model).parameters())
+        left_in_files.erase(name);
+  }
+  model::Decoder decoder =
+      options.init_random
+          ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed,
+                                  options.attention_init)
+          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype, left_in_files);
+  set_up_training(arguments, options, !options.peft_model.empty(), decoder);
+  if (!options.init_random) model::load_masters(decoder, options.model_name_or_path, options.peft_model);
+  return decoder;
+}
+
+std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed) {
+  if (options.tokenizer_path.empty() && !needed) return nullptr;
+  const bool has_model = tokenizer::has_tokenizer(options.tokenizer_path) ||
+                         std::filesystem::is_regular_file(options.tokenizer_path);
+  return needed || has_model ? tokenizer::load_tokenizer(options.tokenizer_path) : nullptr;
+}
+
+namespace {
+
+/// One line per step on the terminal, and TensorBoard's event files.
+class Reporter : public train::TrainObserver {
+ public:
+  explicit Reporter(const std::filesystem::path& directory) : directory_(directory / "runs") {}
+
+  void on_step(const train::StepReport& report) override {
+    if (!events_) events_.emplace(directory_, report.step);
+    log_info(
+        fmt::format("step {}/{}  loss {:.4f}  lr {:.2e}  grad norm {:.3f}  {} tokens/s  peak {}  {} left",
+                    report.step, report.max_steps, report.loss, report.learning_rate, report.grad_norm,
+                    format_count(static_cast<int64_t>(report.tokens_per_second)),
+                    format_bytes(report.peak_memory_bytes), format_duration(report.seconds_left)));
+    events_->scalar("train/loss", report.loss, report.step);
+    events_->scalar("train/learning_rate", report.learning_rate, report.step);
+    events_->scalar("train/grad_norm", report.grad_norm, report.step);
+    events_->scalar("train/tokens_per_second", report.tokens_per_second, report.step);
+    events_->flush();
+    last_ = report;
+  }
+
+  void on_eval(const train::EvalReport& report) override {
+    log_info(fmt::format("step {}  held-out loss {:.4f}  perplexity {:.3f}  accuracy {:.4f}", report.step,
+                         report.loss, report.perplexity, report.accuracy));
+    if (!events_) return;
+    events_->scalar("eval/loss", report.loss, report.step);
+    events_->scalar("eval/perplexity", report.perplexity, report.step);
+    events_->flush();
+  }
+
+  const train::StepReport& last() const { return last_; }
+
+ private:
+  std::filesystem::path directory_;
+  std::optional<report::TensorBoardWriter> events_;
+  train::StepReport last_;
+};
+
+void describe_run(const train::TrainOptions& options, const model::Decoder& decoder,
+                  const train::Trainer& trainer) {
+  const model::ModelConfig& config = decoder.config;
+  const model::ParameterCounts counts = model::count_parameters(decoder);
+  const int64_t group = options.group_tokens();
+  log_info(fmt::format("model: {}, {} layers, width {}, {} heads ({} key/value), vocabulary {}, {}",
+                       config.architecture, config.num_hidden_layers, config.hidden_size,
+                       config.num_attention_heads, config.num_key_value_heads, config.vocab_size,
+                       model::dtype_name(decoder.dtype())));
+  log_info(fmt::format("trainable: {} of {} parameters ({:.2f} %)", format_count(counts.trainable),
+                       format_count(counts.total),
+                       100.0 * static_cast<double>(counts.trainable) / static_cast<double>(counts.total)));
+  log_info(fmt::format("window: {} tokens from {}, {}", options.model_max_length, config.original_window(),
+                       model::describe_scaling(config.rope_scaling)));
+  log_info(group == 0
+               ? std::string("attention: full")
+               : fmt::format("attention: shifted sparse, groups of {} tokens{}", group,
+                             options.full_attention_steps > 0
+                                 ? fmt::format(", full in the last {} steps", options.full_attention_steps)
+                                 : ""));
+  log_info(fmt::format("data: {} rows of {}{} tokens; {} steps of {} rows", format_count(trainer.num_rows()),
+                       options.supervised ? "up to " : "", options.model_max_length, trainer.max_steps(),
+                       options.per_device_train_batch_size * options.gradient_accumulation_steps));
+  log_info(fmt::format("predicted memory: {}", trainer.plan().describe()));
+}
+
+/// The name of the folder itself, also of "runs/a/" and ".".
+std::string folder_name(const std::filesystem::path& folder) {
+  const auto path = std::filesystem::absolute(folder).lexically_normal();
+  return (path.has_filename() ? path : path.parent_path()).filename().string();
+}
+
+void write_run_json(const TrainingArguments& arguments, const model::Decoder& decoder,
+                    const train::Trainer& trainer) {
+  const train::TrainOptions& options = arguments.options;
+  const model::ParameterCounts counts = model::count_parameters(decoder);
+  const std::string label = arguments.label.empty() ? folder_name(options.output_dir) : arguments.label;
+  write_json(options.output_dir / "run.json", {{"verb", arguments.verb},
+                                               {"label", label},
+                                               {"version", version()},
+                                               {"options", options.to_json()},
+                                               {"parameters", counts.total},
+                                               {"trainable_parameters", counts.trainable},
+                                               {"max_steps", trainer.max_steps()},
+                                               {"predicted_memory_bytes", trainer.plan().total_bytes()}});
+}
+
+/// SIGTERM and Ctrl-C end the run with a checkpoint; a second Ctrl-C ends it at once.
+void stop_on_signals() {
+  struct sigaction action = {};
+  action.sa_flags = SA_RESTART;
+  action.sa_handler = [](int) { train::Trainer::request_stop(); };
+  sigaction(SIGTERM, &action, nullptr);
+  action.sa_flags |= SA_RESETHAND;
+  action.sa_handler = [](int) {
+    constexpr std::string_view kMessage =
+        "stopping with a checkpoint after this step; Ctrl-C again: at once\n";
+    (void)!::write(STDERR_FILENO, kMessage.data(), kMessage.size());
+    train::Trainer::request_stop();
+  };
+  sigaction(SIGINT, &action, nullptr);
+}
+
+}  // namespace
+
+void run_training(TrainingArguments& arguments, model::Decoder& decoder,
+                  std::unique_ptr<const data::TrainingRows> data,
+                  std::unique_ptr<const data::TrainingRows> eval_data, const train::MemoryPlan& plan) {
+  const train::TrainOptions& options = arguments.options;
+  Reporter reporter(options.output_dir);
+  train::Trainer trainer(options, decoder, std::move(data), std::move(eval_data), reporter, plan);
+  describe_run(options, decoder, trainer);
+  write_run_json(arguments, decoder, trainer);
+
+  stop_on_signals();
+  const train::TrainOutcome outcome = trainer.run();
+  const bool finished = outcome == train::TrainOutcome::kFinished;
+  log_info(finished ? fmt::format("done: the result is in {}", options.output_dir.string())
+                    : fmt::format("stopped after step {}: the same command with --resume goes on",
+                                  trainer.step()));
+  if (!arguments.json.empty())
+    write_json(arguments.json, {{"verb", arguments.verb},
+                                {"finished", finished},
+                                {"step", trainer.step()},
+                                {"loss", reporter.last().loss},
+                                {"tokens", reporter.last().tokens},
+                                {"tokens_per_second", reporter.last().tokens_per_second},
+                                {"seconds", reporter.last().seconds},
+                                {"peak_memory_bytes", reporter.last().peak_memory_bytes},
+                                {"predicted_memory_bytes", trainer.plan().total_bytes()},
+                                {"tile_rows", trainer.plan().tile_rows},
+                                {"inputs_on_disk", trainer.plan().inputs_on_disk},
+                                {"weights_streamed", trainer.plan().weights_streamed}});
+}
+
+}  // namespace longlora::cli

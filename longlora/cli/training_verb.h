@@ -1,0 +1,65 @@
+// What the verbs that train have in common: flags, model, reports, the run.
+#pragma once
+
+#include <CLI/App.hpp>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "longlora/data/training_rows.h"
+#include "longlora/model/decoder.h"
+#include "longlora/tokenizer/tokenizer.h"
+#include "longlora/train/memory_plan.h"
+#include "longlora/train/options.h"
+
+namespace longlora::cli {
+
+/// The options, and flags whose form on the command line differs from the option's.
+struct TrainingArguments {
+  train::TrainOptions options;
+  std::string verb;
+  std::string init = "pretrained";
+  std::string attention_init = "normal";
+  bool bf16 = true;
+  std::string attention = "s2";
+  std::string group_size;
+  std::string rope_scaling;
+  std::string schedule = "constant_with_warmup";
+  std::string gradient_checkpointing = "auto";
+  std::string save_strategy = "steps";
+  std::string evaluation_strategy;
+  double memory_budget_gib = 0.0;
+  std::string label;
+  std::filesystem::path json;
+};
+
+/// Each declares the flags of one subject.
+void add_model_flags(CLI::App& verb, TrainingArguments& arguments);
+void add_context_flags(CLI::App& verb, TrainingArguments& arguments);
+void add_adapter_flags(CLI::App& verb, TrainingArguments& arguments);
+void add_step_flags(CLI::App& verb, TrainingArguments& arguments);
+void add_output_flags(CLI::App& verb, TrainingArguments& arguments);
+/// Flags of the released scripts that do nothing here.
+void add_released_flags(CLI::App& verb);
+
+/// Turns words into options and checks them all. Throws UsageError that lists every problem.
+void finish_arguments(TrainingArguments& arguments);
+
+/// The memory plan of the run, made from the model's shape before anything large is loaded. Throws
+/// ResourceError when it cannot fit.
+train::MemoryPlan plan_before_loading(const TrainingArguments& arguments);
+
+/// The decoder with its scaling, adapter and trainable parameters in place; fills in the options that they
+/// decide. `weights_streamed`: large frozen weights stay in their files (MemoryPlan).
+model::Decoder prepare_decoder(TrainingArguments& arguments, bool weights_streamed);
+
+/// The tokenizer of the run, or null where none is needed and none is found.
+std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed);
+
+/// Trains to the end or until a signal, and writes all that a run leaves. `eval_data` may be null.
+void run_training(TrainingArguments& arguments, model::Decoder& decoder,
+                  std::unique_ptr<const data::TrainingRows> data,
+                  std::unique_ptr<const data::TrainingRows> eval_data, const train::MemoryPlan& plan);
+
+}  // namespace longlora::cli

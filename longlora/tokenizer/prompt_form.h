@@ -1,0 +1,58 @@
+// How the turns of a conversation become text, and which part of it is the answer.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace longlora::tokenizer {
+
+/// The forms in which a model is asked; docs/sft.md writes them out.
+enum class PromptForm {
+  kLlama2,  // [INST]…[/INST], as LongAlpaca was trained
+  kAlpaca,  // ### Instruction: … ### Response:
+  kChatml,  // <|im_start|>user … <|im_end|>
+  kNone,    // the texts as they are
+};
+
+/// "llama2", "alpaca", "chatml", "none".
+const char* prompt_form_name(PromptForm form);
+const std::vector<std::string>& prompt_form_names();
+/// Throws UsageError for a name that is none of them.
+PromptForm prompt_form_from_name(const std::string& name);
+
+enum class Role { kSystem, kUser, kAssistant };
+
+/// One message, UTF-8. `input` is the material of an Alpaca sample, in a user's turn alone.
+struct Turn {
+  Role role = Role::kUser;
+  std::string text;
+  std::string input = {};
+};
+
+/// Bytes [begin, end) of a text.
+struct TextRange {
+  size_t begin = 0;
+  size_t end = 0;
+
+  size_t size() const { return end - begin; }
+};
+
+/// A stretch of a conversation that is tokenized as one text.
+struct PromptPiece {
+  bool bos = false;  // BOS goes in front, where the tokenizer has one
+  bool eos = false;  // EOS goes behind; it is part of the answer
+  std::string text;
+  std::vector<TextRange> answers;   // ascending, disjoint
+  std::vector<TextRange> material;  // what the user has written, without the form around it
+};
+
+/// The pieces of a conversation: an optional system turn, then users' and
+/// assistant's turns in alternation. Throws Error for another order.
+/// `eos_text` is how EOS is written: chatml ends an answer with <|im_end|>, and EOS
+/// follows the last one where that is another token.
+std::vector<PromptPiece> render_prompt(PromptForm form, const std::vector<Turn>& turns,
+                                       std::string_view eos_text);
+
+}  // namespace longlora::tokenizer
