@@ -1,0 +1,62 @@
+#include "longlora/ops/cpu/attention_blocks.h"
+
+#include <ATen/native/CPUBlas.h>
+
+#include "longlora/ops/cpu/product_kernels.h"
+
+namespace longlora::ops::cpu {
+
+void block_product(int64_t m, int64_t n, int64_t k, bool add, const float* a, const float* b, float* c) {
+  at::native::cpublas::brgemm(m, n, k, k, n, n, add, a, b, c, /*is_vnni=*/false);
+}
+void block_product(int64_t m, int64_t n, int64_t k, bool add, const Bf16* a, const Bf16* b, float* c) {
+  // Whole vectors of columns in panels that the registers hold.
+  if (const ProductKernels* kernels = product_kernels(); kernels != nullptr && n % 16 == 0) {
+    for (int64_t column = 0; column < n; column += kPanel)
+      kernels->multiply(m, std::min(kPanel, n - column), k, add, {a, k, 2}, {b + 2 * column, n}, c + column,
+                        n);
+    return;
+  }
+  at::native::cpublas::brgemm(m, n, k, k, n, n, add, reinterpret_cast<const at::BFloat16*>(a),
+                              reinterpret_cast<const at::BFloat16*>(b), c, /*is_vnni=*/true);
+}
+
+bool block_products_run(at::ScalarType dtype) {
+  std::vector<float> a(kBlock * kBlock, 1.0f), b(kBlock * kBlock, 1.0f), c(kBlock * kBlock);
+  try {
+    if (dtype == at::kFloat)
+      block_product(kBlock, kBlock, kBlock, false, a.data(), b.data(), c.data());
+    else
+      block_product(kBlock, kBlock, kBlock, false, reinterpret_cast<const Bf16*>(a.data()),
+                    reinterpret_cast<const Bf16*>(b.data()), c.data());
+    at::native::cpublas::brgemm_release();
+  } catch (const c10::Error&) {
+    return false;  // this processor has no such instructions
+  }
+  return true;
+}
+
+Tasks list_tasks(const SegmentPlan& plan, int64_t heads, int64_t kv_heads) {
+  Tasks list;
+  const int64_t group = heads / kv_heads;
+  for (int64_t kv = 0; kv < kv_heads; ++kv) {
+    const int64_t first = kv * group, last = first + group;
+    const int64_t middle = std::clamp(heads / 2, first, last);
+    if (middle != first && middle != last) list.any_shared = true;
+    for (int half = 0; half < 2; ++half) {
+      const int64_t from = half == 0 ? first : middle;
+      const int64_t to = half == 0 ? middle : last;
+      if (from == to) continue;
+      for (int64_t i = 0; i < plan.num_segments(half); ++i) {
+        const int64_t start = plan.bounds[half][i];
+        list.tasks.push_back({kv, from, to, start, plan.bounds[half][i + 1], start, 0});
+      }
+    }
+  }
+  // The longest first: what is left at the end is short.
+  std::stable_sort(list.tasks.begin(), list.tasks.end(),
+                   [](const Task& a, const Task& b) { return a.pairs() > b.pairs(); });
+  return list;
+}
+
+}  // namespace longlora::ops::cpu

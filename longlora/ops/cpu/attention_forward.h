@@ -1,0 +1,113 @@
+// Blocked causal attention, forward: one task of it.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "longlora/ops/cpu/attention_blocks.h"
+
+namespace longlora::ops::cpu {
+
+template <typename T>
+class ForwardTask {
+ public:
+  ForwardTask(const HeadView<T>& q, const HeadView<T>& k, const HeadView<T>& v, const HeadView<T>& out,
+              float* log_sum_exp, int64_t num_tokens, int64_t width, Window window)
+      : q_(q),
+        k_(k),
+        v_(v),
+        out_(out),
+        log_sum_exp_(log_sum_exp),
+        num_tokens_(num_tokens),
+        width_(width),
+        window_(window),
+        scale_(1.0f / std::sqrt(static_cast<float>(width))),
+        kernels_(attention_kernels<T>()) {
+    query_.resize(kBlock * width);
+    late_query_.resize(kBlock * width);
+    late_output_.resize(kBlock * width);
+    late_log_sum_exp_.resize(kBlock);
+    probabilities_.resize(kBlock * kBlock);
+    scores_.resize(kBlock * kBlock);
+    output_.resize(kBlock * width);
+    maximum_.resize(kBlock);
+    sum_.resize(kBlock);
+  }
+
+  void run(const Task& task) {
+    const int64_t length = task.end - task.start, blocks = num_blocks(length), block_size = kBlock * width_;
+    keys_.resize(blocks * block_size);
+    values_.resize(blocks * block_size);
+    for (int64_t j = 0; j < blocks; ++j) {
+      const int64_t token = task.start + j * kBlock, valid = std::min(kBlock, task.end - token);
+      kernels_.copy_block(k_.at(token, task.kv_head), k_.token_stride, valid, width_, &keys_[j * block_size]);
+      kernels_.transpose_block(v_.at(token, task.kv_head), v_.token_stride, valid, width_,
+                               &values_[j * block_size]);
+    }
+    for (int64_t head = task.first_head; head < task.last_head; ++head)
+      for (int64_t i = (task.first_query - task.start) / kBlock; i < blocks; ++i)
+        run_query_block(task, head, i);
+  }
+
+ private:
+  /// Where the rows of one query block lie.
+  struct QueryBlock {
+    const T* queries;
+    int64_t query_stride;
+    T* out;
+    int64_t out_stride;
+    float* log_sum_exp;
+    int64_t valid;
+  };
+
+  void run_query_block(const Task& task, int64_t head, int64_t i) {
+    const int64_t token = task.start + i * kBlock, valid = std::min(kBlock, task.end - token);
+    const int64_t missing = std::max<int64_t>(0, task.first_query - token);
+    const int64_t row = token + missing - task.query_shift;
+    float* const log_sum_exp = log_sum_exp_ + head * num_tokens_ + row;
+    if (missing == 0) {
+      attend(i,
+             {q_.at(row, head), q_.token_stride, out_.at(row, head), out_.token_stride, log_sum_exp, valid});
+      return;
+    }
+    // Blocks are those of the keys: this one begins before the first query.
+    std::fill(late_query_.begin(), late_query_.end(), T{});
+    for (int64_t r = missing; r < valid; ++r)
+      std::copy_n(q_.at(row + r - missing, head), width_, &late_query_[r * width_]);
+    attend(i, {late_query_.data(), width_, late_output_.data(), width_, late_log_sum_exp_.data(), valid});
+    for (int64_t r = missing; r < valid; ++r) {
+      std::copy_n(&late_output_[r * width_], width_, out_.at(row + r - missing, head));
+      log_sum_exp[r - missing] = late_log_sum_exp_[r];
+    }
+  }
+
+  /// Query block i against all key blocks that it sees.
+  void attend(int64_t i, const QueryBlock& block) {
+    const int64_t block_size = kBlock * width_;
+    kernels_.pack_transposed(block.queries, block.query_stride, block.valid, width_, query_.data());
+    std::fill(maximum_.begin(), maximum_.end(), kNoMaximum);
+    std::fill(sum_.begin(), sum_.end(), 0.0f);
+    std::fill(output_.begin(), output_.end(), 0.0f);
+    for (int64_t j = window_.first_key_block(i); j <= i; ++j) {
+      block_product(kBlock, kBlock, width_, false, &keys_[j * block_size], query_.data(), scores_.data());
+      kernels_.softmax_block(scores_.data(), scale_, j == i, window_.first_key(i, j), maximum_.data(),
+                             sum_.data(), output_.data(), width_, probabilities_.data());
+      block_product(width_, kBlock, kBlock, true, &values_[j * block_size], probabilities_.data(),
+                    output_.data());
+    }
+    kernels_.finish_rows(output_.data(), maximum_.data(), sum_.data(), block.valid, width_, block.out,
+                         block.out_stride, block.log_sum_exp);
+  }
+
+  HeadView<T> q_, k_, v_, out_;
+  float* log_sum_exp_;  // [H, N]
+  int64_t num_tokens_, width_;
+  Window window_;
+  float scale_;
+  const AttentionKernels<T>& kernels_;
+  std::vector<T> keys_, values_, query_, probabilities_, late_query_, late_output_;
+  std::vector<float> scores_, output_, maximum_, sum_, late_log_sum_exp_;
+};
+
+}  // namespace longlora::ops::cpu
