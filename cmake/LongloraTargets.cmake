@@ -59,7 +59,21 @@ function(longlora_test name)
     longlora_use_torch(${name} PRIVATE)
   endif()
   include(GoogleTest)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}")
+  set(properties LABELS "${arg_LABELS}")
+  if(NOT "gpu" IN_LIST arg_LABELS)
+    # What is compared bit by bit stays on the CPU where there is a GPU, too.
+    list(APPEND properties ENVIRONMENT "CUDA_VISIBLE_DEVICES=-1")
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
+endfunction()
+
+# longlora_device_test(ROOM SOURCES ... [LINK ...])
+#   Tests that compare libtorch's operators with the CPU kernels, twice: ROOM_device_test runs the operators on
+#   the CPU, ROOM_gpu_test (label gpu) on a GPU and skips itself where there is none.
+function(longlora_device_test room)
+  longlora_test(${room}_device_test TORCH ${ARGN})
+  longlora_test(${room}_gpu_test TORCH ${ARGN} LABELS gpu)
+  target_compile_definitions(${room}_gpu_test PRIVATE LONGLORA_TEST_GPU)
 endfunction()
 
 # longlora_benchmark(NAME SOURCES ... [LINK ...] [TORCH])

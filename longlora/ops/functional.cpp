@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "longlora/core/error.h"
+#include "longlora/ops/composed.h"
 #include "longlora/ops/cpu/chunks.h"
 #include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
@@ -186,8 +187,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
   if (x.dim() != 2 || weight.dim() != 1 || weight.size(0) != x.size(1))
     throw Error(fmt::format("[rms_norm] expected x [N, C] and weight [C], got {} and {} dimensions", x.dim(),
                             weight.dim()));
-  if (!has_kernels(x) || weight.scalar_type() != x.scalar_type())
-    return reference::rms_norm(x, weight, epsilon);
+  if (weight.scalar_type() != x.scalar_type()) return reference::rms_norm(x, weight, epsilon);
+  if (!has_kernels(x)) return composed::rms_norm(x, weight, epsilon);
   return RmsNorm::apply(x.contiguous(), weight.contiguous(), epsilon);
 }
 
@@ -196,13 +197,13 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
   if (x.dim() != 3 || positions.numel() != x.size(0) || cos.sizes() != sin.sizes() ||
       2 * cos.size(1) > x.size(2))
     throw Error("[rotate] expected x [N, H, D], positions [N] and cos, sin [P, <= D/2]");
-  if (!has_kernels(x)) return reference::rotate(x, positions, cos, sin);
+  if (!has_kernels(x)) return composed::rotate(x, positions, cos, sin);
   return Rotate::apply(x, positions.contiguous(), cos.contiguous(), sin.contiguous());
 }
 
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
   if (gate.sizes() != up.sizes()) throw Error("[silu_mul] expected gate and up of one shape");
-  if (!has_kernels(gate)) return reference::silu_mul(gate, up);
+  if (!has_kernels(gate)) return composed::silu_mul(gate, up);
   return SiluMul::apply(gate.contiguous(), up.contiguous());
 }
 

@@ -1,7 +1,7 @@
 // The differentiable tensor functions that a decoder block is made of. All are
 // pure: inputs are not changed, results are fresh tensors, gradients come from
 // autograd. On CPU float32 and bfloat16 run fused kernels; anything else runs
-// the plain version (ops/reference.h).
+// libtorch's operators (ops/composed.h), operands of mixed dtypes the plain version (ops/reference.h).
 //
 // Shapes: N tokens (rows × tokens, laid end to end), C model width, F
 // feed-forward width, H query heads, K key/value heads, D head size, R LoRA rank.
