@@ -5,6 +5,7 @@
 
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/tensor_writer.h"
+#include "longlora/cli/device_flags.h"
 #include "longlora/cli/flags.h"
 #include "longlora/cli/model_flags.h"
 #include "longlora/cli/verbs.h"
@@ -14,6 +15,7 @@
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/model/merge.h"
+#include "longlora/ops/device.h"
 
 namespace longlora::cli {
 namespace {
@@ -29,6 +31,7 @@ struct MergeArguments {
   std::string max_shard_size = "5GB";
   bool overwrite = false;
   bool lora_only = false;
+  ops::DeviceFlags device;
   std::filesystem::path json;
 };
 
@@ -50,12 +53,13 @@ void check_paths(const MergeArguments& arguments) {
 
 void run_merge(const MergeArguments& arguments) {
   check_paths(arguments);
+  const at::Device device = ops::open_device(arguments.device);
   const auto adapter = checkpoint::PeftAdapter::open(arguments.peft_model);
   if (!arguments.lora_only) adapter.require_parameters();
   checkpoint::ModelFileOptions files;
   files.max_shard_bytes = checkpoint::parse_byte_size(arguments.max_shard_size, "--max_shard_size");
   if (arguments.format == "bin") files.format = checkpoint::TensorFormat::kTorch;
-  model::MergedModel merged(arguments.base_model, adapter, stored_dtype(arguments.dtype));
+  model::MergedModel merged(arguments.base_model, adapter, stored_dtype(arguments.dtype), device);
   model::ModelConfig& config = merged.config();
   if (arguments.context_size > config.context_window())
     model::stretch_window(config, asked_rope_scaling(arguments.rope_scaling), arguments.context_size);
@@ -111,6 +115,7 @@ void add_merge_verb(CLI::App& app) {
   add_bool(verb, "--overwrite", arguments->overwrite, "Replace --save_path if it holds files");
   add_bool(verb, "--lora_only", arguments->lora_only,
            "The adapter was trained without embeddings and norms: do not ask for trainable_params");
+  add_device_flag(verb, arguments->device);
   verb.add_option("--json", arguments->json, "Write what was done to this file");
   add_ignored(verb, "--cache_dir", "nothing is downloaded");
   verb.callback([arguments] { run_merge(*arguments); });

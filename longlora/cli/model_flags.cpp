@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "longlora/cli/device_flags.h"
 #include "longlora/cli/flags.h"
 
 namespace longlora::cli {
@@ -24,6 +25,7 @@ void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
   verb.add_option("--dtype", options.dtype, "What the model is computed in")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
+  add_device_flags(verb, options.device);
   add_ignored(verb, "--cache_dir", "nothing is downloaded");
   add_ignored(verb, "--flash_attn", "the fastest attention that fits is always used");
 }

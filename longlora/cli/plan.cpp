@@ -98,6 +98,7 @@ train::PlanRequest plan_request(const PlanArguments& arguments) {
   request.budget_bytes = find_budget(arguments);
   const bool on_device = arguments.device_memory_gib > 0.0;
   request.frozen_weights = on_device ? train::FrozenWeights::kInMemory : train::FrozenWeights::kMayStream;
+  request.on_gpu = on_device;
   request.disk = !on_device;
   request.program_bytes = on_device ? kDeviceProgramBytes : current_rss_bytes();
   return request;

@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 
+#include "longlora/cli/device_flags.h"
 #include "longlora/cli/flags.h"
 #include "longlora/cli/training_verb.h"
 #include "longlora/model/rope_scaling.h"
@@ -103,8 +104,11 @@ void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
                   "Recompute layers in backward: true, false, or auto as memory allows")
       ->transform(CLI::IsMember({"auto", "true", "false"}, CLI::ignore_case))
       ->capture_default_str();
-  verb.add_option("--memory_budget", arguments.memory_budget_gib,
-                  "GiB the run may take (default: 80 % of what is free, container limits included)");
+  add_device_flags(verb, arguments.device);
+  verb.add_option(
+      "--memory_budget", arguments.memory_budget_gib,
+      "GiB the run may take, of a GPU's memory where it runs on one (default: 80 % of what is free, "
+      "container limits included)");
   verb.add_option("--scratch_dir", options.scratch_dir,
                   "Folder on a disk for layer inputs when the budget does not hold them (default: "
                   "--output_dir)")

@@ -20,6 +20,7 @@
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/model/streamed_weights.h"
+#include "longlora/ops/device.h"
 #include "longlora/report/tensorboard.h"
 #include "longlora/train/trainer.h"
 
@@ -58,6 +59,7 @@ void finish_arguments(TrainingArguments& arguments) {
   options.memory_budget_bytes = static_cast<int64_t>(arguments.memory_budget_gib * 1024.0 * 1024.0 * 1024.0);
   set_group_size(arguments.group_size, options);
   train::validate(options);
+  options.device = ops::open_device(arguments.device);
 }
 
 namespace {
@@ -114,11 +116,12 @@ model::Decoder prepare_decoder(TrainingArguments& arguments, bool weights_stream
       for (const std::string& name : checkpoint::PeftAdapter::open(options.peft_model).parameters())
         left_in_files.erase(name);
   }
-  model::Decoder decoder =
-      options.init_random
-          ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed,
-                                  options.attention_init)
-          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype, left_in_files);
+  model::Decoder decoder = options.init_random
+                               ? model::random_decoder(model::read_model_config(options.config_file), dtype,
+                                                       options.seed, options.attention_init)
+                               : model::load_with_adapter(options.model_name_or_path, options.peft_model,
+                                                          dtype, left_in_files, options.device);
+  if (options.init_random) model::move_decoder(decoder, options.device);
   set_up_training(arguments, options, !options.peft_model.empty(), decoder);
   if (!options.init_random) model::load_masters(decoder, options.model_name_or_path, options.peft_model);
   return decoder;

@@ -9,6 +9,7 @@
 
 #include "longlora/data/training_rows.h"
 #include "longlora/model/decoder.h"
+#include "longlora/ops/device_flags.h"
 #include "longlora/tokenizer/tokenizer.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/options.h"
@@ -29,6 +30,7 @@ struct TrainingArguments {
   std::string gradient_checkpointing = "auto";
   std::string save_strategy = "steps";
   std::string evaluation_strategy;
+  ops::DeviceFlags device;
   double memory_budget_gib = 0.0;
   std::string label;
   std::filesystem::path json;
@@ -43,7 +45,8 @@ void add_output_flags(CLI::App& verb, TrainingArguments& arguments);
 /// Flags of the released scripts that do nothing here.
 void add_released_flags(CLI::App& verb);
 
-/// Turns words into options and checks them all. Throws UsageError that lists every problem.
+/// Turns words into options and checks them all, then opens the device. Throws UsageError that lists every
+/// problem.
 void finish_arguments(TrainingArguments& arguments);
 
 /// The memory plan of the run, made from the model's shape before anything large is loaded. Throws

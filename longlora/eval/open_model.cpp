@@ -9,6 +9,7 @@
 #include "longlora/core/log.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
+#include "longlora/ops/device.h"
 
 namespace longlora::eval {
 namespace {
@@ -51,8 +52,9 @@ LoadedModel open_model(const ModelOptions& options) {
   if (options.context_size < 0)
     throw UsageError(
         fmt::format("[--context_size] expected a positive number of tokens, got {}", options.context_size));
+  const at::Device device = ops::open_device(options.device);
   auto decoder = std::make_shared<model::Decoder>(
-      model::load_with_adapter(options.base_model, options.peft_model, dtype));
+      model::load_with_adapter(options.base_model, options.peft_model, dtype, {}, device));
   // One multiplication in place of three; in bfloat16 the sum would round the update away.
   if (dtype == at::kFloat) model::merge_lora(*decoder);
   LoadedModel loaded;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "longlora/data/token_data.h"
+#include "longlora/ops/device_flags.h"
 #include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::model {
@@ -30,6 +31,8 @@ struct ModelOptions {
   std::string rope_scaling;
   /// "float32" or "bfloat16".
   std::string dtype = "float32";
+  /// Where it is computed.
+  ops::DeviceFlags device = {};
 };
 
 /// A decoder that is ready to be evaluated. Copies share it.
@@ -41,7 +44,8 @@ struct LoadedModel {
   std::string scaling;
 };
 
-/// Throws UsageError for options that contradict each other, InputError for files that cannot be used.
+/// Opens the device, too. Throws UsageError for options that contradict each other, InputError for files and
+/// ResourceError for a GPU that cannot be used.
 LoadedModel open_model(const ModelOptions& options);
 
 /// Token data of `paths` (.bin, .txt, .jsonl, folders) for the model; text goes

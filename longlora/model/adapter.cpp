@@ -25,6 +25,12 @@ at::Tensor float_weight(const Parameter& parameter) {
   return parameter.trainable() ? parameter.master : parameter.value.to(at::kFloat);
 }
 
+/// What new parameters are made as: like the others, but on the CPU beside weights without values.
+at::TensorOptions options_of(const Decoder& decoder) {
+  const at::Device device = decoder.embed_tokens.value.device();
+  return at::TensorOptions(decoder.dtype()).device(device.is_meta() ? at::Device(at::kCPU) : device);
+}
+
 void check_pair_shapes(const std::string& module, const Linear& linear, const at::Tensor& a,
                        const at::Tensor& b) {
   const auto& weight = linear.weight.value;
@@ -56,8 +62,9 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
     const int64_t rank = config.rank_of(name);
     const double bound = 1.0 / std::sqrt(static_cast<double>(in));
     LoraPair pair;
-    pair.a.value = at::empty({rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(decoder.dtype());
-    pair.b.value = at::zeros({out, rank}, decoder.dtype());
+    pair.a.value =
+        at::empty({rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(options_of(decoder));
+    pair.b.value = at::zeros({out, rank}, options_of(decoder));
     pair.scale = config.scaling_of(name);
     linear.lora = std::move(pair);
   });
@@ -77,8 +84,8 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
     const at::Tensor a = adapter.load_a(module), b = adapter.load_b(module);
     check_pair_shapes(module, *found->second, a, b);
     LoraPair pair;
-    pair.a.value = a.to(decoder.dtype());
-    pair.b.value = b.to(decoder.dtype());
+    pair.a.value = a.to(options_of(decoder));
+    pair.b.value = b.to(options_of(decoder));
     pair.scale = adapter.config().scaling_of(module);
     found->second->lora = std::move(pair);
   }
@@ -103,13 +110,14 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
       throw InputError(fmt::format("[{}] expected {} of shape [{}], got [{}]", adapter.directory().string(),
                                    name, fmt::join(found->second->value.sizes(), ", "),
                                    fmt::join(value.sizes(), ", ")));
-    found->second->value = value.to(decoder.dtype());
+    found->second->value = value.to(options_of(decoder));
   }
 }
 
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
-                          at::ScalarType dtype, const std::set<std::string>& left_in_files) {
-  Decoder decoder = load_decoder(base, dtype, left_in_files);
+                          at::ScalarType dtype, const std::set<std::string>& left_in_files,
+                          at::Device device) {
+  Decoder decoder = load_decoder(base, dtype, left_in_files, device);
   if (adapter.empty()) return decoder;
   load_adapter(decoder, checkpoint::PeftAdapter::open(adapter));
   if (std::filesystem::exists(adapter / "config.json")) {

@@ -29,7 +29,8 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter);
 /// load_adapter when `adapter` is not empty. With an adapter directory that
 /// holds a config.json, its rope_scaling replaces the base's.
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
-                          at::ScalarType dtype, const std::set<std::string>& left_in_files = {});
+                          at::ScalarType dtype, const std::set<std::string>& left_in_files = {},
+                          at::Device device = at::kCPU);
 
 /// Adds scale · B A to every weight that has a pair and removes the pairs. Computed in float32.
 void merge_lora(Decoder& decoder);

@@ -98,6 +98,16 @@ void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std:
         unused.size(), unused[0]));
 }
 
+/// A weight on `device`; on its way to another it is copied out of the mapped file where it lies there as
+/// wanted.
+at::Tensor load_to(at::Device device, const checkpoint::TensorStore& store, const std::string& name,
+                   const std::vector<int64_t>& shape, at::ScalarType dtype) {
+  if (device.is_cpu() || !store.can_view(name, dtype)) return store.load(name, shape, dtype).to(device);
+  at::Tensor value = store.view(name, shape).to(device);
+  store.release(name);
+  return value;
+}
+
 at::Tensor grown_rows(const at::Tensor& weight, int64_t rows) {
   const at::Tensor mean = weight.to(at::kFloat).mean({0}, /*keepdim=*/true).to(weight.scalar_type());
   return at::cat({weight, mean.expand({rows - weight.size(0), weight.size(1)})});
@@ -128,7 +138,7 @@ void make_mimetic(Block& block, const ModelConfig& config, at::Generator& genera
 }  // namespace
 
 Decoder load_decoder(const fs::path& directory, at::ScalarType dtype,
-                     const std::set<std::string>& left_in_files) {
+                     const std::set<std::string>& left_in_files, at::Device device) {
   if (!fs::is_directory(directory))
     throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}; correct the path",
                                  directory.string(), fs::exists(directory) ? "a file" : "nothing there"));
@@ -141,7 +151,7 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype,
       store.check(name, shape, dtype);
       return at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
     }
-    return store.load(name, shape, dtype);
+    return load_to(device, store, name, shape, dtype);
   });
   if (!left_in_files.empty())
     decoder.streamed = std::make_shared<const StreamedWeights>(store, left_in_files, dtype);
@@ -170,6 +180,12 @@ Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t
   if (attention_init == AttentionInit::kMimetic)
     for (Block& block : decoder.blocks) make_mimetic(block, config, generator);
   return decoder;
+}
+
+void move_decoder(Decoder& decoder, at::Device device) {
+  visit_parameters(decoder, [&](const std::string&, Parameter& parameter) {
+    parameter.value = parameter.value.to(device);
+  });
 }
 
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype) {

@@ -13,15 +13,18 @@ namespace longlora::model {
 /// Reads config.json and the weights of a directory, or Meta's layout; every parameter frozen, in
 /// `dtype` (float32 or bfloat16) whatever the files hold. Throws InputError: missing files or tensors,
 /// shapes that contradict config.json, unsupported architectures. Weights of `left_in_files` are checked
-/// but not loaded: see Decoder::streamed.
+/// but not loaded: see Decoder::streamed. Each weight goes from its mapped file to `device`.
 Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype,
-                     const std::set<std::string>& left_in_files = {});
+                     const std::set<std::string>& left_in_files = {}, at::Device device = at::kCPU);
 
 /// A decoder of the shape of `config` with random weights: normal(0,
 /// initializer_range), norms 1, biases 0; a pure function of its arguments. Throws InputError for mimetic
 /// attention in families with fused projections.
 Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed,
                        AttentionInit attention_init = AttentionInit::kNormal);
+
+/// Puts every parameter, none of which trains yet, on `device`.
+void move_decoder(Decoder& decoder, at::Device device);
 
 /// The same without values: every tensor is on the meta device and takes no memory.
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype);

@@ -41,12 +41,14 @@ at::ScalarType dtype_of_base(const checkpoint::TensorStore& base) {
 
 }  // namespace
 
-MergedModel::MergedModel(const fs::path& base, const checkpoint::PeftAdapter& adapter, at::ScalarType dtype)
+MergedModel::MergedModel(const fs::path& base, const checkpoint::PeftAdapter& adapter, at::ScalarType dtype,
+                         at::Device device)
     : base_path_(base),
       adapter_(adapter),
       base_(checkpoint::TensorStore::open_model_directory(base)),
       config_(read_model_config(base)),
-      dtype_(dtype == at::ScalarType::Undefined ? dtype_of_base(base_) : dtype) {
+      dtype_(dtype == at::ScalarType::Undefined ? dtype_of_base(base_) : dtype),
+      device_(device) {
   if (fs::exists(adapter.directory() / "config.json")) {
     const ModelConfig trained = read_model_config(adapter.directory());
     config_.rope_scaling = trained.rope_scaling;
@@ -133,11 +135,11 @@ at::Tensor MergedModel::load(const TensorSpec& spec) const {
   }
   if (spec.shape.size() == 2) weight = with_rows(weight, spec.shape[0]);
   if (module != modules_.end())
-    weight = weight.to(at::kFloat)
-                 .addmm_(adapter_.load_b(module->second).to(at::kFloat),
-                         adapter_.load_a(module->second).to(at::kFloat), /*beta=*/1,
+    weight = weight.to(device_, at::kFloat)
+                 .addmm_(adapter_.load_b(module->second).to(device_, at::kFloat),
+                         adapter_.load_a(module->second).to(device_, at::kFloat), /*beta=*/1,
                          adapter_.config().scaling_of(module->second));
-  return weight.to(spec.dtype);
+  return weight.to(spec.dtype).cpu();
 }
 
 void MergedModel::write(const fs::path& directory, const checkpoint::ModelFileOptions& options) const {

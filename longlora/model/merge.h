@@ -20,10 +20,11 @@ class MergedModel {
  public:
   /// Opens the base, checks that every pair and parameter of the adapter fits
   /// it, and takes rope_scaling from a config.json beside the adapter. `dtype` is
-  /// that of the result (float32, bfloat16 or float16); Undefined keeps the base's. Throws InputError:
+  /// that of the result (float32, bfloat16 or float16); Undefined keeps the base's. Products run on `device`.
+  /// Throws InputError:
   /// a module or shape that does not fit, an adapter with fewer embedding rows than the base.
-  MergedModel(const std::filesystem::path& base, const checkpoint::PeftAdapter& adapter,
-              at::ScalarType dtype);
+  MergedModel(const std::filesystem::path& base, const checkpoint::PeftAdapter& adapter, at::ScalarType dtype,
+              at::Device device = at::kCPU);
 
   /// Changeable until written: merge sets rope_scaling. vocab_size is the merged one.
   ModelConfig& config() { return config_; }
@@ -50,6 +51,7 @@ class MergedModel {
   checkpoint::TensorStore base_;
   ModelConfig config_;
   at::ScalarType dtype_;
+  at::Device device_;
   std::map<std::string, std::string> modules_;     // tensor of the base -> module of the adapter
   std::map<std::string, std::string> parameters_;  // tensor of the base -> parameter of the adapter
   std::vector<checkpoint::TensorSpec> specs_;

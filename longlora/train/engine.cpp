@@ -8,6 +8,7 @@
 #include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/ops/embedding.h"
+#include "longlora/ops/kernel_choice.h"
 
 namespace longlora::train {
 namespace {
@@ -18,6 +19,21 @@ std::vector<model::Parameter*> trainable_parameters(model::Block& block) {
     if (parameter.trainable()) parameters.push_back(&parameter);
   });
   return parameters;
+}
+
+at::Device device_of(const model::Decoder& decoder) {
+  return decoder.embed_tokens.value.device();
+}
+
+Batch on_device(const Batch& batch, at::Device device) {
+  const auto moved = [&](const at::Tensor& x) { return x.defined() ? x.to(device) : x; };
+  return {moved(batch.ids), moved(batch.labels), moved(batch.positions), batch.plan,
+          moved(batch.embedding_noise)};
+}
+
+model::RotaryTable rotary_table(const model::Decoder& decoder, int64_t num_positions) {
+  const model::RotaryTable table = model::make_rotary_table(decoder.config, num_positions);
+  return {table.cos.to(device_of(decoder)), table.sin.to(device_of(decoder))};
 }
 
 }  // namespace
@@ -48,14 +64,15 @@ Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_
       max_row_tokens_(max_row_tokens),
       options_(std::move(options)),
       inputs_(decoder.blocks.size(), options_.inputs) {
-  positions_.table = model::make_rotary_table(decoder.config, max_row_tokens);
+  positions_.table = rotary_table(decoder, max_row_tokens);
   if (keep_.size() != decoder.blocks.size())
     throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}",
                             decoder.blocks.size(), keep_.size()));
   // An untied embedding gets gradients from lookups alone.
   model::Parameter& embedding = decoder.embed_tokens;
   const bool tied = &decoder.head() == &embedding;
-  if (embedding.trainable() && !tied && embedding.grad.device().is_cpu() && !embedding.grad_rows)
+  if (embedding.trainable() && !tied && device_of(decoder).is_cpu() && ops::uses_cpu_kernels() &&
+      !embedding.grad_rows)
     embedding.grad_rows = std::make_shared<model::RowSet>(embedding.grad.size(0));
   while (first_trained_layer_ < decoder.blocks.size() &&
          trainable_parameters(decoder.blocks[first_trained_layer_]).empty())
@@ -73,8 +90,8 @@ void Engine::prepare_positions(const Batch& batch) {
     throw Error(fmt::format("[engine] expected positions below {}, got {}", max_row_tokens_, last));
   const bool by_length = model::depends_on_length(decoder_.config.rope_scaling.type);
   if (by_length && last + 1 != positions_.table.cos.size(0))
-    positions_.table = model::make_rotary_table(decoder_.config, last + 1);
-  positions_.index = batch.positions;
+    positions_.table = rotary_table(decoder_, last + 1);
+  positions_.index = batch.positions.to(device_of(decoder_));
 }
 
 bool Engine::input_needs_gradient(size_t index) const {
@@ -117,8 +134,9 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
   return sums;
 }
 
-LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
-  prepare_positions(batch);
+LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
+  prepare_positions(given);
+  const Batch batch = on_device(given, device_of(decoder_));
   const size_t layers = decoder_.blocks.size();
   std::vector<LayerRecord> records(layers);
   // Layers below all that trains need no backward.
@@ -150,8 +168,9 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   return sums;
 }
 
-LossSums Engine::evaluate(const Batch& batch) {
-  prepare_positions(batch);
+LossSums Engine::evaluate(const Batch& given) {
+  prepare_positions(given);
+  const Batch batch = on_device(given, device_of(decoder_));
   const c10::NoGradGuard no_grad;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) {

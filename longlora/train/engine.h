@@ -53,14 +53,15 @@ class Engine {
   /// no room for inputs on disk.
   Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options = {});
 
-  /// Adds grad_scale · d(loss sum) to the gradient of every trainable parameter.
-  LossSums forward_backward(const Batch& batch, double grad_scale);
+  /// Adds grad_scale · d(loss sum) to the gradient of every trainable parameter. Batches are on the CPU,
+  /// wherever the decoder is.
+  LossSums forward_backward(const Batch& given, double grad_scale);
 
   /// Other EngineOptions::tile_rows and loss_chunk_rows from the next call on.
   void set_tiles(int64_t tile_rows, int64_t loss_chunk_rows);
 
   /// The loss alone.
-  LossSums evaluate(const Batch& batch);
+  LossSums evaluate(const Batch& given);
 
  private:
   /// Turns the last hidden states [N, C] into their gradient, in their place.

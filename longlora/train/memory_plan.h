@@ -32,6 +32,7 @@ struct PlanRequest {
   Recompute recompute = Recompute::kAuto;
   int64_t budget_bytes = 0;
   FrozenWeights frozen_weights = FrozenWeights::kInMemory;
+  bool on_gpu = false;         // of libtorch's operators; the budget is the GPU's
   bool disk = false;           // inputs of layers may wait in a scratch file
   int64_t program_bytes = -1;  // resident before the model; below 0: what is usual
   int64_t num_threads = 1;

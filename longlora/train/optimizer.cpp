@@ -8,6 +8,8 @@
 #include <numeric>
 
 #include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/cpu/tensor_access.h"
+#include "longlora/train/optimizer_composed.h"
 
 namespace longlora::train {
 namespace {
@@ -86,6 +88,7 @@ void AdamW::zero_grad() {
 
 double AdamW::grad_norm() const {
   double sum = 0.0;
+  std::vector<at::Tensor> elsewhere;
   for (const Slot& slot : slots_) {
     const model::Parameter& parameter = *slot.parameter;
     // Summed in double: float32 sums of an embedding's millions of terms are off by percents.
@@ -93,8 +96,12 @@ double AdamW::grad_norm() const {
       sum += sum_of_squares(parameter.grad, parameter.grad_rows->rows());
       continue;
     }
-    sum += sum_of_squares(parameter.grad);
+    if (ops::cpu::has_kernels(parameter.grad))
+      sum += sum_of_squares(parameter.grad);
+    else
+      elsewhere.push_back(sum_of_squares_composed(parameter.grad));
   }
+  if (!elsewhere.empty()) sum += at::stack(elsewhere).sum().item<double>();
   return std::sqrt(sum);
 }
 
@@ -104,6 +111,11 @@ void AdamW::set_num_steps(int64_t steps) {
 }
 
 void AdamW::update_all(Slot& slot, const ops::cpu::AdamWStep& step) {
+  if (!ops::cpu::has_kernels(slot.parameter->master)) {
+    update_composed(*slot.parameter, slot.exp_avg, slot.exp_avg_sq, step);
+    slot.parameter->refresh_value();
+    return;
+  }
   const auto kernel = ops::cpu::adamw_kernel();
   float* master = static_cast<float*>(slot.parameter->master.data_ptr());
   const float* grad = slot.parameter->grad.const_data_ptr<float>();

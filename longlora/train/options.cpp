@@ -11,6 +11,7 @@
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
 #include "longlora/core/progress.h"
+#include "longlora/ops/device.h"
 #include "longlora/ops/segment_plan.h"
 
 namespace longlora::train {
@@ -153,6 +154,7 @@ Json TrainOptions::to_json() const {
   Json json = identity();
   json["eval_data_path"] = paths_json(eval_data_path);
   json["output_dir"] = output_dir.string();
+  json["device"] = device.str();
   json["save_steps"] = save_steps;
   json["save_total_limit"] = save_total_limit;
   json["eval_steps"] = eval_steps;
@@ -184,13 +186,15 @@ PlanRequest TrainOptions::plan_request() const {
   request.seen_tokens = mean_seen_tokens(plan);
   request.embedding_noise = neftune_noise_alpha > 0.0;
   request.recompute = recompute;
-  request.disk = true;
+  request.disk = device.is_cpu();
+  request.on_gpu = !device.is_cpu();
   request.num_threads = at::get_num_threads();
   return request;
 }
 
-int64_t memory_budget(int64_t asked_bytes) {
-  const int64_t most = available_memory_bytes() + current_rss_bytes();
+int64_t memory_budget(int64_t asked_bytes, at::Device device) {
+  const int64_t most =
+      device.is_cpu() ? available_memory_bytes() + current_rss_bytes() : ops::free_memory_bytes(device);
   if (asked_bytes == 0) return static_cast<int64_t>(kBudgetShare * static_cast<double>(most));
   if (asked_bytes <= most) return asked_bytes;
   log_warning(fmt::format("--memory_budget is {}, but only {} are free: planning for those",

@@ -71,6 +71,7 @@ struct TrainOptions {
   double max_grad_norm = 1.0;  // 0: no clipping
   Recompute recompute = Recompute::kAuto;
   int64_t memory_budget_bytes = 0;    // 0: what the machine has available
+  at::Device device = at::kCPU;       // where the model is and computes
   std::filesystem::path scratch_dir;  // for what does not fit memory; empty: output_dir
 
   // Output.
@@ -96,9 +97,10 @@ struct TrainOptions {
   PlanRequest plan_request() const;
 };
 
-/// The budget of a run: `asked_bytes`, or with 0 most of what is free; never more than this machine and the
-/// process's control group have left, with a warning when more was asked for.
-int64_t memory_budget(int64_t asked_bytes);
+/// The budget of a run: `asked_bytes`, or with 0 most of what is free; never more than `device` has left for
+/// this process (on the CPU what the machine and the process's control group have), with a warning when more
+/// was asked for.
+int64_t memory_budget(int64_t asked_bytes, at::Device device = at::kCPU);
 
 /// Throws UsageError that lists every problem.
 void validate(const TrainOptions& options);

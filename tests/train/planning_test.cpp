@@ -208,6 +208,26 @@ TEST(MemoryPlan, CountsTheNoiseOfTheEmbeddings) {
             1024 * decoder.config.hidden_size * decoder.embed_tokens.value.element_size());
 }
 
+TEST(MemoryPlan, OfAGpuUsesNeitherDiskNorFilesAndCountsItsOperators) {
+  TrainOptions options = small_run("unused");
+  options.model_max_length = 1024;
+  const model::Decoder decoder = lora_plus_model("gqa_untied", at::kBFloat16);
+  options.device = at::Device(at::kCUDA, 0);
+  PlanRequest request = options.plan_request();
+  EXPECT_TRUE(request.on_gpu);
+  EXPECT_FALSE(request.disk);
+  request.budget_bytes = int64_t{1} << 40;
+  request.program_bytes = 0;
+  const MemoryPlan on_gpu = make_memory_plan(decoder, request);
+  EXPECT_EQ(on_gpu.inputs_on_disk, 0);
+  EXPECT_FALSE(on_gpu.weights_streamed);
+  // Attention's backward holds more than the kernel on the CPU does, and for longer rows all the more.
+  request.batch_tokens = request.row_tokens = 8192;
+  const MemoryPlan longer = make_memory_plan(decoder, request);
+  EXPECT_GT(longer.program_bytes, on_gpu.program_bytes);
+  EXPECT_GE(longer.program_bytes, 8192 * decoder.config.num_attention_heads * decoder.config.head_dim * 12);
+}
+
 TEST(MemoryPlan, KeepsMoreLayersTheLargerTheBudget) {
   const model::Decoder decoder = lora_plus_model("gqa_untied");
   const int64_t tokens = 100000;
