@@ -17,7 +17,6 @@ namespace longlora::test {
 class DeviceTest : public ::testing::Test {
  protected:
 #ifdef LONGLORA_TEST_GPU
-  static constexpr bool kOnGpu = true;
   void SetUp() override {
     static const std::optional<std::string> problem = open();
     if (problem) GTEST_SKIP() << *problem;
@@ -41,7 +40,6 @@ class DeviceTest : public ::testing::Test {
     return std::nullopt;
   }
 #else
-  static constexpr bool kOnGpu = false;
   at::Device device() const {
     return at::kCPU;
   }
