@@ -250,6 +250,9 @@ TEST_F(AdapterDirectory, RanksAndAlphasOfSingleModulesCount) {
   EXPECT_EQ(config.scaling_of(kV), 12.0 / 3.0);
   EXPECT_EQ(config.scaling_of(kQ), 2.5);
   EXPECT_EQ(config.scaling_of("model.layers.1.self_attn.v_proj"), 8.0 / 2.0);
+  // The first in the file counts.
+  set_field("alpha_pattern", {{"v_proj", 12.0}, {"^model.layers.1.self_attn.v_proj", 8}});
+  EXPECT_EQ(PeftAdapter::open(folder_.path()).config().scaling_of("model.layers.1.self_attn.v_proj"), 6.0);
   set_field("rank_pattern", {{"q_proj", 3}});
   EXPECT_THAT(open_error(), HasSubstr("for r = 3, got [2, 6]"));
 }

@@ -28,8 +28,9 @@ at::Tensor merged_logits(const fs::path& base, const fs::path& adapter_path, con
 }
 
 TEST(MergedModel, HasTheLogitsOfPeft) {
-  for (const fs::path& adapter : {test::data_path("goldens/peft_adapter"), variant("rslora_patterns"),
-                                  variant("modules_to_save"), variant("released")}) {
+  for (const fs::path& adapter :
+       {test::data_path("goldens/peft_adapter"), variant("rslora_patterns"), variant("regex_patterns"),
+        variant("modules_to_save"), variant("released")}) {
     const auto golden = checkpoint::TensorStore::open_file(adapter / "golden.safetensors");
     EXPECT_CLOSE(merged_logits(tiny_model("gqa_untied"), adapter, golden.load("ids")), golden.load("logits"),
                  1e-5);
