@@ -206,12 +206,13 @@ const TensorInfo& PeftAdapter::parameter_info(const std::string& name) const {
 }
 
 at::Tensor PeftAdapter::load_parameter(const std::string& name) const {
-  return load_parameter(name, parameter_info(name).dtype);
+  const Place& place = parameter_place(name);
+  return store_of(place).load(place.stored_name);
 }
 
-at::Tensor PeftAdapter::load_parameter(const std::string& name, at::ScalarType dtype) const {
+void PeftAdapter::load_parameter_into(const std::string& name, const at::Tensor& target) const {
   const Place& place = parameter_place(name);
-  return store_of(place).load(place.stored_name, parameter_info(name).shape, dtype);
+  store_of(place).load_into(place.stored_name, target);
 }
 
 void PeftAdapter::require_parameters() const {

@@ -94,8 +94,8 @@ class PeftAdapter {
   bool has_parameter(const std::string& name) const { return parameters_.count(name) != 0; }
   const TensorInfo& parameter_info(const std::string& name) const;
   at::Tensor load_parameter(const std::string& name) const;
-  /// Converted to `dtype` on the way.
-  at::Tensor load_parameter(const std::string& name, at::ScalarType dtype) const;
+  /// The same into a tensor of its shape, in the dtype that this one has.
+  void load_parameter_into(const std::string& name, const at::Tensor& target) const;
 
   /// Throws InputError that names the missing file unless the directory has
   /// trained parameters: for callers that know that LoRA+ was used.

@@ -99,8 +99,7 @@ void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std:
 }
 
 at::Tensor grown_rows(const at::Tensor& weight, int64_t rows) {
-  const at::Tensor mean = weight.to(at::kFloat).mean({0}, /*keepdim=*/true).to(weight.scalar_type());
-  return at::cat({weight, mean.expand({rows - weight.size(0), weight.size(1)})});
+  return at::cat({weight, mean_of_rows(weight).expand({rows - weight.size(0), weight.size(1)})});
 }
 
 /// Mimetic initialisation (Trockman and Kolter 2023, arXiv 2305.09828): queries and keys share most of
@@ -206,6 +205,13 @@ std::string dtype_name(at::ScalarType dtype) {
   if (dtype == at::kBFloat16) return "bfloat16";
   if (dtype == at::kHalf) return "float16";
   throw Error("[dtype] expected float32, bfloat16 or float16");
+}
+
+at::Tensor mean_of_rows(const at::Tensor& weight) {
+  constexpr int64_t kRows = 1024;  // the wide copy of all would be larger than the weight
+  at::Tensor sum = at::zeros({1, weight.size(1)}, at::kDouble);
+  for (const at::Tensor& rows : weight.split(kRows)) sum.add_(rows.sum({0}, /*keepdim=*/true, at::kDouble));
+  return sum.div_(static_cast<double>(weight.size(0))).to(weight.scalar_type());
 }
 
 void grow_vocabulary(Decoder& decoder, int64_t vocab_size) {

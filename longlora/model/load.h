@@ -40,6 +40,9 @@ void copy_companion_files(const std::filesystem::path& from, const std::filesyst
 /// "float32", "bfloat16" or "float16". Throws Error for another dtype.
 std::string dtype_name(at::ScalarType dtype);
 
+/// The mean of the rows of a weight [V, C] in its dtype: [1, C].
+at::Tensor mean_of_rows(const at::Tensor& weight);
+
 /// Grows embedding and head to `vocab_size` rows, new rows the mean of the
 /// others. Throws InputError when the model has more rows already.
 void grow_vocabulary(Decoder& decoder, int64_t vocab_size);

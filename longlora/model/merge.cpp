@@ -111,32 +111,26 @@ void MergedModel::list_tensors() {
   }
 }
 
-at::Tensor MergedModel::with_rows(const at::Tensor& weight, int64_t rows) const {
-  if (weight.dim() != 2 || weight.size(0) == rows) return weight;
-  const at::Tensor mean = weight.mean({0}, /*keepdim=*/true, at::kFloat).to(weight.scalar_type());
-  return at::cat({weight, mean.expand({rows - weight.size(0), weight.size(1)})});
-}
-
 at::Tensor MergedModel::load(const TensorSpec& spec) const {
   const c10::NoGradGuard no_grad;
   const auto parameter = parameters_.find(spec.name);
   const auto module = modules_.find(spec.name);
-  at::Tensor weight;
-  if (parameter != parameters_.end()) {
-    // Rows that are still to be added are the mean before rounding.
-    const TensorInfo& info = adapter_.parameter_info(parameter->second);
-    const bool is_final = module == modules_.end() && info.shape == spec.shape;
-    weight = adapter_.load_parameter(parameter->second, is_final ? spec.dtype : info.dtype);
-  } else {
-    const TensorInfo& info = base_.info(spec.name);
-    weight = base_.load(spec.name, info.shape, module == modules_.end() ? spec.dtype : at::kFloat);
+  const bool is_trained = parameter != parameters_.end(), has_pair = module != modules_.end();
+  const std::vector<int64_t>& stored =
+      is_trained ? adapter_.parameter_info(parameter->second).shape : base_.info(spec.name).shape;
+  const at::ScalarType dtype = has_pair ? at::kFloat : spec.dtype;
+  at::Tensor weight = at::empty(spec.shape, at::TensorOptions(dtype));
+  const at::Tensor rows = stored == spec.shape ? weight : weight.narrow(0, 0, stored[0]);
+  if (is_trained)
+    adapter_.load_parameter_into(parameter->second, rows);
+  else
+    base_.load_into(spec.name, rows);
+  if (stored != spec.shape) weight.narrow(0, stored[0], spec.shape[0] - stored[0]).copy_(mean_of_rows(rows));
+  if (has_pair) {
+    const at::Tensor b = adapter_.load_b(module->second).to(at::kFloat);
+    const at::Tensor a = adapter_.load_a(module->second).to(at::kFloat);
+    weight.narrow(0, 0, b.size(0)).addmm_(b, a, /*beta=*/1, adapter_.config().scaling_of(module->second));
   }
-  if (spec.shape.size() == 2) weight = with_rows(weight, spec.shape[0]);
-  if (module != modules_.end())
-    weight = weight.to(at::kFloat)
-                 .addmm_(adapter_.load_b(module->second).to(at::kFloat),
-                         adapter_.load_a(module->second).to(at::kFloat), /*beta=*/1,
-                         adapter_.config().scaling_of(module->second));
   return weight.to(spec.dtype);
 }
 

@@ -43,7 +43,6 @@ class MergedModel {
   void match_modules();
   void match_parameters();
   void list_tensors();
-  at::Tensor with_rows(const at::Tensor& weight, int64_t rows) const;
 
   std::filesystem::path base_path_;
   const checkpoint::PeftAdapter& adapter_;
