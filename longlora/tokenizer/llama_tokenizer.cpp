@@ -82,6 +82,7 @@ LlamaTokenizer::LlamaTokenizer(std::string model, const LlamaSettings& settings,
   keeps_text_ =
       !normalizer.has_character_map && !normalizer.remove_extra_whitespaces && normalizer.escape_whitespaces;
   model_adds_prefix_ = normalizer.add_dummy_prefix;
+  model_trims_text_ = normalizer.remove_extra_whitespaces;
   const std::string model_hash = sha256_hex(model);
   const bool keeps_prefix = settings_.legacy && !keeps_text_;
   const auto status = processor_->LoadFromSerializedProto(
@@ -298,7 +299,10 @@ std::string LlamaTokenizer::decode(const Ids& ids, bool skip_special_tokens) con
   }
   finish_bytes();
   const bool has_prefix = settings_.legacy ? model_adds_prefix_ : settings_.add_prefix_space;
-  if (has_prefix && text.starts_with(' ')) text.erase(0, 1);
+  if (model_trims_text_)
+    text.erase(0, text.find_first_not_of(' '));
+  else if (has_prefix && text.starts_with(' '))
+    text.erase(0, 1);
   return text;
 }
 
