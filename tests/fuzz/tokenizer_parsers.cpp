@@ -1,7 +1,4 @@
-#include "tests/fuzz/tokenizer/parsers.h"
-
-#include <cstdio>
-#include <cstdlib>
+// The parsers of tokenizer files.
 #include <string>
 
 #include "longlora/core/error.h"
@@ -10,15 +7,10 @@
 #include "longlora/tokenizer/pipeline_tokenizer.h"
 #include "longlora/tokenizer/tiktoken.h"
 #include "longlora/tokenizer/tokenizer_json.h"
+#include "tests/fuzz/parsers.h"
 
 namespace longlora::fuzz {
 namespace {
-
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "violated: %s\n", what);
-  std::abort();
-}
 
 void use(const tokenizer::Tokenizer& tokenizer, std::string_view bytes) {
   const std::string texts[] = {"", "  Hello world's 123\r\n\n\té日🦙 <s></s><|endoftext|> -- x_y",
@@ -44,7 +36,7 @@ void parse_tokenizer_json(std::string_view bytes) {
   }
 }
 
-void parse_sentencepiece_model(std::string_view bytes) {
+void parse_sentencepiece(std::string_view bytes) {
   for (const bool legacy : {true, false}) {
     tokenizer::LlamaSettings settings;
     settings.legacy = legacy;
@@ -55,7 +47,7 @@ void parse_sentencepiece_model(std::string_view bytes) {
   }
 }
 
-void parse_tiktoken_file(std::string_view bytes) {
+void parse_tiktoken(std::string_view bytes) {
   tokenizer::is_tiktoken_file(bytes);
   try {
     use(tokenizer::PipelineTokenizer(tokenizer::parse_tiktoken_file(bytes, "fuzz.tiktoken", "/nonexistent")),
