@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "longlora/cli/flags.h"
+#include "longlora/cli/training_verb.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
@@ -46,6 +47,8 @@ const std::map<std::string, Shape>& shapes() {
 struct PlanArguments {
   train::TrainOptions options;
   std::string shape;
+  std::vector<std::string> lora_target_modules;
+  std::string optim = "adamw_torch";
   bool bf16 = true;
   std::string attention = "s2";
   std::string gradient_checkpointing = "auto";
@@ -73,11 +76,12 @@ model::ModelConfig find_config(const PlanArguments& arguments) {
                                    arguments.shape);
 }
 
-/// The decoder that a run would train, without its values.
-model::Decoder planned_decoder(const PlanArguments& arguments, const model::ModelConfig& config) {
-  const train::TrainOptions& options = arguments.options;
+/// The decoder that a run would train, without its values; names its targets.
+model::Decoder planned_decoder(PlanArguments& arguments, const model::ModelConfig& config) {
+  train::TrainOptions& options = arguments.options;
   model::Decoder decoder = model::shape_decoder(config, options.fp32 ? at::kFloat : at::kBFloat16);
   if (options.low_rank_training) {
+    model::choose_targets(decoder, options.lora);
     model::add_lora(decoder, options.lora, options.seed);
     model::train_adapter(decoder, options.trainable_params);
   } else {
@@ -121,6 +125,8 @@ void finish_arguments(PlanArguments& arguments) {
   options.fp32 = options.fp32 || !arguments.bf16;
   options.attention =
       arguments.attention == "full" ? train::AttentionKind::kFull : train::AttentionKind::kShiftedSparse;
+  set_target_modules(arguments.lora_target_modules, options.lora);
+  options.adamw.moments_in_8_bits = train::moments_in_8_bits_from_name(arguments.optim);
   if (arguments.gradient_checkpointing == "true") options.recompute = train::Recompute::kAlways;
   if (arguments.gradient_checkpointing == "false") options.recompute = train::Recompute::kNever;
   if (options.model_max_length < 2)
@@ -136,7 +142,6 @@ void run_plan(PlanArguments& arguments) {
   finish_arguments(arguments);
   const model::ModelConfig config = find_config(arguments);
   train::TrainOptions& options = arguments.options;
-  if (options.lora.target_modules.empty()) options.lora.target_modules = config.family().lora_targets;
   const model::Decoder decoder = planned_decoder(arguments, config);
   const model::ParameterCounts counts = model::count_parameters(decoder);
   const train::PlanRequest request = plan_request(arguments);
@@ -223,10 +228,11 @@ void add_run_flags(CLI::App& verb, PlanArguments& arguments) {
            "Train low-rank pairs and --trainable_params alone; False trains every weight");
   add_list(verb, "--trainable_params", options.trainable_params,
            "Also train parameters whose names contain one of these");
-  verb.add_option("--lora_r", options.lora.rank, "Rank of the low-rank pairs")->capture_default_str();
-  options.lora.target_modules.clear();  // run_plan fills in those of the model's family
-  add_list(verb, "--lora_target_modules", options.lora.target_modules,
-           "Linear layers that get a pair (default: the attention's, as in fine-tune)");
+  add_pair_flags(verb, options.lora, arguments.lora_target_modules);
+  verb.add_option("--lora_dropout", options.lora.dropout, "Share of what the pairs read that is left out")
+      ->check(CLI::Range(0.0, 0.99))
+      ->capture_default_str();
+  add_optimizer_flag(verb, arguments.optim);
   add_bool(verb, "--bf16", arguments.bf16, "Compute in bfloat16, with float32 master weights");
   add_bool(verb, "--fp32", options.fp32, "Compute in float32");
   verb.add_option("--per_device_train_batch_size", options.per_device_train_batch_size,

@@ -57,6 +57,9 @@ void finish_arguments(TrainingArguments& arguments) {
   if (options.tokenizer_path.empty()) options.tokenizer_path = options.model_name_or_path;
   options.memory_budget_bytes = static_cast<int64_t>(arguments.memory_budget_gib * 1024.0 * 1024.0 * 1024.0);
   set_group_size(arguments.group_size, options);
+  set_target_modules(arguments.lora_target_modules, options.lora);
+  options.lora.dropout = arguments.lora_dropout.value_or(0.0);
+  options.adamw.moments_in_8_bits = train::moments_in_8_bits_from_name(arguments.optim);
   train::validate(options);
 }
 
@@ -70,12 +73,11 @@ void set_up_training(const TrainingArguments& arguments, train::TrainOptions& op
   if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
     options.rope_scaling = decoder.config.rope_scaling.type;
   if (options.low_rank_training) {
-    if (!options.peft_model.empty())
+    if (!options.peft_model.empty()) {
       options.lora = checkpoint::PeftAdapter::open(options.peft_model).config();
-    if (options.lora.target_modules == std::vector<std::string>{"all-linear"})
-      options.lora.target_modules = model::linear_names(decoder);
-    if (options.lora.target_modules.empty() && options.lora.target_pattern.empty())
-      options.lora.target_modules = decoder.config.family().lora_targets;
+      if (arguments.lora_dropout) options.lora.dropout = *arguments.lora_dropout;
+    }
+    model::choose_targets(decoder, options.lora);
     if (!has_adapter) model::add_lora(decoder, options.lora, options.seed);
     model::train_adapter(decoder, options.trainable_params);
   } else {

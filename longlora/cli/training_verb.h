@@ -5,7 +5,9 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "longlora/data/training_rows.h"
 #include "longlora/model/decoder.h"
@@ -25,6 +27,9 @@ struct TrainingArguments {
   std::string attention = "s2";
   std::string group_size;
   std::string rope_scaling;
+  std::vector<std::string> lora_target_modules;
+  std::optional<double> lora_dropout;
+  std::string optim = "adamw_torch";
   std::string schedule = "constant_with_warmup";
   std::string gradient_checkpointing = "auto";
   std::string save_strategy = "steps";
@@ -42,6 +47,15 @@ void add_step_flags(CLI::App& verb, TrainingArguments& arguments);
 void add_output_flags(CLI::App& verb, TrainingArguments& arguments);
 /// Flags of the released scripts that do nothing here.
 void add_released_flags(CLI::App& verb);
+
+/// The flags of low-rank pairs that decide their shape, which `plan` has too.
+void add_pair_flags(CLI::App& verb, checkpoint::LoraConfig& lora, std::vector<std::string>& target_modules);
+void add_optimizer_flag(CLI::App& verb, std::string& optim);
+
+/// Words of --lora_target_modules as PEFT takes target_modules: names ("a,b", several words or both), or one
+/// text that no name could be, a regular expression. Throws UsageError for several of those, InputError for a
+/// wrong one.
+void set_target_modules(const std::vector<std::string>& words, checkpoint::LoraConfig& lora);
 
 /// Turns words into options and checks them all. Throws UsageError that lists every problem.
 void finish_arguments(TrainingArguments& arguments);

@@ -55,6 +55,7 @@ LoadedModel open_model(const ModelOptions& options) {
       model::load_with_adapter(options.base_model, options.peft_model, dtype));
   // One multiplication in place of three; in bfloat16 the sum would round the update away.
   if (dtype == at::kFloat) model::merge_lora(*decoder);
+  model::keep_weight_norms(*decoder);
   LoadedModel loaded;
   loaded.context_size = options.context_size > 0 ? options.context_size : decoder->config.context_window();
   apply_scaling(decoder->config, options, loaded.context_size);

@@ -12,6 +12,8 @@
 
 #include "longlora/core/error.h"
 #include "longlora/model/load.h"
+#include "longlora/model/streamed_weights.h"
+#include "longlora/ops/adapter_linear.h"
 
 namespace longlora::model {
 namespace {
@@ -25,6 +27,14 @@ at::Tensor float_weight(const Parameter& parameter) {
   return parameter.trainable() ? parameter.master : parameter.value.to(at::kFloat);
 }
 
+/// Norms of the rows of a layer's weight with its pair, in float32.
+at::Tensor weight_norm(const Linear& linear) {
+  const at::Tensor& weight = linear.weight.value;
+  if (weight.is_meta()) return at::empty({weight.size(0)}, at::kFloat);  // of a shape alone
+  const LoraPair& pair = *linear.lora;
+  return ops::adapted_weight_norm(weight, float_weight(pair.a), float_weight(pair.b), pair.scale);
+}
+
 void check_pair_shapes(const std::string& module, const Linear& linear, const at::Tensor& a,
                        const at::Tensor& b) {
   const auto& weight = linear.weight.value;
@@ -33,6 +43,22 @@ void check_pair_shapes(const std::string& module, const Linear& linear, const at
         "[adapter] expected {} to fit a weight of {} × {}, got A with {} columns and B with {} rows; "
         "is this the base model the adapter was made for?",
         module, weight.size(0), weight.size(1), a.size(1), b.size(0)));
+}
+
+void number_pairs(Decoder& decoder) {
+  uint64_t place = 0;
+  visit_linears(decoder, [&](const std::string&, Linear& linear) {
+    if (linear.lora) linear.lora->place = place;
+    ++place;
+  });
+}
+
+std::string first_linear(const Decoder& decoder) {
+  std::string first;
+  visit_linears(decoder, [&](const std::string& name, const Linear&) {
+    if (first.empty()) first = name;
+  });
+  return first;
 }
 
 }  // namespace
@@ -45,10 +71,18 @@ std::vector<std::string> linear_names(const Decoder& decoder) {
   return {names.begin(), names.end()};
 }
 
+void choose_targets(const Decoder& decoder, checkpoint::LoraConfig& config) {
+  if (config.target_modules == std::vector<std::string>{"all-linear"})
+    config.target_modules = linear_names(decoder);
+  if (config.target_modules.empty() && config.target_pattern.empty())
+    config.target_modules = decoder.config.family().lora_targets;
+}
+
 void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   std::set<std::string> unmatched(config.target_modules.begin(), config.target_modules.end());
-  visit_linears(decoder, [&](const std::string& name, Linear& linear) {
+  size_t num_pairs = 0;
+  const auto add = [&](const std::string& name, Linear& linear) {
     if (!config.targets(name)) return;
     for (auto it = unmatched.begin(); it != unmatched.end();)
       it = name == *it || name.ends_with("." + *it) ? unmatched.erase(it) : std::next(it);
@@ -60,7 +94,23 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
     pair.b.value = at::zeros({out, rank}, decoder.dtype());
     pair.scale = config.scaling_of(name);
     linear.lora = std::move(pair);
-  });
+    ++num_pairs;
+  };
+  for (size_t i = 0; i < decoder.blocks.size(); ++i) {
+    std::optional<BlockInReach> reach;
+    if (config.use_dora) reach.emplace(decoder, i);  // the norms of the weights are wanted
+    const std::string prefix = block_prefix(*decoder.blocks[i].names, i);
+    visit_block_linears(decoder.blocks[i], [&](const char* name, Linear& linear) {
+      add(prefix + name, linear);
+      if (linear.lora && config.use_dora) linear.lora->magnitude.value = weight_norm(linear);
+    });
+  }
+  number_pairs(decoder);
+  if (num_pairs == 0 && !config.target_pattern.empty())
+    throw UsageError(fmt::format(
+        "[lora_target_modules] expected a regular expression for whole names of linear layers such "
+        "as {}, got \"{}\", which matches none",
+        first_linear(decoder), config.target_pattern));
   if (!unmatched.empty())
     throw UsageError(fmt::format("[lora_target_modules] expected names among {}, got {}",
                                  fmt::join(linear_names(decoder), ", "), fmt::join(unmatched, ", ")));
@@ -80,8 +130,10 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
     pair.a.value = a.to(decoder.dtype());
     pair.b.value = b.to(decoder.dtype());
     pair.scale = adapter.config().scaling_of(module);
+    if (adapter.config().use_dora) pair.magnitude.value = adapter.load_magnitude(module).to(at::kFloat);
     found->second->lora = std::move(pair);
   }
+  number_pairs(decoder);
   const ModuleNames& names = decoder.config.family().names;
   for (const char* module : {names.embed_tokens, names.lm_head}) {
     const std::string name = std::string(module) + ".weight";
@@ -126,8 +178,18 @@ void merge_lora(Decoder& decoder) {
     if (!linear.lora) return;
     const LoraPair& pair = *linear.lora;
     const at::Tensor update = at::mm(float_weight(pair.b), float_weight(pair.a)).mul_(pair.scale);
-    linear.weight.value = float_weight(linear.weight).add(update).to(linear.weight.value.scalar_type());
+    at::Tensor weight = float_weight(linear.weight).add(update);
+    if (pair.magnitude.value.defined())
+      weight.mul_((float_weight(pair.magnitude) / weight.norm(2, {1}, /*keepdim=*/false)).unsqueeze(1));
+    linear.weight.value = weight.to(linear.weight.value.scalar_type());
     linear.lora.reset();
+  });
+}
+
+void keep_weight_norms(Decoder& decoder) {
+  const c10::NoGradGuard no_grad;
+  visit_linears(decoder, [&](const std::string&, Linear& linear) {
+    if (linear.lora && linear.lora->magnitude.value.defined()) linear.lora->weight_norm = weight_norm(linear);
   });
 }
 
@@ -174,6 +236,7 @@ void load_masters(Decoder& decoder, const std::filesystem::path& base, const std
     if (!modules.count(name)) return;
     set(linear.lora->a, adapter_store->load_a(name));
     set(linear.lora->b, adapter_store->load_b(name));
+    if (adapter_store->config().use_dora) set(linear.lora->magnitude, adapter_store->load_magnitude(name));
   });
 }
 

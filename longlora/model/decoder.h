@@ -61,6 +61,19 @@ struct LoraPair {
   Parameter a;  // [R, in]
   Parameter b;  // [out, R]
   double scale = 0.0;
+  /// [out], float32 whatever the decoder computes in; undefined value without DoRA (ops/adapter_linear.h).
+  Parameter magnitude;
+  /// The norms that go with the magnitude, where neither weight nor pair will change any more.
+  at::Tensor weight_norm;
+  /// Place of the layer among the decoder's linear layers: tells its dropout from that of others.
+  uint64_t place = 0;
+};
+
+/// Dropout on what the A of every pair reads, in one pass over a batch.
+struct PairDropout {
+  double probability = 0.0;  // 0: none
+  uint64_t seed = 0;         // of the batch
+  int64_t first_row = 0;     // row of the batch that is the first of the hidden states
 };
 
 /// y = x Wᵀ (+ bias) (+ low-rank update).
@@ -69,7 +82,7 @@ struct Linear {
   Parameter bias;    // [out]; undefined value without one
   std::optional<LoraPair> lora;
 
-  ops::LinearOperands operands() const;
+  ops::LinearOperands operands(const PairDropout& dropout = {}) const;
 };
 
 /// Weight and, for a LayerNorm, bias of a norm.
@@ -133,12 +146,12 @@ struct QueryKeyValue {
 
 /// First half of a block: norm, projections, rotation. hidden [N, C].
 QueryKeyValue project_query_key_value(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                                      const Positions& positions);
+                                      const Positions& positions, const PairDropout& dropout = {});
 
 /// Second half: output projection, the MLP and the residuals.
 /// attention [N, H, D]; returns [N, C].
 at::Tensor finish_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                        const at::Tensor& attention);
+                        const at::Tensor& attention, const PairDropout& dropout = {});
 
 /// A whole block with attention inside the plan's segments and the layer's window; `kept` as in
 /// ops::segment_attention.
@@ -178,7 +191,8 @@ void visit_norm(NormType& norm, const std::string& name, const Visit& visit) {
 }
 
 /// Calls visit(name, parameter) for every parameter of one block, names as in
-/// Hugging Face checkpoints; low-rank pairs are named "….q_proj.lora_A.weight".
+/// Hugging Face checkpoints; low-rank pairs are named "….q_proj.lora_A.weight", magnitudes
+/// "….q_proj.lora_magnitude_vector".
 template <typename BlockType, typename Visit>
 void visit_block(BlockType& block, const std::string& prefix, const Visit& visit) {
   const ModuleNames& names = *block.names;
@@ -192,6 +206,8 @@ void visit_block(BlockType& block, const std::string& prefix, const Visit& visit
     if (!linear.lora) return;
     visit(prefix + name + ".lora_A.weight", linear.lora->a);
     visit(prefix + name + ".lora_B.weight", linear.lora->b);
+    if (linear.lora->magnitude.value.defined())
+      visit(prefix + name + ".lora_magnitude_vector", linear.lora->magnitude);
   });
 }
 

@@ -132,11 +132,16 @@ at::Tensor MergedModel::load(const TensorSpec& spec) const {
     weight = base_.load(spec.name, info.shape, module == modules_.end() ? spec.dtype : at::kFloat);
   }
   if (spec.shape.size() == 2) weight = with_rows(weight, spec.shape[0]);
-  if (module != modules_.end())
+  if (module != modules_.end()) {
     weight = weight.to(at::kFloat)
                  .addmm_(adapter_.load_b(module->second).to(at::kFloat),
                          adapter_.load_a(module->second).to(at::kFloat), /*beta=*/1,
                          adapter_.config().scaling_of(module->second));
+    if (adapter_.config().use_dora) {
+      const at::Tensor magnitude = adapter_.load_magnitude(module->second).to(at::kFloat);
+      weight.mul_((magnitude / weight.norm(2, {1}, /*keepdim=*/false)).unsqueeze(1));
+    }
+  }
   return weight.to(spec.dtype);
 }
 

@@ -31,7 +31,7 @@ class MergedModel {
 
   /// Tensors that are derived or tied to others are left out.
   const std::vector<checkpoint::TensorSpec>& specs() const { return specs_; }
-  /// W + scaling · B · A in float32, then in the spec's dtype; embedding and head
+  /// W' of checkpoint::LoraConfig in float32, then in the spec's dtype; embedding and head
   /// rows beyond the base's are the mean of the others unless the adapter has them.
   at::Tensor load(const checkpoint::TensorSpec& spec) const;
 

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "longlora/core/error.h"
+#include "longlora/ops/adapter_linear.h"
 #include "longlora/ops/cpu/chunks.h"
 #include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
@@ -214,6 +215,8 @@ at::Tensor linear(const at::Tensor& x, const LinearOperands& operands) {
   if (x.dim() != 2 || operands.weight.dim() != 2 || x.size(1) != operands.weight.size(1))
     throw Error(fmt::format("[linear] expected x [N, {}], got {} dimensions, last of size {}",
                             operands.weight.size(1), x.dim(), x.size(-1)));
+  if (operands.lora_a.defined() && (operands.magnitude.defined() || operands.dropout.probability > 0.0))
+    return adapter_linear(x, operands);
   const at::Tensor absent = at::empty({0}, operands.weight.options());
   const auto or_absent = [&](const at::Tensor& operand) { return operand.defined() ? operand : absent; };
   return LinearFunction::apply(x, operands.weight, or_absent(operands.bias), or_absent(operands.lora_a),

@@ -81,9 +81,10 @@ bool Engine::input_needs_gradient(size_t index) const {
   return decoder_.embed_tokens.trainable() || index > first_trained_layer_;
 }
 
-LayerPass::Operands Engine::layer_operands(size_t index, const Batch& batch) const {
-  return {decoder_.blocks[index],     decoder_.config, positions_, batch.plan, options_.tile_rows,
-          input_needs_gradient(index)};
+LayerPass::Operands Engine::layer_operands(size_t index, const Batch& batch,
+                                           const model::PairDropout& dropout) const {
+  return {decoder_.blocks[index],      decoder_.config, positions_, batch.plan, options_.tile_rows,
+          input_needs_gradient(index), dropout};
 }
 
 void Engine::will_need(size_t index) const {
@@ -130,7 +131,8 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
     record.input = std::move(hidden);
     const model::BlockInReach reach(decoder_, i);
     if (i + 1 < layers) will_need(i + 1);
-    hidden = LayerPass(layer_operands(i, batch)).forward(record, i < lowest ? Keep::kInput : keep_[i]);
+    hidden = LayerPass(layer_operands(i, batch, batch.dropout))
+                 .forward(record, i < lowest ? Keep::kInput : keep_[i]);
     at::Tensor input = std::move(record.input);
     if (i >= lowest) inputs_.put(i, std::move(input));
   }
@@ -140,7 +142,8 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
     records[i].input = inputs_.take(i, lowest);
     const model::BlockInReach reach(decoder_, i);
     if (i > lowest) will_need(i - 1);
-    LayerPass(layer_operands(i, batch)).backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
+    LayerPass(layer_operands(i, batch, batch.dropout))
+        .backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
   }
   if (decoder_.embed_tokens.trainable()) {
     const c10::NoGradGuard no_grad;
@@ -159,7 +162,7 @@ LossSums Engine::evaluate(const Batch& batch) {
     record.input = std::move(hidden);
     const model::BlockInReach reach(decoder_, i);
     if (i + 1 < decoder_.blocks.size()) will_need(i + 1);
-    hidden = LayerPass(layer_operands(i, batch)).forward(record, Keep::kInput);
+    hidden = LayerPass(layer_operands(i, batch, {})).forward(record, Keep::kInput);
   }
   ops::LinearCrossEntropyOptions options;
   options.chunk_rows = options_.loss_chunk_rows;

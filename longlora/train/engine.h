@@ -20,6 +20,7 @@ struct Batch {
   at::Tensor positions;  // [N] int64, place of the token in its row
   ops::SegmentPlan plan;
   at::Tensor embedding_noise = {};  // [N, C] added to the embeddings in training, or undefined
+  model::PairDropout dropout = {};  // in training
 };
 
 /// A batch of next-token prediction: labels are the ids one place ahead inside
@@ -65,7 +66,8 @@ class Engine {
  private:
   /// Turns the last hidden states [N, C] into their gradient, in their place.
   LossSums head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale);
-  LayerPass::Operands layer_operands(size_t index, const Batch& batch) const;
+  LayerPass::Operands layer_operands(size_t index, const Batch& batch,
+                                     const model::PairDropout& dropout) const;
   bool input_needs_gradient(size_t index) const;
   /// Has a layer's weights read ahead where they are on disk.
   void will_need(size_t index) const;

@@ -9,6 +9,7 @@
 #include "longlora/core/progress.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/train/layer_memory.h"
+#include "longlora/train/optimizer.h"
 
 namespace longlora::train {
 namespace {
@@ -45,7 +46,10 @@ class Prediction {
       const int64_t elements = parameter.value.numel();
       weights_ += elements * element_bytes_;
       if (streamable.count(name)) streamable_ += elements * element_bytes_;
-      if (parameter.trainable()) optimizer_ += elements * (shares_masters ? 12 : 16);
+      if (parameter.trainable()) {
+        const bool in_8_bits = request.moments_in_8_bits && takes_8_bit_moments(decoder, parameter);
+        optimizer_ += elements * (shares_masters ? 4 : 8) + moment_bytes(elements, in_8_bits);
+      }
       largest_ = std::max(largest_, elements * 4);
     });
     for (const model::Block& block : decoder.blocks) {
@@ -90,7 +94,8 @@ class Prediction {
     plan.weights_streamed = place.streamed;
     plan.streamed_bytes = place.streamed ? streamable_ : 0;
     plan.keep = std::move(keep);
-    const LayerMemory layer(decoder_, {request_.batch_tokens, place.tile_rows, place.loss_chunk_rows});
+    const LayerMemory layer(
+        decoder_, {request_.batch_tokens, place.tile_rows, place.loss_chunk_rows, request_.dropout});
     plan.program_bytes = program_bytes() + layer.product_scratch();
     const int64_t peak = tables() + activations(layer, place, plan);
     plan.workspace_bytes = peak - plan.inputs_bytes - plan.kept_bytes;

@@ -57,6 +57,8 @@ std::vector<std::string> TrainOptions::problems() const {
   require(init_random || config_file.empty(), "--config is for --init random alone");
   require(init_random || attention_init == model::AttentionInit::kNormal,
           "--attention_init is for --init random alone");
+  require(low_rank_training || (lora.dropout == 0.0 && !lora.use_dora),
+          "--lora_dropout and --use_dora are of low-rank pairs: they need --low_rank_training True");
   require(!init_random || !low_rank_training,
           "--init random trains every weight: add --low_rank_training False");
   require(!data_path.empty(), supervised
@@ -118,7 +120,8 @@ Json TrainOptions::identity() const {
                {"trainable_params", trainable_params},
                {"lora_r", lora.rank},
                {"lora_alpha", lora.alpha},
-               {"lora_target_modules", lora.target_modules},
+               {"lora_target_modules",
+                lora.target_pattern.empty() ? Json(lora.target_modules) : Json(lora.target_pattern)},
                {"tokenizer", tokenizer_path.string()},
                {"data_path", paths_json(data_path)},
                {"text_field", text_field},
@@ -137,6 +140,8 @@ Json TrainOptions::identity() const {
                {"weight_decay", adamw.weight_decay},
                {"max_grad_norm", max_grad_norm}};
   json["use_rslora"] = lora.use_rslora;
+  json["use_dora"] = lora.use_dora;
+  json["optim"] = optimizer_name(adamw);
   json["lora_dropout"] = lora.dropout;
   json["loraplus_lr_ratio"] = adamw.loraplus_lr_ratio;
   json["neftune_noise_alpha"] = neftune_noise_alpha;
@@ -183,6 +188,8 @@ PlanRequest TrainOptions::plan_request() const {
   if (full_attention_steps > 0) request.longest_segment_tokens = model_max_length;
   request.seen_tokens = mean_seen_tokens(plan);
   request.embedding_noise = neftune_noise_alpha > 0.0;
+  request.dropout = lora.dropout > 0.0;
+  request.moments_in_8_bits = adamw.moments_in_8_bits;
   request.recompute = recompute;
   request.disk = true;
   request.num_threads = at::get_num_threads();

@@ -103,7 +103,7 @@ std::vector<data::TrainingRow> Trainer::next_rows() {
   return rows;
 }
 
-/// `position`: of the batch's first row in the order; with the seed it decides the noise.
+/// `position`: of the batch's first row in the order; with the seed it decides noise and dropout.
 Batch Trainer::training_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& group_for,
                               int64_t position) const {
   Batch batch = make_batch(rows, group_for);
@@ -111,6 +111,7 @@ Batch Trainer::training_batch(const std::vector<data::TrainingRow>& rows, const 
     batch.embedding_noise =
         embedding_noise(batch, rows, options_.neftune_noise_alpha, decoder_.config.hidden_size,
                         decoder_.dtype(), mix_bits(options_.seed, static_cast<uint64_t>(position)));
+  batch.dropout = {options_.lora.dropout, mix_bits(~options_.seed, static_cast<uint64_t>(position))};
   return batch;
 }
 

@@ -39,6 +39,30 @@ TEST(MergedModel, HasTheLogitsOfPeft) {
   }
 }
 
+TEST(MergedModel, OfDoraIsWhatPeftMakes) {
+  const fs::path adapter_path = test::data_path("goldens/adapter_variants/dora");
+  const auto golden = checkpoint::TensorStore::open_file(adapter_path / "merged.safetensors");
+  const at::Tensor ids = golden.load("ids"), logits = golden.load("logits");
+  EXPECT_CLOSE(merged_logits(tiny_model("gqa_untied"), adapter_path, ids), logits, 1e-5);
+  const PeftAdapter adapter = PeftAdapter::open(adapter_path);
+  const MergedModel merged(tiny_model("gqa_untied"), adapter, at::kFloat);
+  size_t num_compared = 0;
+  for (const checkpoint::TensorSpec& spec : merged.specs()) {
+    if (!golden.contains("weight." + spec.name)) continue;
+    EXPECT_CLOSE(merged.load(spec), golden.load("weight." + spec.name), 1e-6);
+    ++num_compared;
+  }
+  EXPECT_EQ(num_compared, 2);
+  // With its magnitudes in place, with known norms, and merged in memory.
+  Decoder decoder = load_with_adapter(tiny_model("gqa_untied"), adapter_path, at::kFloat);
+  EXPECT_CLOSE(logits_of(decoder, ids), logits, 1e-5);
+  keep_weight_norms(decoder);
+  EXPECT_TRUE(decoder.blocks[0].q_proj.lora->weight_norm.defined());
+  EXPECT_CLOSE(logits_of(decoder, ids), logits, 1e-5);
+  merge_lora(decoder);
+  EXPECT_CLOSE(logits_of(decoder, ids), logits, 1e-5);
+}
+
 TEST(MergedModel, OfAnAdapterTrainedInNf4IsWhatPeftMakesOfTheFullPrecisionBase) {
   const fs::path folder = test::data_path("goldens/nf4_adapter");
   const auto golden = checkpoint::TensorStore::open_file(folder / "golden.safetensors");
