@@ -78,6 +78,7 @@ int run(int argc, char** argv) {
   add_convert_verb(app);
   add_eval_verb(app);
   add_passkey_verb(app);
+  add_answer_verb(app);
   add_score_verb(app);
   add_plan_verb(app);
   add_report_verb(app);
