@@ -18,7 +18,7 @@ Usage: scripts/long_answers.sh
 Needs what ./quickstart.sh leaves: the program and quickstart-out/longlora. Makes questions out of the embedded
 novels (a fact to find, a sentence to copy, which of two came first), trains on those about the training novels
 (sft), and answers those about the held-out novels without and with it: quickstart-out/answers/*.json. Takes about
-15 minutes on one core; a training that was interrupted goes on where it was.
+10 minutes on one core; a training that was interrupted goes on where it was.
 TEXT
 }
 
@@ -37,8 +37,8 @@ make_questions() {
   "$LONGLORA" tokenize --tokenizer "$BASE" --decode --skip_special_tokens False \
     --input "$BASE/data/extend-4096.bin" --output "$OUT/training-novels.txt" &&
     {
-      awk -v count=2500 -v seed=1 -v max_words=350 -v dialogues=1 -f "$MAKE_QUESTIONS" "$OUT/training-novels.txt" &&
-        awk -v count=600 -v seed=2 -v min_words=350 -v dialogues=1 -f "$MAKE_QUESTIONS" "$OUT/training-novels.txt"
+      awk -v count=1700 -v seed=1 -v max_words=350 -v dialogues=1 -f "$MAKE_QUESTIONS" "$OUT/training-novels.txt" &&
+        awk -v count=300 -v seed=2 -v min_words=350 -v dialogues=1 -f "$MAKE_QUESTIONS" "$OUT/training-novels.txt"
     } >"$OUT/train.jsonl" &&
     awk -v count=300 -v seed=3 -f "$MAKE_QUESTIONS" "$BASE"/data/heldout-*.txt >"$OUT/heldout.jsonl"
 }

@@ -125,7 +125,7 @@ function retrieve(  i) {
 
 function ask_number(i) {
   question = "What is the number of " owner[i] "?"
-  answer = value[i] ""
+  answer = "The number of " owner[i] " is " value[i] "."
 }
 
 function copy(  tries, place) {
