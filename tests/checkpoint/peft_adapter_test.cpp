@@ -208,7 +208,7 @@ TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
       {"peft_type", "IA3"},
       {"task_type", "SEQ_CLS"},
       {"bias", "all"},
-      {"use_dora", true},
+      {"use_dora", "yes"},
       {"use_qalora", true},
       {"lora_bias", true},
       {"fan_in_fan_out", true},
@@ -236,6 +236,15 @@ TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
     set_field(field, value);
     EXPECT_THAT(open_error(), HasSubstr(field + ": expected")) << field << " = " << value.dump();
   }
+}
+
+TEST_F(AdapterDirectory, HasMagnitudesWithDoraAndNoneWithout) {
+  set_field("use_dora", true);
+  EXPECT_THAT(open_error(), HasSubstr(".lora_magnitude_vector\", got no such tensor"));
+  NamedTensors tensors = small_lora();
+  tensors.emplace_back("model.layers.0.self_attn.q_proj.lora_magnitude_vector", at::ones({2}));
+  write_peft_adapter(folder_.path(), small_config(), tensors, {});
+  EXPECT_THAT(open_error(), HasSubstr("is not supported without \"use_dora\": true"));
 }
 
 TEST_F(AdapterDirectory, RanksAndAlphasOfSingleModulesCount) {
