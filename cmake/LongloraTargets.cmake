@@ -41,12 +41,12 @@ function(longlora_room name)
   endif()
 endfunction()
 
-# longlora_test(NAME SOURCES ... [LINK ...] [LABELS ...] [TORCH])
+# longlora_test(NAME SOURCES ... [LINK ...] [LABELS ...] [PREFIX ...] [TORCH])
 #   A GoogleTest program; every TEST becomes one ctest case. LABELS default to
-#   unit. Tests find fixtures under LONGLORA_SOURCE_DIR and the program under
+#   unit; PREFIX stands before the names of its cases. Tests find fixtures under LONGLORA_SOURCE_DIR and the program under
 #   LONGLORA_BINARY.
 function(longlora_test name)
-  cmake_parse_arguments(arg "TORCH" "" "SOURCES;LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "TORCH" "PREFIX" "SOURCES;LINK;LABELS" ${ARGN})
   if(NOT arg_LABELS)
     set(arg_LABELS unit)
   endif()
@@ -59,7 +59,21 @@ function(longlora_test name)
     longlora_use_torch(${name} PRIVATE)
   endif()
   include(GoogleTest)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}")
+  set(properties LABELS "${arg_LABELS}")
+  if(NOT "gpu" IN_LIST arg_LABELS)
+    # What is compared bit by bit stays on the CPU where there is a GPU, too.
+    list(APPEND properties ENVIRONMENT "CUDA_VISIBLE_DEVICES=-1")
+  endif()
+  gtest_discover_tests(${name} TEST_PREFIX "${arg_PREFIX}" DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
+endfunction()
+
+# longlora_device_test(ROOM SOURCES ... [LINK ...])
+#   Tests that compare libtorch's operators with the CPU kernels, twice: ROOM_device_test runs the operators on
+#   the CPU, ROOM_gpu_test (label gpu) on a GPU and skips itself where there is none.
+function(longlora_device_test room)
+  longlora_test(${room}_device_test TORCH ${ARGN})
+  longlora_test(${room}_gpu_test TORCH ${ARGN} LABELS gpu PREFIX Gpu.)
+  target_compile_definitions(${room}_gpu_test PRIVATE LONGLORA_TEST_GPU)
 endfunction()
 
 # longlora_benchmark(NAME SOURCES ... [LINK ...] [TORCH])

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The main job: takes the embedded model from 512 to 4096 tokens with LongLoRA and
 # shows, on novels it never saw, what that is worth. quickstart.sh calls it.
+#
+#   scripts/main_job.sh [DEVICE]   auto by default; what longlora's --device takes
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -9,6 +11,7 @@ readonly LONGLORA="$REPO/build/release/longlora"
 readonly BASE="$REPO/models/tiny-novels"
 readonly OUT="$REPO/quickstart-out"
 readonly WINDOW=4096 BASE_WINDOW=512
+readonly DEVICE=${1:-auto}
 
 if [[ ! -f $BASE/model.safetensors ]]; then
   die "[main job] expected $BASE/model.safetensors, found nothing; models/tiny-novels/make.py makes it"
@@ -21,7 +24,7 @@ tune() {
   shift
   "$LONGLORA" fine-tune --model_name_or_path "$BASE" --output_dir "$OUT/$name" --overwrite_output_dir True \
     --learning_rate 8e-4 --lr_scheduler_type cosine --warmup_steps 10 --adam_beta2 0.95 --shuffle False \
-    --save_steps 0 --rope_scaling yarn "$@"
+    --save_steps 0 --rope_scaling yarn --device "$DEVICE" "$@"
 }
 
 # measure LABEL NAME FLAG...: perplexity and passkey retrieval of one model into $OUT.
@@ -29,9 +32,10 @@ measure() {
   local label=$1 name=$2
   shift 2
   "$LONGLORA" eval --base_model "$BASE" --data_path "$OUT/heldout.bin" --window same-targets --max_windows 32 \
-    --seq_len 512 1024 2048 4096 --context_size "$WINDOW" --dtype bfloat16 --label "$label" --json "$OUT/eval-$name.json" "$@" &&
+    --seq_len 512 1024 2048 4096 --context_size "$WINDOW" --dtype bfloat16 --device "$DEVICE" --label "$label" \
+    --json "$OUT/eval-$name.json" "$@" &&
     "$LONGLORA" passkey --base_model "$BASE" --context_size "$WINDOW" --lengths 512,1024,2048,3072,3840 --dtype bfloat16 \
-      --label "$label" --json "$OUT/passkey-$name.json" "$@"
+      --device "$DEVICE" --label "$label" --json "$OUT/passkey-$name.json" "$@"
 }
 
 write_report() {

@@ -5,17 +5,30 @@
 #
 #   scripts/setup.sh           for ./quickstart.sh
 #   scripts/setup.sh --tests   and what ./test.sh takes besides
+#   scripts/setup.sh --cuda    with libtorch's CUDA libraries, for NVIDIA GPUs
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# Which list of wheels .deps/libtorch is made of. A set-up for GPUs is a second
-# list, libtorch-cuda.txt, that leaves nothing out when unpacking.
-readonly VARIANT=cpu
+# Which list of wheels .deps/libtorch is made of: cpu, or cuda, which holds all that cpu does.
+variant=cpu
+lists=("$REPO/scripts/packages/build.txt")
+for argument in "$@"; do
+  case "$argument" in
+    --tests) lists+=("$REPO/scripts/packages/test.txt") ;;
+    --cuda) variant=cuda ;;
+    *) die "[set-up] expected --tests, --cuda or nothing, got '$argument'" ;;
+  esac
+done
+if [[ $variant == cuda ]]; then
+  readonly DOWNLOAD_SIZE='3.7 GB unpacked' NEEDED_DISK_MIB=9000
+else
+  readonly DOWNLOAD_SIZE='540 MB' NEEDED_DISK_MIB=2000
+fi
+readonly VARIANT=$variant
 readonly WHEEL_LIST="$REPO/scripts/packages/libtorch-$VARIANT.txt"
 readonly DEPS="$REPO/.deps"
 readonly STAMP="$DEPS/libtorch/longlora-stamp.txt"
-readonly NEEDED_DISK_MIB=2000
 
 # --- Debian packages ---------------------------------------------------------
 
@@ -59,14 +72,15 @@ install_packages() {
 
 # --- libtorch ----------------------------------------------------------------
 
-# What the stamp says once libtorch is whole.
+# stamp_text VARIANT: what the stamp says once libtorch is whole.
 stamp_text() {
-  echo "$VARIANT"
-  grep -v '^#' "$WHEEL_LIST"
+  echo "$1"
+  grep -v '^#' "$REPO/scripts/packages/libtorch-$1.txt"
 }
 
 libtorch_is_whole() {
-  [[ -f $STAMP && $(<"$STAMP") == "$(stamp_text)" && -f $DEPS/libtorch/torch/lib/libtorch_cpu.so ]]
+  [[ -f $STAMP && -f $DEPS/libtorch/torch/lib/libtorch_cpu.so ]] || return 1
+  [[ $(<"$STAMP") == "$(stamp_text "$VARIANT")" || $(<"$STAMP") == "$(stamp_text cuda)" ]]
 }
 
 # Whether every wheel of the list already lies in the folder with the right content.
@@ -88,17 +102,20 @@ download_wheels() {
   env TMPDIR="$2" PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1 "$python" -m pip --quiet \
     --disable-pip-version-check --no-cache-dir download --no-deps --only-binary=:all: --require-hashes \
     --implementation cp --python-version 3.11 --abi cp311 --platform manylinux_2_28_x86_64 \
-    --platform manylinux_2_25_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+    --platform manylinux_2_27_x86_64 --platform manylinux_2_25_x86_64 --platform manylinux_2_18_x86_64 \
+    --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform manylinux2010_x86_64 \
+    --platform manylinux_2_12_x86_64 --platform manylinux1_x86_64 \
     --requirement "$WHEEL_LIST" --dest "$1" 2>&1 | sed -E 's#https?://[^ ]+#(address)#g'
 }
 
-# unpack_wheels FROM TO: the parts that compiling and running without a GPU take.
-# The Python side, the CUDA operators and the tools are half of the wheel.
+# unpack_wheels FROM TO: the parts that compiling and running take. The Python
+# side, the tools and (without a GPU) the CUDA operators are half of torch's wheel.
 unpack_wheels() {
-  unzip -q "$1/torch-*.whl" 'torch/include/*' 'torch/lib/libc10.so' 'torch/lib/libtorch_cpu.so' \
-    'torch/lib/libgomp*' 'torch-*.dist-info/*' -d "$2" &&
-    unzip -q "$1/nvidia_*.whl" -d "$2" &&
-    stamp_text >"$2/${STAMP##*/}"
+  local libraries=('torch/lib/libc10.so' 'torch/lib/libtorch_cpu.so' 'torch/lib/libgomp*')
+  if [[ $VARIANT == cuda ]]; then libraries=('torch/lib/*.so*' -x 'torch/lib/libtorch_python.so'); fi
+  unzip -q "$1/torch-*.whl" 'torch/include/*' 'torch-*.dist-info/*' "${libraries[@]}" -d "$2" &&
+    unzip -q -o "$1/nvidia_*.whl" -d "$2" &&
+    stamp_text "$VARIANT" >"$2/${STAMP##*/}"
 }
 
 # publish NEW: NEW takes the place of .deps/libtorch in two renames.
@@ -124,7 +141,7 @@ install_libtorch() {
     free_mib=$(($(df --output=avail -m "$DEPS" | tail -n 1)))
     ((free_mib > NEEDED_DISK_MIB)) ||
       die "[set-up] expected $NEEDED_DISK_MIB MiB free for libtorch in $DEPS, got $free_mib MiB"
-    echo "libtorch to fetch (540 MB): $(grep -o '^[a-z][^ ]*' "$WHEEL_LIST" | tr '\n' ' ')"
+    echo "libtorch to fetch ($DOWNLOAD_SIZE): $(grep -o '^[a-z][^ ]*' "$WHEEL_LIST" | tr '\n' ' ')"
     step "libtorch wheels (pip download)" download_wheels "$DEPS/wheels" "$DEPS/scratch" || exit 1
   fi
   step "libtorch unpacked" unpack_wheels "$DEPS/wheels" "$DEPS/libtorch.new" || exit 1
@@ -134,11 +151,5 @@ install_libtorch() {
 
 # --- main --------------------------------------------------------------------
 
-lists=("$REPO/scripts/packages/build.txt")
-case "${1:-}" in
-  '') ;;
-  --tests) lists+=("$REPO/scripts/packages/test.txt") ;;
-  *) die "[set-up] expected --tests or nothing, got '$1'" ;;
-esac
 if [[ -z ${LONGLORA_SKIP_PACKAGES:-} ]]; then install_packages "${lists[@]}"; fi
 install_libtorch

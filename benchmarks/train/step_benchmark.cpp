@@ -31,11 +31,19 @@ model::ModelConfig config_of(int64_t width) {
                                    "benchmark");
 }
 
+/// Puts the linear layers into four bits.
+void quantize(model::Decoder& decoder) {
+  model::visit_linears(decoder, [&](const std::string&, model::Linear& linear) {
+    linear.weight.hold_quantized(ops::quantize_nf4(linear.weight.value), decoder.dtype());
+  });
+}
+
 void training_step(benchmark::State& state) {
   ops::pool_tensor_memory();
   const int64_t width = state.range(0), tokens = state.range(1);
   const auto keep = static_cast<Keep>(state.range(2));
   model::Decoder decoder = model::random_decoder(config_of(width), at::kBFloat16, 1);
+  if (state.range(3) != 0) quantize(decoder);
   model::add_lora(decoder, {}, 1);
   model::train_adapter(decoder, {"embed", "norm"});
   AdamW optimizer(decoder, {});
@@ -68,9 +76,9 @@ void training_step(benchmark::State& state) {
   state.counters["peak"] = static_cast<double>(peak_rss_bytes());
 }
 BENCHMARK(training_step)
-    ->ArgNames({"C", "T", "keep"})
-    ->ArgsProduct({{768}, {2048, 8192}, {0, 1, 2}})
-    ->ArgsProduct({{256}, {2048}, {0, 2}})
+    ->ArgNames({"C", "T", "keep", "nf4"})
+    ->ArgsProduct({{768}, {2048, 8192}, {0, 1, 2}, {0, 1}})
+    ->ArgsProduct({{256}, {2048}, {0, 2}, {0, 1}})
     ->Iterations(1)
     ->Unit(benchmark::kMillisecond);
 

@@ -4,7 +4,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "longlora/checkpoint/dtypes.h"
 #include "longlora/core/error.h"
@@ -14,9 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kLargestSize = int64_t{1} << 31;
-constexpr int64_t kMostLayers = 1 << 16;
-
 fs::path shard_path(const fs::path& directory, size_t index) {
   return directory / fmt::format("consolidated.{:02}.pth", index);
 }
@@ -24,39 +20,6 @@ fs::path shard_path(const fs::path& directory, size_t index) {
 [[noreturn]] void fail(const fs::path& source, const std::string& expected, const std::string& got) {
   throw InputError(fmt::format("[{}] expected {}, got {}", source.string(), expected, got));
 }
-
-// Members of params.json, checked as they are read.
-class Reader {
- public:
-  Reader(const Json& json, const fs::path& source) : json_(json), source_(source) {}
-  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
-  int64_t size(const char* key) const {
-    if (!has(key)) fail(source_, fmt::format("\"{}\"", key), "no such setting");
-    const Json& value = json_[key];
-    if (!value.is_number_integer() || value < 1 || value > kLargestSize)
-      fail(source_, fmt::format("a positive size for \"{}\"", key), value.dump());
-    return value.get<int64_t>();
-  }
-  int64_t size(const char* key, int64_t otherwise) const {
-    return has(key) && json_[key] != -1 ? size(key) : otherwise;
-  }
-  double number(const char* key, double otherwise) const {
-    if (!has(key)) return otherwise;
-    const Json& value = json_[key];
-    if (!value.is_number() || !(value.get<double>() > 0.0) || value.get<double>() > 1e12)
-      fail(source_, fmt::format("a positive number for \"{}\"", key), value.dump());
-    return value.get<double>();
-  }
-  bool flag(const char* key) const {
-    if (has(key) && !json_[key].is_boolean())
-      fail(source_, fmt::format("true or false for \"{}\"", key), json_[key].dump());
-    return has(key) && json_[key].get<bool>();
-  }
-
- private:
-  const Json& json_;
-  const fs::path& source_;
-};
 
 /// How the tensors of the files make up the model.
 class Assembly {
@@ -128,8 +91,9 @@ class Assembly {
     return tensors_.emplace_back(
         JoinedTensor{.name = name, .shape = shape, .piece_name = meta_name, .copies = copies});
   }
+  /// Every file has the whole.
   void add_norm(const std::string& name, const std::string& meta_name) {
-    add(name, meta_name, {params_.dim}).is_whole = true;
+    add(name, meta_name, {params_.dim}, num_parts());
   }
 
   const std::vector<TensorStore>& parts_;
@@ -138,43 +102,6 @@ class Assembly {
 };
 
 }  // namespace
-
-int64_t MetaParams::feed_forward_size() const {
-  if (multiple_of == 0) return 0;
-  const int64_t two_thirds = 8 * dim / 3;  // of 4 dim, rounded down before the multiplier as Meta's code does
-  const auto width = static_cast<int64_t>(ffn_dim_multiplier * static_cast<double>(two_thirds));
-  return (width + multiple_of - 1) / multiple_of * multiple_of;
-}
-
-MetaParams read_meta_params(const fs::path& path) {
-  const Json json = read_json(path);
-  if (!json.is_object()) fail(path, "a JSON object", json.type_name());
-  const Reader reader(json, path);
-  MetaParams params;
-  params.dim = reader.size("dim");
-  params.n_layers = reader.size("n_layers");
-  params.n_heads = reader.size("n_heads");
-  params.n_kv_heads = reader.size("n_kv_heads", params.n_heads);
-  params.vocab_size = reader.size("vocab_size", -1);
-  params.multiple_of = reader.size("multiple_of", 0);
-  params.ffn_dim_multiplier = reader.number("ffn_dim_multiplier", 1.0);
-  params.norm_eps = reader.number("norm_eps", 1e-5);
-  params.rope_theta = reader.number("rope_theta", 10000.0);
-  params.use_scaled_rope = reader.flag("use_scaled_rope");
-  params.rope_scale_factor = reader.number("rope_scale_factor", 8.0);
-  params.max_seq_len = reader.size("max_seq_len", 0);
-  if (params.n_layers > kMostLayers)
-    fail(path, fmt::format("at most {} layers", kMostLayers), std::to_string(params.n_layers));
-  if (params.dim % params.n_heads != 0 || params.dim / params.n_heads % 2 != 0 ||
-      params.n_heads % params.n_kv_heads != 0)
-    fail(path, "dim, n_heads and n_kv_heads that divide into heads of an even size",
-         fmt::format("{}, {} and {}", params.dim, params.n_heads, params.n_kv_heads));
-  for (const char* key : {"moe", "vision_chunk_size", "sliding_window"})
-    if (reader.has(key))
-      fail(path, "a Llama text model",
-           fmt::format("\"{}\", which is not supported; use the model in Hugging Face's layout", key));
-  return params;
-}
 
 bool MetaCheckpoint::is_in(const fs::path& directory) {
   std::error_code ignored;
@@ -192,7 +119,7 @@ MetaCheckpoint MetaCheckpoint::open(const fs::path& directory) {
 
 MetaCheckpoint MetaCheckpoint::open(const std::vector<fs::path>& files, const fs::path& params) {
   MetaCheckpoint checkpoint;
-  checkpoint.params_ = read_meta_params(params);
+  checkpoint.params_ = parse_meta_params(read_file(params), params);
   std::vector<TensorStore> parts;
   parts.reserve(files.size());
   for (const fs::path& file : files) parts.push_back(TensorStore::open_file(file));

@@ -20,6 +20,7 @@ constexpr const char* kTrainableFile = "trainable_params.safetensors";
 constexpr std::string_view kPeftPrefix = "base_model.model.";
 constexpr const char* kHalfA = ".lora_A.weight";
 constexpr const char* kHalfB = ".lora_B.weight";
+constexpr const char* kMagnitude = ".lora_magnitude_vector";
 // In the adapter file's metadata: how many parameters trainable_params.safetensors holds.
 constexpr const char* kTrainableCountKey = "longlora.trainable_params";
 
@@ -61,10 +62,18 @@ bool is_lora_half(std::string_view name) {
   return name.ends_with(kHalfA) || name.ends_with(kHalfB);
 }
 
+bool is_magnitude(std::string_view name) {
+  return name.ends_with(kMagnitude);
+}
+
 std::string normalise_adapter_name(std::string_view name) {
   std::string result(name.starts_with(kPeftPrefix) ? name.substr(kPeftPrefix.size()) : name);
   for (const std::string_view part : {".modules_to_save.", ".base_layer.", ".default."})
     remove_part(result, part);
+  // A wrapped model has the magnitude in a module of its own.
+  constexpr std::string_view kWeight = ".weight";
+  if (result.ends_with(kWeight) && is_magnitude(without_suffix(result, kWeight)))
+    result = without_suffix(result, kWeight);
   return result;
 }
 
@@ -104,11 +113,14 @@ void PeftAdapter::index_adapter_file() {
     if (is_lora_half(name)) {
       is_new = lora_names_.emplace(name, stored).second;
       modules.insert(without_suffix(name, kHalfA));  // both suffixes are of one length
+    } else if (is_magnitude(name) && config_.use_dora) {
+      is_new = lora_names_.emplace(name, stored).second;
     } else if (is_saved_module(name)) {
       is_new = parameters_.emplace(name, Place{true, stored}).second;
     } else {
       throw InputError(fmt::format(
-          "[{}] expected lora_A and lora_B weights, got \"{}\", which is not supported", source, stored));
+          "[{}] expected lora_A and lora_B weights, got \"{}\", which is not supported{}", source, stored,
+          is_magnitude(name) ? " without \"use_dora\": true in adapter_config.json" : ""));
     }
     if (!is_new)
       throw InputError(fmt::format("[{}] expected \"{}\" once, got it under two names", source, name));
@@ -163,6 +175,11 @@ void PeftAdapter::check_pairs() const {
       throw InputError(
           fmt::format("[{}] \"{}\": expected A [{}, in] and B [out, {}] for r = {}, got {} and {}", source,
                       module, rank, rank, rank, shape_text(a), shape_text(b)));
+    if (!config_.use_dora) continue;
+    const auto& magnitude = adapter_.info(stored_name(module, kMagnitude)).shape;
+    if (magnitude.size() != 1 || magnitude[0] != b[0])
+      throw InputError(fmt::format("[{}] \"{}{}\": expected shape [{}], got {}", source, module, kMagnitude,
+                                   b[0], shape_text(magnitude)));
   }
 }
 
@@ -179,6 +196,9 @@ at::Tensor PeftAdapter::load_a(const std::string& module) const {
 }
 at::Tensor PeftAdapter::load_b(const std::string& module) const {
   return adapter_.load(stored_name(module, kHalfB));
+}
+at::Tensor PeftAdapter::load_magnitude(const std::string& module) const {
+  return adapter_.load(stored_name(module, kMagnitude));
 }
 const TensorInfo& PeftAdapter::info_a(const std::string& module) const {
   return adapter_.info(stored_name(module, kHalfA));
@@ -206,12 +226,13 @@ const TensorInfo& PeftAdapter::parameter_info(const std::string& name) const {
 }
 
 at::Tensor PeftAdapter::load_parameter(const std::string& name) const {
-  return load_parameter(name, parameter_info(name).dtype);
+  const Place& place = parameter_place(name);
+  return store_of(place).load(place.stored_name);
 }
 
-at::Tensor PeftAdapter::load_parameter(const std::string& name, at::ScalarType dtype) const {
+void PeftAdapter::load_parameter_into(const std::string& name, const at::Tensor& target) const {
   const Place& place = parameter_place(name);
-  return store_of(place).load(place.stored_name, parameter_info(name).shape, dtype);
+  store_of(place).load_into(place.stored_name, target);
 }
 
 void PeftAdapter::require_parameters() const {
@@ -223,9 +244,9 @@ void write_peft_adapter(const fs::path& directory, const LoraConfig& config, con
   NamedTensors stored;
   stored.reserve(lora.size());
   for (const auto& [name, tensor] : lora) {
-    if (!is_lora_half(name))
-      throw InputError(fmt::format("[{}] expected names that end in {} or {}, got \"{}\"", kAdapterFile,
-                                   kHalfA, kHalfB, name));
+    if (!is_lora_half(name) && !is_magnitude(name))
+      throw InputError(fmt::format("[{}] expected names that end in {}, {} or {}, got \"{}\"", kAdapterFile,
+                                   kHalfA, kHalfB, kMagnitude, name));
     stored.emplace_back(std::string(kPeftPrefix) + name, tensor);
   }
   std::map<std::string, std::string> metadata = {{"format", "pt"}};

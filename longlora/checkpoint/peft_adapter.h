@@ -17,7 +17,8 @@
 namespace longlora::checkpoint {
 
 /// The part of PEFT's LoraConfig that this program can compute:
-/// W' = W + scaling · B · A on every linear layer whose name ends in one of target_modules.
+/// W' = W + scaling · B · A on every linear layer whose name ends in one of target_modules; with use_dora
+/// W' = magnitude / ‖W + scaling · B · A‖ · (W + scaling · B · A), row by row (arXiv 2402.09353).
 struct LoraConfig {
   int64_t rank = 8;
   double alpha = 16.0;
@@ -25,6 +26,7 @@ struct LoraConfig {
   std::vector<std::string> target_modules = {"q_proj", "k_proj", "v_proj", "o_proj"};
   std::string base_model;   // directory or name the adapter was trained on; may be empty
   bool use_rslora = false;  // rank-stabilised: scaling = alpha / sqrt(rank) (arXiv 2312.03732)
+  bool use_dora = false;    // every pair has a magnitude too
   /// Ranks and alphas of single modules in place of the above (PEFT's rank_pattern and
   /// alpha_pattern); the first that matches_module() counts.
   std::vector<std::pair<std::string, int64_t>> rank_pattern;
@@ -47,7 +49,7 @@ struct LoraConfig {
 
 /// Reads adapter_config.json of an adapter directory. Throws InputError that
 /// names the file and the setting when it is not LoRA as above: another
-/// peft_type, DoRA, trained biases, initialisations that change the base weights,
+/// peft_type, trained biases, initialisations that change the base weights,
 /// patterns that are no regular expressions, …
 LoraConfig read_lora_config(const std::filesystem::path& directory);
 
@@ -60,11 +62,14 @@ void write_lora_config(const std::filesystem::path& directory, const LoraConfig&
 /// The name under which this program knows a tensor of an adapter, or of a model
 /// that PEFT has wrapped: without "base_model.model." in front, the adapter's
 /// name "default" and PEFT's own "modules_to_save" and "base_layer", so
-/// "model.layers.0.self_attn.q_proj.lora_A.weight". Other names are unchanged.
+/// "model.layers.0.self_attn.q_proj.lora_A.weight" or "….q_proj.lora_magnitude_vector". Other names are
+/// unchanged.
 std::string normalise_adapter_name(std::string_view name);
 
 /// Whether a normalised name is half of a pair: it ends in ".lora_A.weight" or ".lora_B.weight".
 bool is_lora_half(std::string_view name);
+/// Whether it is a magnitude of DoRA: it ends in ".lora_magnitude_vector".
+bool is_magnitude(std::string_view name);
 
 /// A read-only adapter directory: adapter_config.json, adapter_model.safetensors
 /// and, where further parameters were trained, trainable_params.safetensors; or
@@ -85,6 +90,8 @@ class PeftAdapter {
   /// A [R, in] or B [out, R] of a module, in the file's dtype.
   at::Tensor load_a(const std::string& module) const;
   at::Tensor load_b(const std::string& module) const;
+  /// Magnitude [out] of a module; with config().use_dora every one has it.
+  at::Tensor load_magnitude(const std::string& module) const;
   /// Shapes without loading.
   const TensorInfo& info_a(const std::string& module) const;
   const TensorInfo& info_b(const std::string& module) const;
@@ -94,8 +101,8 @@ class PeftAdapter {
   bool has_parameter(const std::string& name) const { return parameters_.count(name) != 0; }
   const TensorInfo& parameter_info(const std::string& name) const;
   at::Tensor load_parameter(const std::string& name) const;
-  /// Converted to `dtype` on the way.
-  at::Tensor load_parameter(const std::string& name, at::ScalarType dtype) const;
+  /// The same into a tensor of its shape, in the dtype that this one has.
+  void load_parameter_into(const std::string& name, const at::Tensor& target) const;
 
   /// Throws InputError that names the missing file unless the directory has
   /// trained parameters: for callers that know that LoRA+ was used.
@@ -129,7 +136,7 @@ class PeftAdapter {
 };
 
 /// Writes an adapter directory that PEFT loads, into an existing folder.
-/// `lora` is named as in normalise_adapter_name; `parameters` as in the model
+/// `lora`, pairs and magnitudes, is named as in normalise_adapter_name; `parameters` as in the model
 /// (none: no trainable_params.safetensors). Throws ResourceError.
 void write_peft_adapter(const std::filesystem::path& directory, const LoraConfig& config,
                         const NamedTensors& lora, const NamedTensors& parameters);

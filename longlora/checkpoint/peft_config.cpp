@@ -34,7 +34,8 @@ const std::set<std::string>& harmless_fields() {
                                                "target_modules",    "task_type",
                                                "arrow_config",      "bias",
                                                "alpha_pattern",     "modules_to_save",
-                                               "rank_pattern",      "use_rslora"};
+                                               "rank_pattern",      "use_rslora",
+                                               "use_dora"};
   return fields;
 }
 
@@ -209,6 +210,7 @@ LoraConfig parse_lora_config(const std::string& text, const std::string& source)
     refuse(source, "lora_dropout", "a share from 0 to below 1", fmt::format("{}", config.dropout));
   read_targets(json, config, source);
   config.use_rslora = read_flag(json, "use_rslora", source);
+  config.use_dora = read_flag(json, "use_dora", source);
   config.rank_pattern = read_pattern<int64_t>(json, "rank_pattern", read_rank, source);
   config.alpha_pattern = read_pattern<double>(json, "alpha_pattern", read_number, source);
   if (const auto saved = json.find("modules_to_save"); saved != json.end() && !is_unused(*saved))
@@ -235,6 +237,7 @@ void write_lora_config(const fs::path& directory, const LoraConfig& config) {
   json["r"] = config.rank;
   json["target_modules"] = target_json(config);
   json["use_rslora"] = config.use_rslora;
+  json["use_dora"] = config.use_dora;
   for (const auto& [pattern, rank] : config.rank_pattern) json["rank_pattern"][pattern] = rank;
   for (const auto& [pattern, alpha] : config.alpha_pattern)
     json["alpha_pattern"][pattern] = number_json(alpha);

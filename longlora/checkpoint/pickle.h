@@ -73,7 +73,8 @@ struct Pickle {
   std::vector<PickledStorage> storages;
   std::vector<PickledTensor> tensors;
   PickleRef root = 0;
-  size_t num_bytes = 0;  // up to and with the STOP
+  size_t num_bytes = 0;    // up to and with the STOP
+  uint64_t num_items = 0;  // in containers when they were made
 
   const PickleValue& value(PickleRef ref) const { return values[ref]; }
 };

@@ -11,6 +11,8 @@ namespace {
 
 // A state dict of 100,000 tensors has 2 million.
 constexpr size_t kMaxValues = 8'000'000;
+// A call may copy a long list again and again.
+constexpr uint64_t kMaxItems = 64'000'000;
 constexpr size_t kMaxRank = 64;
 
 struct KnownGlobal {
@@ -149,6 +151,9 @@ void fail_pickle(const std::string& source, const std::string& expected, const s
 PickleRef add_value(Pickle& pickle, PickleValue value, const std::string& source) {
   if (pickle.values.size() >= kMaxValues)
     fail_pickle(source, fmt::format("a pickle of at most {} values", kMaxValues), "more");
+  pickle.num_items += value.items.size();
+  if (pickle.num_items > kMaxItems)
+    fail_pickle(source, fmt::format("containers of at most {} values together", kMaxItems), "more");
   pickle.values.push_back(std::move(value));
   return static_cast<PickleRef>(pickle.values.size() - 1);
 }

@@ -232,7 +232,9 @@ const fs::path& TensorStore::file_of(const std::string& name) const {
 }
 
 at::Tensor TensorStore::load(const std::string& name) const {
-  return load_as(name, info(name).dtype);
+  at::Tensor result = at::empty(info(name).shape, at::TensorOptions(info(name).dtype));
+  fill(name, result);
+  return result;
 }
 
 // Copies a stored tensor once, converted on the way, into one of the same shape.
@@ -272,14 +274,9 @@ void TensorStore::check_copy(const Piece& first, const Piece& copy) const {
                   files_[first.stored.file_index]->path().filename().string()));
 }
 
-at::Tensor TensorStore::load_as(const std::string& name, at::ScalarType dtype) const {
-  const TensorInfo& tensor = info(name);
-  at::Tensor result = at::empty(tensor.shape, at::TensorOptions(dtype));
+void TensorStore::fill(const std::string& name, const at::Tensor& result) const {
   const auto joined = pieces_.find(name);
-  if (joined == pieces_.end()) {
-    read_into(tensor, result);
-    return result;
-  }
+  if (joined == pieces_.end()) return read_into(info(name), result);
   const Piece* first = nullptr;
   for (const Piece& piece : joined->second) {
     if (piece.is_copy) {
@@ -292,7 +289,6 @@ at::Tensor TensorStore::load_as(const std::string& name, at::ScalarType dtype) c
     if (piece.is_rotary) target = target.view({shape[0], shape[2], shape[1], shape[3]}).transpose(1, 2);
     read_into(piece.stored, target);
   }
-  return result;
 }
 
 std::vector<TensorStore::Piece> TensorStore::pieces_of(const JoinedTensor& joined,
@@ -302,7 +298,7 @@ std::vector<TensorStore::Piece> TensorStore::pieces_of(const JoinedTensor& joine
   const auto dim = static_cast<size_t>(joined.dim);
   int64_t start = 0;
   size_t first_file = 0;
-  for (size_t i = 0; i < (joined.is_whole ? 1 : stores.size()); ++i) {
+  for (size_t i = 0; i < stores.size(); ++i) {
     Piece piece{joined.piece_name, stores[i].info(joined.piece_name), joined.dim, start, 0, false, false};
     std::vector<int64_t>& shape = piece.stored.shape;
     std::vector<int64_t>& strides = piece.stored.strides;
@@ -375,8 +371,14 @@ void TensorStore::check(const std::string& name, at::IntArrayRef shape, at::Scal
 }
 
 at::Tensor TensorStore::load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
-  check(name, shape, dtype);
-  return load_as(name, dtype);
+  at::Tensor result = at::empty(shape, at::TensorOptions(dtype));
+  load_into(name, result);
+  return result;
+}
+
+void TensorStore::load_into(const std::string& name, const at::Tensor& target) const {
+  check(name, target.sizes(), target.scalar_type());
+  fill(name, target);
 }
 
 bool TensorStore::can_view(const std::string& name, at::ScalarType dtype) const {

@@ -38,8 +38,6 @@ struct JoinedTensor {
   int64_t dim = 0;
   /// Runs of so many stores hold the same piece; copies that differ are refused when they are loaded.
   int64_t copies = 1;
-  /// Every store holds the whole; the first one's counts.
-  bool is_whole = false;
   /// Where not 0, the pieces have whole attention heads of so many rows, and the rows of each are moved from
   /// the interleaved rotary layout (pairs 2i, 2i+1) to halves (i, i + D/2).
   int64_t rotary_head_dim = 0;
@@ -87,6 +85,9 @@ class TensorStore {
   /// `dtype`; whole numbers are refused where floating point is wanted.
   at::Tensor load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
 
+  /// The same into a CPU tensor that is there: its shape is checked and its dtype kept.
+  void load_into(const std::string& name, const at::Tensor& target) const;
+
   /// The checks of that load() alone.
   void check(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const;
 
@@ -104,7 +105,8 @@ class TensorStore {
 
  private:
   static TensorStore open_shards(const std::filesystem::path& index_path);
-  at::Tensor load_as(const std::string& name, at::ScalarType dtype) const;
+  /// Of the tensor's shape, without a check.
+  void fill(const std::string& name, const at::Tensor& result) const;
   const TensorInfo& info_with_shape(const std::string& name, at::IntArrayRef shape) const;
   /// What lies in the files of a tensor: itself, or the parts it is joined of.
   std::vector<TensorInfo> stored_parts(const std::string& name) const;

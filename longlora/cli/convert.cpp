@@ -62,6 +62,12 @@ Model open_input(const Arguments& arguments) {
 }
 
 void change_dtype(Model& model, at::ScalarType dtype) {
+  for (const TensorSpec& spec : model.specs)
+    if (spec.name.find(".quant_state.") != std::string::npos)
+      throw InputError(fmt::format(
+          "[--dtype] expected a model in full precision, got {}; the scales of weights in four bits "
+          "stay as they are: leave --dtype out",
+          spec.name));
   for (TensorSpec& spec : model.specs)
     if (at::isFloatingType(spec.dtype)) spec.dtype = dtype;
 }

@@ -61,7 +61,7 @@ TrainedTensors select_trained(const checkpoint::TensorStore& store, const Argume
     const std::string name = checkpoint::normalise_adapter_name(stored);
     // PEFT keeps the untrained original beside a module that it trains whole.
     if (!at::isFloatingType(info.dtype) || name.find(".original_module.") != std::string::npos) continue;
-    if (checkpoint::is_lora_half(name)) {
+    if (checkpoint::is_lora_half(name) || checkpoint::is_magnitude(name)) {
       trained.lora.add("base_model.model." + name, stored, info, arguments.checkpoint_path);
       continue;
     }

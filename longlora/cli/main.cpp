@@ -18,6 +18,7 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/ops/device.h"
 #include "longlora/ops/tensor_memory.h"
 
 namespace longlora::cli {
@@ -29,7 +30,8 @@ constexpr const char* kDescription =
 
 constexpr const char* kFooter =
     "\nlonglora VERB --help lists the flags of a verb and their defaults.\n"
-    "Exit codes: 0 done, 2 wrong usage, 3 unusable file, model or data, 4 memory or disk, 1 anything else.";
+    "Exit codes: 0 done, 2 wrong usage, 3 unusable file, model or data, 4 memory, disk or GPU, 1 anything "
+    "else.";
 
 /// The subcommand that was being parsed, or the application itself.
 const CLI::App& active_verb(const CLI::App& app) {
@@ -76,8 +78,10 @@ int run(int argc, char** argv) {
   add_get_trainable_weights_verb(app);
   add_merge_verb(app);
   add_convert_verb(app);
+  add_quantize_verb(app);
   add_eval_verb(app);
   add_passkey_verb(app);
+  add_answer_verb(app);
   add_score_verb(app);
   add_plan_verb(app);
   add_report_verb(app);
@@ -122,6 +126,8 @@ int run_guarded(int argc, char** argv) {
     return fail(error.what(), error.code());
   } catch (const std::bad_alloc&) {
     return fail_without_memory();
+  } catch (const c10::OutOfMemoryError& error) {
+    return fail(ops::describe_out_of_memory(error.what_without_backtrace()), ExitCode::kResources);
   } catch (const c10::Error& error) {
     // libtorch's allocator has no exception of its own.
     const std::string message = error.what_without_backtrace();

@@ -5,6 +5,7 @@
 
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/tensor_writer.h"
+#include "longlora/cli/device_flags.h"
 #include "longlora/cli/flags.h"
 #include "longlora/cli/model_flags.h"
 #include "longlora/cli/verbs.h"
@@ -14,6 +15,7 @@
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/model/merge.h"
+#include "longlora/ops/device.h"
 
 namespace longlora::cli {
 namespace {
@@ -25,10 +27,13 @@ struct MergeArguments {
   int64_t context_size = 0;
   std::string rope_scaling;
   std::string dtype = "auto";
+  std::string merge_into = "full";
+  std::optional<ops::Nf4Options> quantize;
   std::string format = "safetensors";
   std::string max_shard_size = "5GB";
   bool overwrite = false;
   bool lora_only = false;
+  ops::DeviceFlags device;
   std::filesystem::path json;
 };
 
@@ -38,6 +43,16 @@ at::ScalarType stored_dtype(const std::string& name) {
   if (name == "bfloat16") return at::kBFloat16;
   if (name == "float16") return at::kHalf;
   return at::ScalarType::Undefined;
+}
+
+model::MergeOptions merge_options(const MergeArguments& arguments, at::Device device) {
+  const bool dequantized = arguments.merge_into == "dequantized";
+  if (arguments.quantize && !dequantized)
+    throw UsageError("[--quantize] expected --merge_into dequantized beside it, got full");
+  return {.dtype = stored_dtype(arguments.dtype),
+          .into = dequantized ? model::MergeInto::kDequantized : model::MergeInto::kFullPrecision,
+          .quantize = arguments.quantize,
+          .device = device};
 }
 
 void check_paths(const MergeArguments& arguments) {
@@ -50,12 +65,13 @@ void check_paths(const MergeArguments& arguments) {
 
 void run_merge(const MergeArguments& arguments) {
   check_paths(arguments);
+  const at::Device device = ops::open_device(arguments.device);
   const auto adapter = checkpoint::PeftAdapter::open(arguments.peft_model);
   if (!arguments.lora_only) adapter.require_parameters();
   checkpoint::ModelFileOptions files;
   files.max_shard_bytes = checkpoint::parse_byte_size(arguments.max_shard_size, "--max_shard_size");
   if (arguments.format == "bin") files.format = checkpoint::TensorFormat::kTorch;
-  model::MergedModel merged(arguments.base_model, adapter, stored_dtype(arguments.dtype));
+  model::MergedModel merged(arguments.base_model, adapter, merge_options(arguments, device));
   model::ModelConfig& config = merged.config();
   if (arguments.context_size > config.context_window())
     model::stretch_window(config, asked_rope_scaling(arguments.rope_scaling), arguments.context_size);
@@ -77,6 +93,7 @@ void run_merge(const MergeArguments& arguments) {
                                 {"modules", adapter.modules().size()},
                                 {"parameters", adapter.parameters().size()},
                                 {"dtype", model::dtype_name(merged.dtype())},
+                                {"merge_into", arguments.merge_into},
                                 {"context_window", config.context_window()}});
 }
 
@@ -102,6 +119,13 @@ void add_merge_verb(CLI::App& app) {
   verb.add_option("--dtype", arguments->dtype, "How weights are stored; auto: as in the base")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))
       ->capture_default_str();
+  verb.add_option(
+          "--merge_into", arguments->merge_into,
+          "full: the base's own weights; dequantized: what NF4 keeps of them, as a run with --quantize "
+          "saw them (read from the adapter's config.json, or given as there)")
+      ->check(CLI::IsMember({"full", "dequantized"}))
+      ->capture_default_str();
+  add_quantize_flags(verb, arguments->quantize);
   verb.add_option("--max_shard_size", arguments->max_shard_size,
                   "Largest weight file: 5GB, 500MB, 2GiB … (a larger tensor is a file of its own)")
       ->capture_default_str();
@@ -111,6 +135,7 @@ void add_merge_verb(CLI::App& app) {
   add_bool(verb, "--overwrite", arguments->overwrite, "Replace --save_path if it holds files");
   add_bool(verb, "--lora_only", arguments->lora_only,
            "The adapter was trained without embeddings and norms: do not ask for trainable_params");
+  add_device_flag(verb, arguments->device);
   verb.add_option("--json", arguments->json, "Write what was done to this file");
   add_ignored(verb, "--cache_dir", "nothing is downloaded");
   verb.callback([arguments] { run_merge(*arguments); });

@@ -1,14 +1,20 @@
 #include "longlora/cli/model_flags.h"
 
-#include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "longlora/cli/device_flags.h"
 #include "longlora/cli/flags.h"
+#include "longlora/core/error.h"
 
 namespace longlora::cli {
 
 void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
-  verb.add_option("--base_model", options.base_model,
-                  "Hugging Face directory (config.json, weights, tokenizer), or one in Meta's layout")
+  verb.add_option(
+          "--base_model", options.base_model,
+          "Hugging Face directory (config.json, weights, tokenizer; NF4 too), or one in Meta's layout")
       ->type_name("DIR")
       ->required();
   verb.add_option("--peft_model", options.peft_model,
@@ -24,8 +30,34 @@ void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
   verb.add_option("--dtype", options.dtype, "What the model is computed in")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
+  add_device_flags(verb, options.device);
+  add_quantize_flags(verb, options.quantize);
   add_ignored(verb, "--cache_dir", "nothing is downloaded");
   add_ignored(verb, "--flash_attn", "the fastest attention that fits is always used");
+}
+
+void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize) {
+  struct Words {
+    std::string form = "none";
+    ops::Nf4Options options;
+  };
+  auto words = std::make_shared<Words>();
+  verb.add_option("--quantize", words->form,
+                  "nf4: put linear layers into 4 bits while the model is read, with bitsandbytes' values")
+      ->check(CLI::IsMember({"none", "nf4"}))
+      ->capture_default_str();
+  verb.add_option("--quantize_block", words->options.block_size,
+                  "Elements that share a scale in --quantize nf4")
+      ->capture_default_str();
+  add_bool(verb, "--double_quant", words->options.double_quant, "Keep those scales in 8 bits");
+  verb.parse_complete_callback([words, &quantize] {
+    if (words->form == "none") return;
+    if (!ops::is_nf4_block_size(words->options.block_size))
+      throw UsageError(
+          fmt::format("[--quantize_block] expected 32, 64, 128, 256, 512, 1024, 2048 or 4096, got {}",
+                      words->options.block_size));
+    quantize = words->options;
+  });
 }
 
 std::optional<model::RopeType> asked_rope_scaling(const std::string& flag) {
@@ -40,6 +72,7 @@ Json result_header(const std::string& verb, const std::string& label, const eval
   json["context_size"] = model.context_size;
   json["rope_scaling"] = model.scaling;
   json["dtype"] = options.dtype;
+  json["quantize"] = model.quantized ? "nf4" : "none";
   return json;
 }
 

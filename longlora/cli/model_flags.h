@@ -8,8 +8,13 @@
 #include "longlora/core/json.h"
 #include "longlora/eval/open_model.h"
 #include "longlora/model/config.h"
+#include "longlora/ops/nf4_options.h"
 
 namespace longlora::cli {
+
+/// --quantize, --quantize_block and --double_quant, which set `quantize` when the command line has been read.
+/// It must live as long as the verb.
+void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize);
 
 /// --base_model, --peft_model, --context_size, --rope_scaling, --dtype, and the
 /// flags of the released scripts that have no effect.

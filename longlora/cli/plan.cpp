@@ -6,6 +6,8 @@
 #include <memory>
 
 #include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
+#include "longlora/cli/training_verb.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
@@ -46,6 +48,8 @@ const std::map<std::string, Shape>& shapes() {
 struct PlanArguments {
   train::TrainOptions options;
   std::string shape;
+  std::vector<std::string> lora_target_modules;
+  std::string optim = "adamw_torch";
   bool bf16 = true;
   std::string attention = "s2";
   std::string gradient_checkpointing = "auto";
@@ -73,11 +77,14 @@ model::ModelConfig find_config(const PlanArguments& arguments) {
                                    arguments.shape);
 }
 
-/// The decoder that a run would train, without its values.
-model::Decoder planned_decoder(const PlanArguments& arguments, const model::ModelConfig& config) {
-  const train::TrainOptions& options = arguments.options;
-  model::Decoder decoder = model::shape_decoder(config, options.fp32 ? at::kFloat : at::kBFloat16);
+/// The decoder that a run would train, without its values; names its targets.
+model::Decoder planned_decoder(PlanArguments& arguments, const model::ModelConfig& config) {
+  train::TrainOptions& options = arguments.options;
+  model::ModelConfig held = config;
+  if (options.quantize && !held.quantization) held.quantization = options.quantize;
+  model::Decoder decoder = model::shape_decoder(held, options.fp32 ? at::kFloat : at::kBFloat16);
   if (options.low_rank_training) {
+    model::choose_targets(decoder, options.lora);
     model::add_lora(decoder, options.lora, options.seed);
     model::train_adapter(decoder, options.trainable_params);
   } else {
@@ -98,6 +105,7 @@ train::PlanRequest plan_request(const PlanArguments& arguments) {
   request.budget_bytes = find_budget(arguments);
   const bool on_device = arguments.device_memory_gib > 0.0;
   request.frozen_weights = on_device ? train::FrozenWeights::kInMemory : train::FrozenWeights::kMayStream;
+  request.on_gpu = on_device;
   request.disk = !on_device;
   request.program_bytes = on_device ? kDeviceProgramBytes : current_rss_bytes();
   return request;
@@ -121,11 +129,15 @@ void finish_arguments(PlanArguments& arguments) {
   options.fp32 = options.fp32 || !arguments.bf16;
   options.attention =
       arguments.attention == "full" ? train::AttentionKind::kFull : train::AttentionKind::kShiftedSparse;
+  set_target_modules(arguments.lora_target_modules, options.lora);
+  options.adamw.moments_in_8_bits = train::moments_in_8_bits_from_name(arguments.optim);
   if (arguments.gradient_checkpointing == "true") options.recompute = train::Recompute::kAlways;
   if (arguments.gradient_checkpointing == "false") options.recompute = train::Recompute::kNever;
   if (options.model_max_length < 2)
     throw UsageError(
         fmt::format("[--model_max_length] expected at least 2, got {}", options.model_max_length));
+  if (options.quantize && !options.low_rank_training)
+    throw UsageError("[--quantize] expected --low_rank_training True: weights in four bits stay frozen");
   if (options.per_device_train_batch_size < 1 || options.gradient_accumulation_steps < 1)
     throw UsageError("[plan] expected a positive batch size and number of accumulation steps");
   if ((arguments.device_memory_gib > 0.0) != (arguments.device_tflops > 0.0))
@@ -136,7 +148,6 @@ void run_plan(PlanArguments& arguments) {
   finish_arguments(arguments);
   const model::ModelConfig config = find_config(arguments);
   train::TrainOptions& options = arguments.options;
-  if (options.lora.target_modules.empty()) options.lora.target_modules = config.family().lora_targets;
   const model::Decoder decoder = planned_decoder(arguments, config);
   const model::ParameterCounts counts = model::count_parameters(decoder);
   const train::PlanRequest request = plan_request(arguments);
@@ -223,10 +234,11 @@ void add_run_flags(CLI::App& verb, PlanArguments& arguments) {
            "Train low-rank pairs and --trainable_params alone; False trains every weight");
   add_list(verb, "--trainable_params", options.trainable_params,
            "Also train parameters whose names contain one of these");
-  verb.add_option("--lora_r", options.lora.rank, "Rank of the low-rank pairs")->capture_default_str();
-  options.lora.target_modules.clear();  // run_plan fills in those of the model's family
-  add_list(verb, "--lora_target_modules", options.lora.target_modules,
-           "Linear layers that get a pair (default: the attention's, as in fine-tune)");
+  add_pair_flags(verb, options.lora, arguments.lora_target_modules);
+  verb.add_option("--lora_dropout", options.lora.dropout, "Share of what the pairs read that is left out")
+      ->check(CLI::Range(0.0, 0.99))
+      ->capture_default_str();
+  add_optimizer_flag(verb, arguments.optim);
   add_bool(verb, "--bf16", arguments.bf16, "Compute in bfloat16, with float32 master weights");
   add_bool(verb, "--fp32", options.fp32, "Compute in float32");
   verb.add_option("--per_device_train_batch_size", options.per_device_train_batch_size,
@@ -254,6 +266,7 @@ void add_plan_verb(CLI::App& app) {
   verb.add_option("--shape", arguments->shape, "A well-known shape instead")
       ->check(CLI::IsMember(shape_names()));
   add_run_flags(verb, *arguments);
+  add_quantize_flags(verb, arguments->options.quantize);
   verb.add_option("--memory_budget", arguments->memory_budget_gib,
                   "GiB the run may take (default: 80 % of what is free)");
   verb.add_option("--device_memory", arguments->device_memory_gib,

@@ -1,7 +1,14 @@
-#include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+#include <algorithm>
+
+#include "longlora/checkpoint/module_pattern.h"
+#include "longlora/cli/device_flags.h"
 #include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
 #include "longlora/cli/training_verb.h"
+#include "longlora/core/error.h"
 #include "longlora/model/rope_scaling.h"
 
 namespace longlora::cli {
@@ -25,6 +32,7 @@ void add_model_flags(CLI::App& verb, TrainingArguments& arguments) {
   verb.add_option("--peft_model", options.peft_model, "Go on from this adapter directory");
   add_bool(verb, "--bf16", arguments.bf16, "Compute in bfloat16, with float32 master weights");
   add_bool(verb, "--fp32", options.fp32, "Compute in float32");
+  add_quantize_flags(verb, options.quantize);
 }
 
 void add_context_flags(CLI::App& verb, TrainingArguments& arguments) {
@@ -56,13 +64,13 @@ void add_adapter_flags(CLI::App& verb, TrainingArguments& arguments) {
            "Train low-rank pairs and --trainable_params alone; False trains every weight");
   add_list(verb, "--trainable_params", options.trainable_params,
            "Also train parameters whose names contain one of these");
-  verb.add_option("--lora_r", options.lora.rank, "Rank of the low-rank pairs")->capture_default_str();
+  add_pair_flags(verb, options.lora, arguments.lora_target_modules);
   verb.add_option("--lora_alpha", options.lora.alpha, "Their scale times the rank")->capture_default_str();
-  options.lora.target_modules.clear();  // set_up_training fills in those of the model's family
-  add_list(
-      verb, "--lora_target_modules", options.lora.target_modules,
-      "Linear layers that get a pair, or all-linear (default: the attention's: q_proj,k_proj,v_proj,o_proj; "
-      "GPT-NeoX: query_key_value,dense; Phi-3: qkv_proj,o_proj)");
+  verb.add_option(
+          "--lora_dropout", arguments.lora_dropout,
+          "Share of what the pairs read that is left out in training (default: 0, or what the adapter of "
+          "--peft_model says)")
+      ->type_name("SHARE");
   add_bool(verb, "--use_rslora", options.lora.use_rslora,
            "Scale the pairs by alpha / sqrt(rank), not alpha / rank");
   verb.add_option("--loraplus_lr_ratio", options.adamw.loraplus_lr_ratio,
@@ -71,6 +79,50 @@ void add_adapter_flags(CLI::App& verb, TrainingArguments& arguments) {
   verb.add_option("--neftune_noise_alpha", options.neftune_noise_alpha,
                   "Add noise of this size to the embeddings in training (NEFTune); 0: none")
       ->capture_default_str();
+}
+
+void add_pair_flags(CLI::App& verb, checkpoint::LoraConfig& lora, std::vector<std::string>& target_modules) {
+  verb.add_option("--lora_r", lora.rank, "Rank of the low-rank pairs")->capture_default_str();
+  verb.add_option(
+          "--lora_target_modules", target_modules,
+          "Linear layers that get a pair: names, all-linear, or a regular expression for whole names such "
+          "as \".*\\.[0-3]\\..*_proj\" (default: the attention's: q_proj,k_proj,v_proj,o_proj; GPT-NeoX: "
+          "query_key_value,dense; Phi-3: qkv_proj,o_proj)")
+      ->type_name("A,B,…|REGEX");
+  add_bool(verb, "--use_dora", lora.use_dora,
+           "Learn the length of every row of the adapted weights too (DoRA); takes more time and memory");
+}
+
+void add_optimizer_flag(CLI::App& verb, std::string& optim) {
+  verb.add_option(
+          "--optim", optim,
+          "adamw_torch, or adamw_8bit: moments of parameters of 4096 elements and more in 8 bits, but for "
+          "the embedding's")
+      ->check(CLI::IsMember(train::optimizer_names()))
+      ->capture_default_str();
+}
+
+void set_target_modules(const std::vector<std::string>& words, checkpoint::LoraConfig& lora) {
+  const auto is_pattern = [](const std::string& word) {
+    return word.find_first_of("*+?()[]{}|^$\\") != std::string::npos;
+  };
+  lora.target_modules.clear();  // model::choose_targets fills in those of the model's family
+  lora.target_pattern.clear();
+  if (words.size() == 1 && is_pattern(words[0])) {
+    checkpoint::check_module_pattern(words[0], "--lora_target_modules");
+    lora.target_pattern = words[0];
+    return;
+  }
+  for (const std::string& word : words) {
+    if (is_pattern(word))
+      throw UsageError(fmt::format(
+          "[--lora_target_modules] expected names or one regular expression, got {} and more", word));
+    for (size_t begin = 0; begin <= word.size();) {
+      const size_t end = std::min(word.find(',', begin), word.size());
+      if (end > begin) lora.target_modules.push_back(word.substr(begin, end - begin));
+      begin = end + 1;
+    }
+  }
 }
 
 void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
@@ -92,6 +144,7 @@ void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
       ->capture_default_str();
   verb.add_option("--warmup_steps", options.warmup_steps, "Updates over which the rate rises from 0")
       ->capture_default_str();
+  add_optimizer_flag(verb, arguments.optim);
   verb.add_option("--weight_decay", options.adamw.weight_decay, "AdamW's decay (vectors are exempt)")
       ->capture_default_str();
   verb.add_option("--adam_beta1", options.adamw.beta1, "AdamW's first moment decay")->capture_default_str();
@@ -103,8 +156,11 @@ void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
                   "Recompute layers in backward: true, false, or auto as memory allows")
       ->transform(CLI::IsMember({"auto", "true", "false"}, CLI::ignore_case))
       ->capture_default_str();
-  verb.add_option("--memory_budget", arguments.memory_budget_gib,
-                  "GiB the run may take (default: 80 % of what is free, container limits included)");
+  add_device_flags(verb, arguments.device);
+  verb.add_option(
+      "--memory_budget", arguments.memory_budget_gib,
+      "GiB the run may take, of a GPU's memory where it runs on one (default: 80 % of what is free, "
+      "container limits included)");
   verb.add_option("--scratch_dir", options.scratch_dir,
                   "Folder on a disk for layer inputs when the budget does not hold them (default: "
                   "--output_dir)")

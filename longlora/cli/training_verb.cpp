@@ -20,6 +20,7 @@
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/model/streamed_weights.h"
+#include "longlora/ops/device.h"
 #include "longlora/report/tensorboard.h"
 #include "longlora/train/trainer.h"
 
@@ -57,7 +58,15 @@ void finish_arguments(TrainingArguments& arguments) {
   if (options.tokenizer_path.empty()) options.tokenizer_path = options.model_name_or_path;
   options.memory_budget_bytes = static_cast<int64_t>(arguments.memory_budget_gib * 1024.0 * 1024.0 * 1024.0);
   set_group_size(arguments.group_size, options);
+  set_target_modules(arguments.lora_target_modules, options.lora);
+  options.lora.dropout = arguments.lora_dropout.value_or(0.0);
+  options.adamw.moments_in_8_bits = train::moments_in_8_bits_from_name(arguments.optim);
   train::validate(options);
+  options.device = ops::open_device(arguments.device);
+  if (options.adamw.moments_in_8_bits && !options.device.is_cpu())
+    throw UsageError(
+        fmt::format("[--optim {}] expected --device cpu with moments in 8 bits, got {}; take adamw_torch",
+                    arguments.optim, options.device.str()));
 }
 
 namespace {
@@ -70,17 +79,24 @@ void set_up_training(const TrainingArguments& arguments, train::TrainOptions& op
   if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
     options.rope_scaling = decoder.config.rope_scaling.type;
   if (options.low_rank_training) {
-    if (!options.peft_model.empty())
+    if (!options.peft_model.empty()) {
       options.lora = checkpoint::PeftAdapter::open(options.peft_model).config();
-    if (options.lora.target_modules == std::vector<std::string>{"all-linear"})
-      options.lora.target_modules = model::linear_names(decoder);
-    if (options.lora.target_modules.empty() && options.lora.target_pattern.empty())
-      options.lora.target_modules = decoder.config.family().lora_targets;
+      if (arguments.lora_dropout) options.lora.dropout = *arguments.lora_dropout;
+    }
+    model::choose_targets(decoder, options.lora);
     if (!has_adapter) model::add_lora(decoder, options.lora, options.seed);
     model::train_adapter(decoder, options.trainable_params);
   } else {
     model::train_everything(decoder);
   }
+}
+
+/// The decoder of a run without values.
+model::Decoder shape_of_run(const train::TrainOptions& options) {
+  model::ModelConfig config =
+      model::read_model_config(options.init_random ? options.config_file : options.model_name_or_path);
+  if (options.quantize && !config.quantization) config.quantization = options.quantize;
+  return model::shape_decoder(config, options.fp32 ? at::kFloat : at::kBFloat16);
 }
 
 }  // namespace
@@ -89,9 +105,7 @@ train::MemoryPlan plan_before_loading(const TrainingArguments& arguments) {
   const int64_t program_bytes = current_rss_bytes();
   train::TrainOptions options = arguments.options;  // the real decoder decides what is filled in
   const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
-  model::Decoder shape = model::shape_decoder(
-      model::read_model_config(options.init_random ? options.config_file : options.model_name_or_path),
-      dtype);
+  model::Decoder shape = shape_of_run(options);
   set_up_training(arguments, options, /*has_adapter=*/false, shape);
   auto frozen = train::FrozenWeights::kInMemory;
   if (!options.init_random)
@@ -104,21 +118,22 @@ train::MemoryPlan plan_before_loading(const TrainingArguments& arguments) {
 model::Decoder prepare_decoder(TrainingArguments& arguments, bool weights_streamed) {
   train::TrainOptions& options = arguments.options;
   const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
-  std::set<std::string> left_in_files;
+  model::LoadOptions load = {.left_in_files = {}, .quantize = options.quantize, .device = options.device};
   if (weights_streamed) {
     train::TrainOptions shape_options = options;
-    model::Decoder shape = model::shape_decoder(model::read_model_config(options.model_name_or_path), dtype);
+    model::Decoder shape = shape_of_run(options);
     set_up_training(arguments, shape_options, /*has_adapter=*/false, shape);
-    left_in_files = model::streamable_weights(shape);
+    load.left_in_files = model::streamable_weights(shape);
     if (!options.peft_model.empty())  // what the adapter replaces is not in the base's files
       for (const std::string& name : checkpoint::PeftAdapter::open(options.peft_model).parameters())
-        left_in_files.erase(name);
+        load.left_in_files.erase(name);
   }
   model::Decoder decoder =
       options.init_random
           ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed,
                                   options.attention_init)
-          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype, left_in_files);
+          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype, load);
+  if (options.init_random) model::move_decoder(decoder, options.device);
   set_up_training(arguments, options, !options.peft_model.empty(), decoder);
   if (!options.init_random) model::load_masters(decoder, options.model_name_or_path, options.peft_model);
   return decoder;
@@ -179,6 +194,10 @@ void describe_run(const train::TrainOptions& options, const model::Decoder& deco
                        config.architecture, config.num_hidden_layers, config.hidden_size,
                        config.num_attention_heads, config.num_key_value_heads, config.vocab_size,
                        model::dtype_name(decoder.dtype())));
+  if (counts.quantized > 0)
+    log_info(fmt::format("4-bit weights: {} of {} parameters in {} ({:.2f} bits each)",
+                         format_count(counts.quantized), format_count(counts.total),
+                         format_bytes(counts.quantized_bytes), counts.bits_per_quantized()));
   log_info(fmt::format("trainable: {} of {} parameters ({:.2f} %)", format_count(counts.trainable),
                        format_count(counts.total),
                        100.0 * static_cast<double>(counts.trainable) / static_cast<double>(counts.total)));

@@ -5,10 +5,13 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "longlora/data/training_rows.h"
 #include "longlora/model/decoder.h"
+#include "longlora/ops/device_flags.h"
 #include "longlora/tokenizer/tokenizer.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/options.h"
@@ -25,10 +28,14 @@ struct TrainingArguments {
   std::string attention = "s2";
   std::string group_size;
   std::string rope_scaling;
+  std::vector<std::string> lora_target_modules;
+  std::optional<double> lora_dropout;
+  std::string optim = "adamw_torch";
   std::string schedule = "constant_with_warmup";
   std::string gradient_checkpointing = "auto";
   std::string save_strategy = "steps";
   std::string evaluation_strategy;
+  ops::DeviceFlags device;
   double memory_budget_gib = 0.0;
   std::string label;
   std::filesystem::path json;
@@ -43,7 +50,17 @@ void add_output_flags(CLI::App& verb, TrainingArguments& arguments);
 /// Flags of the released scripts that do nothing here.
 void add_released_flags(CLI::App& verb);
 
-/// Turns words into options and checks them all. Throws UsageError that lists every problem.
+/// The flags of low-rank pairs that decide their shape, which `plan` has too.
+void add_pair_flags(CLI::App& verb, checkpoint::LoraConfig& lora, std::vector<std::string>& target_modules);
+void add_optimizer_flag(CLI::App& verb, std::string& optim);
+
+/// Words of --lora_target_modules as PEFT takes target_modules: names ("a,b", several words or both), or one
+/// text that no name could be, a regular expression. Throws UsageError for several of those, InputError for a
+/// wrong one.
+void set_target_modules(const std::vector<std::string>& words, checkpoint::LoraConfig& lora);
+
+/// Turns words into options and checks them all, then opens the device. Throws UsageError that lists every
+/// problem.
 void finish_arguments(TrainingArguments& arguments);
 
 /// The memory plan of the run, made from the model's shape before anything large is loaded. Throws

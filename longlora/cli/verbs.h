@@ -14,7 +14,9 @@ void add_merge_verb(CLI::App& app);
 void add_convert_verb(CLI::App& app);
 void add_eval_verb(CLI::App& app);
 void add_passkey_verb(CLI::App& app);
+void add_answer_verb(CLI::App& app);
 void add_score_verb(CLI::App& app);
+void add_quantize_verb(CLI::App& app);
 void add_plan_verb(CLI::App& app);
 void add_report_verb(CLI::App& app);
 

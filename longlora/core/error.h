@@ -12,7 +12,7 @@ enum class ExitCode : int {
   kOther = 1,      // anything not named below
   kUsage = 2,      // unknown flag, contradictory or out-of-range option
   kInput = 3,      // a file, model or data set that cannot be used
-  kResources = 4,  // memory or disk
+  kResources = 4,  // memory, disk or GPU
 };
 
 /// Base of all errors. The message reads "[what] expected X, got Y" and, where
@@ -39,7 +39,7 @@ class InputError : public Error {
   explicit InputError(const std::string& message) : Error(message, ExitCode::kInput) {}
 };
 
-/// Out of memory or disk, or not permitted to write: exit code 4.
+/// Out of memory or disk, not permitted to write, or without the GPU that was asked for: exit code 4.
 class ResourceError : public Error {
  public:
   explicit ResourceError(const std::string& message) : Error(message, ExitCode::kResources) {}

@@ -59,14 +59,6 @@ int64_t NumpyRandom::randint(int64_t low, int64_t high) {
   return static_cast<int64_t>(static_cast<uint64_t>(low) + offset);
 }
 
-uint64_t mix_bits(uint64_t seed, uint64_t counter) {
-  // Output number `counter` of SplitMix64 (Steele, Lea, Flood 2014) started at `seed`.
-  uint64_t z = seed + (counter + 1) * 0x9e3779b97f4a7c15u;
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
-
 std::vector<int64_t> permutation(int64_t n, uint64_t seed) {
   if (n < 0) throw Error(fmt::format("[permutation] expected n >= 0, got {}", n));
   std::vector<int64_t> order(static_cast<size_t>(n));

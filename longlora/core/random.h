@@ -21,8 +21,14 @@ class NumpyRandom {
   int index_;
 };
 
-/// Stateless mixing of a seed and a counter into 64 uniform bits (SplitMix64).
-uint64_t mix_bits(uint64_t seed, uint64_t counter);
+/// Stateless mixing of a seed and a counter into 64 uniform bits: output number `counter` of SplitMix64
+/// (Steele, Lea, Flood 2014) started at `seed`.
+constexpr uint64_t mix_bits(uint64_t seed, uint64_t counter) {
+  uint64_t z = seed + (counter + 1) * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
 
 /// A permutation of 0 … n-1 that depends on seed and n alone (Fisher–Yates over
 /// mix_bits, unbiased).

@@ -46,6 +46,8 @@ class InstructionFile {
   std::string place(size_t index) const;
   /// Throws InputError for a broken sample (see parse_conversation).
   Conversation read(size_t index) const { return parse_conversation(cut_.samples[index], place(index)); }
+  /// The JSON text of a sample.
+  std::string_view text(size_t index) const { return cut_.samples[index]; }
   std::string_view bytes() const { return file_.text(); }
   const std::filesystem::path& path() const { return file_.path(); }
 

@@ -129,6 +129,19 @@ InstructionTokens tokenize_conversation(const tokenizer::Tokenizer& tokenizer, t
   return sample;
 }
 
+Ids tokenize_question(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form,
+                      const Conversation& conversation) {
+  const std::string eos_text = tokenizer.token_bytes(*tokenizer.eos_id());
+  std::vector<PromptPiece> pieces = tokenizer::render_prompt(form, conversation, eos_text);
+  PromptPiece& last = pieces.back();
+  last.text.resize(last.answers.back().begin);
+  last.answers.clear();
+  last.eos = false;
+  InstructionTokens sample;
+  for (const PromptPiece& piece : pieces) append_piece(tokenizer, piece, &sample);
+  return std::move(sample.ids);
+}
+
 const std::vector<std::string>& truncation_names() {
   static const std::vector<std::string> names = {"drop", "left", "right", "middle"};
   return names;

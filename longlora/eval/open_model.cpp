@@ -7,8 +7,10 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/core/progress.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
+#include "longlora/ops/device.h"
 
 namespace longlora::eval {
 namespace {
@@ -51,10 +53,12 @@ LoadedModel open_model(const ModelOptions& options) {
   if (options.context_size < 0)
     throw UsageError(
         fmt::format("[--context_size] expected a positive number of tokens, got {}", options.context_size));
-  auto decoder = std::make_shared<model::Decoder>(
-      model::load_with_adapter(options.base_model, options.peft_model, dtype));
+  const at::Device device = ops::open_device(options.device);
+  auto decoder = std::make_shared<model::Decoder>(model::load_with_adapter(
+      options.base_model, options.peft_model, dtype, {.quantize = options.quantize, .device = device}));
   // One multiplication in place of three; in bfloat16 the sum would round the update away.
   if (dtype == at::kFloat) model::merge_lora(*decoder);
+  model::keep_weight_norms(*decoder);
   LoadedModel loaded;
   loaded.context_size = options.context_size > 0 ? options.context_size : decoder->config.context_window();
   apply_scaling(decoder->config, options, loaded.context_size);
@@ -64,6 +68,12 @@ LoadedModel open_model(const ModelOptions& options) {
       fmt::format("model: {}{}, window {} tokens, evaluated up to {}, {}, {}", options.base_model.string(),
                   options.peft_model.empty() ? "" : " with " + options.peft_model.string(),
                   decoder->config.original_window(), loaded.context_size, loaded.scaling, options.dtype));
+  const model::ParameterCounts counts = model::count_parameters(*decoder);
+  loaded.quantized = counts.quantized > 0;
+  if (loaded.quantized)
+    log_info(fmt::format("4-bit weights: {} of {} parameters in {} ({:.2f} bits each)",
+                         format_count(counts.quantized), format_count(counts.total),
+                         format_bytes(counts.quantized_bytes), counts.bits_per_quantized()));
   loaded.decoder = std::move(decoder);
   return loaded;
 }

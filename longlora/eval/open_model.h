@@ -4,10 +4,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "longlora/data/token_data.h"
+#include "longlora/ops/device_flags.h"
+#include "longlora/ops/nf4_options.h"
 #include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::model {
@@ -30,6 +33,10 @@ struct ModelOptions {
   std::string rope_scaling;
   /// "float32" or "bfloat16".
   std::string dtype = "float32";
+  /// Where it is computed.
+  ops::DeviceFlags device = {};
+  /// Puts linear layers into four bits while they are read.
+  std::optional<ops::Nf4Options> quantize = {};
 };
 
 /// A decoder that is ready to be evaluated. Copies share it.
@@ -37,11 +44,14 @@ struct LoadedModel {
   std::shared_ptr<const model::Decoder> decoder;
   int64_t context_size = 0;
   int64_t vocab_size = 0;
+  /// Some of its weights are in four bits.
+  bool quantized = false;
   /// "no rotary scaling", "linear rotary scaling by 8".
   std::string scaling;
 };
 
-/// Throws UsageError for options that contradict each other, InputError for files that cannot be used.
+/// Opens the device, too. Throws UsageError for options that contradict each other, InputError for files and
+/// ResourceError for a GPU that cannot be used.
 LoadedModel open_model(const ModelOptions& options);
 
 /// Token data of `paths` (.bin, .txt, .jsonl, folders) for the model; text goes

@@ -12,6 +12,8 @@
 
 #include "longlora/core/error.h"
 #include "longlora/model/load.h"
+#include "longlora/model/streamed_weights.h"
+#include "longlora/ops/adapter_linear.h"
 
 namespace longlora::model {
 namespace {
@@ -25,6 +27,24 @@ at::Tensor float_weight(const Parameter& parameter) {
   return parameter.trainable() ? parameter.master : parameter.value.to(at::kFloat);
 }
 
+/// What new parameters are made as: like the others, but on the CPU beside weights without values.
+at::TensorOptions options_of(const Decoder& decoder) {
+  const at::Device device = decoder.embed_tokens.value.device();
+  return at::TensorOptions(decoder.dtype()).device(device.is_meta() ? at::Device(at::kCPU) : device);
+}
+
+/// Norms of the rows of a layer's weight with its pair, in float32.
+at::Tensor weight_norm(const Linear& linear) {
+  const at::Tensor& weight = linear.weight.value;
+  const ops::LinearOperands operands = {.weight = weight,
+                                        .lora_a = float_weight(linear.lora->a),
+                                        .lora_b = float_weight(linear.lora->b),
+                                        .lora_scale = linear.lora->scale,
+                                        .quantized = linear.weight.quantized};
+  const bool has_values = operands.quantized ? !operands.quantized->codes.is_meta() : !weight.is_meta();
+  return has_values ? ops::adapted_weight_norm(operands) : at::empty({weight.size(0)}, at::kFloat);
+}
+
 void check_pair_shapes(const std::string& module, const Linear& linear, const at::Tensor& a,
                        const at::Tensor& b) {
   const auto& weight = linear.weight.value;
@@ -33,6 +53,22 @@ void check_pair_shapes(const std::string& module, const Linear& linear, const at
         "[adapter] expected {} to fit a weight of {} × {}, got A with {} columns and B with {} rows; "
         "is this the base model the adapter was made for?",
         module, weight.size(0), weight.size(1), a.size(1), b.size(0)));
+}
+
+void number_pairs(Decoder& decoder) {
+  uint64_t place = 0;
+  visit_linears(decoder, [&](const std::string&, Linear& linear) {
+    if (linear.lora) linear.lora->place = place;
+    ++place;
+  });
+}
+
+std::string first_linear(const Decoder& decoder) {
+  std::string first;
+  visit_linears(decoder, [&](const std::string& name, const Linear&) {
+    if (first.empty()) first = name;
+  });
+  return first;
 }
 
 }  // namespace
@@ -45,10 +81,18 @@ std::vector<std::string> linear_names(const Decoder& decoder) {
   return {names.begin(), names.end()};
 }
 
+void choose_targets(const Decoder& decoder, checkpoint::LoraConfig& config) {
+  if (config.target_modules == std::vector<std::string>{"all-linear"})
+    config.target_modules = linear_names(decoder);
+  if (config.target_modules.empty() && config.target_pattern.empty())
+    config.target_modules = decoder.config.family().lora_targets;
+}
+
 void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   std::set<std::string> unmatched(config.target_modules.begin(), config.target_modules.end());
-  visit_linears(decoder, [&](const std::string& name, Linear& linear) {
+  size_t num_pairs = 0;
+  const auto add = [&](const std::string& name, Linear& linear) {
     if (!config.targets(name)) return;
     for (auto it = unmatched.begin(); it != unmatched.end();)
       it = name == *it || name.ends_with("." + *it) ? unmatched.erase(it) : std::next(it);
@@ -56,11 +100,28 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
     const int64_t rank = config.rank_of(name);
     const double bound = 1.0 / std::sqrt(static_cast<double>(in));
     LoraPair pair;
-    pair.a.value = at::empty({rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(decoder.dtype());
-    pair.b.value = at::zeros({out, rank}, decoder.dtype());
+    pair.a.value =
+        at::empty({rank, in}, at::kFloat).uniform_(-bound, bound, generator).to(options_of(decoder));
+    pair.b.value = at::zeros({out, rank}, options_of(decoder));
     pair.scale = config.scaling_of(name);
     linear.lora = std::move(pair);
-  });
+    ++num_pairs;
+  };
+  for (size_t i = 0; i < decoder.blocks.size(); ++i) {
+    std::optional<BlockInReach> reach;
+    if (config.use_dora) reach.emplace(decoder, i);  // the norms of the weights are wanted
+    const std::string prefix = block_prefix(*decoder.blocks[i].names, i);
+    visit_block_linears(decoder.blocks[i], [&](const char* name, Linear& linear) {
+      add(prefix + name, linear);
+      if (linear.lora && config.use_dora) linear.lora->magnitude.value = weight_norm(linear);
+    });
+  }
+  number_pairs(decoder);
+  if (num_pairs == 0 && !config.target_pattern.empty())
+    throw UsageError(fmt::format(
+        "[lora_target_modules] expected a regular expression for whole names of linear layers such "
+        "as {}, got \"{}\", which matches none",
+        first_linear(decoder), config.target_pattern));
   if (!unmatched.empty())
     throw UsageError(fmt::format("[lora_target_modules] expected names among {}, got {}",
                                  fmt::join(linear_names(decoder), ", "), fmt::join(unmatched, ", ")));
@@ -77,11 +138,14 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
     const at::Tensor a = adapter.load_a(module), b = adapter.load_b(module);
     check_pair_shapes(module, *found->second, a, b);
     LoraPair pair;
-    pair.a.value = a.to(decoder.dtype());
-    pair.b.value = b.to(decoder.dtype());
+    pair.a.value = a.to(options_of(decoder));
+    pair.b.value = b.to(options_of(decoder));
     pair.scale = adapter.config().scaling_of(module);
+    if (adapter.config().use_dora)
+      pair.magnitude.value = adapter.load_magnitude(module).to(options_of(decoder).dtype(at::kFloat));
     found->second->lora = std::move(pair);
   }
+  number_pairs(decoder);
   const ModuleNames& names = decoder.config.family().names;
   for (const char* module : {names.embed_tokens, names.lm_head}) {
     const std::string name = std::string(module) + ".weight";
@@ -103,13 +167,13 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
       throw InputError(fmt::format("[{}] expected {} of shape [{}], got [{}]", adapter.directory().string(),
                                    name, fmt::join(found->second->value.sizes(), ", "),
                                    fmt::join(value.sizes(), ", ")));
-    found->second->value = value.to(decoder.dtype());
+    found->second->value = value.to(options_of(decoder));
   }
 }
 
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
-                          at::ScalarType dtype, const std::set<std::string>& left_in_files) {
-  Decoder decoder = load_decoder(base, dtype, left_in_files);
+                          at::ScalarType dtype, const LoadOptions& options) {
+  Decoder decoder = load_decoder(base, dtype, options);
   if (adapter.empty()) return decoder;
   load_adapter(decoder, checkpoint::PeftAdapter::open(adapter));
   if (std::filesystem::exists(adapter / "config.json")) {
@@ -123,11 +187,21 @@ Decoder load_with_adapter(const std::filesystem::path& base, const std::filesyst
 void merge_lora(Decoder& decoder) {
   const c10::NoGradGuard no_grad;
   visit_linears(decoder, [&](const std::string&, Linear& linear) {
-    if (!linear.lora) return;
+    if (!linear.lora || linear.weight.quantized) return;
     const LoraPair& pair = *linear.lora;
     const at::Tensor update = at::mm(float_weight(pair.b), float_weight(pair.a)).mul_(pair.scale);
-    linear.weight.value = float_weight(linear.weight).add(update).to(linear.weight.value.scalar_type());
+    at::Tensor weight = float_weight(linear.weight).add(update);
+    if (pair.magnitude.value.defined())
+      weight.mul_((float_weight(pair.magnitude) / weight.norm(2, {1}, /*keepdim=*/false)).unsqueeze(1));
+    linear.weight.value = weight.to(linear.weight.value.scalar_type());
     linear.lora.reset();
+  });
+}
+
+void keep_weight_norms(Decoder& decoder) {
+  const c10::NoGradGuard no_grad;
+  visit_linears(decoder, [&](const std::string&, Linear& linear) {
+    if (linear.lora && linear.lora->magnitude.value.defined()) linear.lora->weight_norm = weight_norm(linear);
   });
 }
 
@@ -174,6 +248,7 @@ void load_masters(Decoder& decoder, const std::filesystem::path& base, const std
     if (!modules.count(name)) return;
     set(linear.lora->a, adapter_store->load_a(name));
     set(linear.lora->b, adapter_store->load_b(name));
+    if (adapter_store->config().use_dora) set(linear.lora->magnitude, adapter_store->load_magnitude(name));
   });
 }
 

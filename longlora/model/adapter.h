@@ -8,31 +8,41 @@
 
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/model/decoder.h"
+#include "longlora/model/load.h"
 
 namespace longlora::model {
 
 /// Adds a fresh pair to every linear layer that `config` targets: A uniform in
-/// ±1/sqrt(in) as PEFT initialises it, B zero; a pure function of the seed.
-/// Both are float32-mastered once made trainable. Throws UsageError when a
-/// target matches no layer, listing the layers there are.
+/// ±1/sqrt(in) as PEFT initialises it, B zero; a pure function of the seed. With
+/// DoRA also a magnitude, the norms of the weight's rows. All are float32-mastered
+/// once made trainable. Throws UsageError when a target, or the pattern, matches no
+/// layer, listing the layers there are.
 void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed);
 
 /// The last parts of the names of all linear layers, sorted: what PEFT's "all-linear" stands for.
 std::vector<std::string> linear_names(const Decoder& decoder);
+
+/// Turns the target "all-linear" into names, as PEFT does when it writes an adapter, and no target at all
+/// into those of the decoder's family.
+void choose_targets(const Decoder& decoder, checkpoint::LoraConfig& config);
 
 /// Puts the adapter's pairs and trained parameters into the decoder, growing the
 /// vocabulary where the adapter's embedding has more rows. Throws InputError
 /// when a module or shape does not fit the decoder.
 void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter);
 
-/// The base model's vocabulary, shapes and adapter in one: load_decoder (`left_in_files` as there), then
+/// The base model's vocabulary, shapes and adapter in one: load_decoder (`options` as there), then
 /// load_adapter when `adapter` is not empty. With an adapter directory that
 /// holds a config.json, its rope_scaling replaces the base's.
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
-                          at::ScalarType dtype, const std::set<std::string>& left_in_files = {});
+                          at::ScalarType dtype, const LoadOptions& options = {});
 
-/// Adds scale · B A to every weight that has a pair and removes the pairs. Computed in float32.
+/// Puts the low-rank update, and the magnitude of DoRA, into every weight that has a pair and removes the
+/// pairs. Computed in float32. Weights in four bits keep their pairs.
 void merge_lora(Decoder& decoder);
+
+/// Computes the norms that DoRA divides by once for all passes to come: for a decoder that is only run.
+void keep_weight_norms(Decoder& decoder);
 
 /// Makes low-rank pairs trainable, and every other parameter whose name contains
 /// one of `patterns` ("embed", "norm": the released code's rule). Throws

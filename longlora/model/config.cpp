@@ -36,11 +36,25 @@ Activation parse_activation(const ConfigReader& reader, const Family& family) {
   reader.fail(fmt::format("expected hidden_act silu, gelu or gelu_new, got {}", name));
 }
 
-/// Options that change the maths and are not implemented in any family.
-void refuse_unsupported(const ConfigReader& reader) {
-  if (reader.has("quantization_config"))
+/// quantization_config as transformers writes it for bitsandbytes' NF4; our own key for blocks of another
+/// size, which transformers finds with each weight.
+std::optional<ops::Nf4Options> read_quantization(const Json& json, const ConfigReader& reader) {
+  if (!reader.has("quantization_config")) return std::nullopt;
+  const Json& settings = json["quantization_config"];
+  if (!settings.is_object()) reader.fail("expected an object for quantization_config");
+  const ConfigReader inner(settings, reader.source());
+  const std::string method = inner.text("quant_method", "bitsandbytes"),
+                    type = inner.text("bnb_4bit_quant_type", "fp4");
+  if (method != "bitsandbytes" || !inner.flag("load_in_4bit", false) || type != "nf4")
     reader.fail(
-        "expected a model that is not quantized, got quantization_config; use the full-precision checkpoint");
+        "expected quantization_config of a model that is in full precision or in bitsandbytes' NF4, got "
+        "another one; use the full-precision checkpoint");
+  ops::Nf4Options options;
+  options.block_size = inner.size("bnb_4bit_blocksize", options.block_size);
+  options.double_quant = inner.flag("bnb_4bit_use_double_quant", false);
+  if (!ops::is_nf4_block_size(options.block_size))
+    reader.fail(fmt::format("expected a bnb_4bit_blocksize of 32, 64, … 4096, got {}", options.block_size));
+  return options;
 }
 
 void read_sizes(const ConfigReader& reader, const Family& family, ModelConfig& config) {
@@ -119,7 +133,6 @@ ModelConfig parse_model_config(const Json& json, const std::string& source) {
   const ConfigReader reader(json, source);
   if (!json.is_object()) reader.fail("expected a JSON object");
   const Family& family = parse_family(json, reader);
-  refuse_unsupported(reader);
   ModelConfig config;
   config.architecture = family.architecture;
   config.form = family.form;
@@ -132,6 +145,7 @@ ModelConfig parse_model_config(const Json& json, const std::string& source) {
   config.initializer_range = reader.number("initializer_range", 0.02);
   read_rotary(json, reader, family, config);
   if (family.read != nullptr) family.read(reader, config);
+  config.quantization = read_quantization(json, reader);
   config.raw = json;
   return config;
 }
@@ -145,6 +159,23 @@ int64_t written_window(const ModelConfig& config, const Family& family) {
   // Written as LongRoPE, which states the window after scaling.
   if (type != RopeType::kDefault && family.longrope_only) return config.context_window();
   return config.max_position_embeddings;
+}
+
+void write_quantization(const ModelConfig& config, const std::string& dtype, Json& json) {
+  if (!config.quantization) {
+    json.erase("quantization_config");
+    return;
+  }
+  Json settings = json.value("quantization_config", Json::object());
+  settings["quant_method"] = "bitsandbytes";
+  settings["load_in_4bit"] = true;
+  settings["load_in_8bit"] = false;
+  settings["bnb_4bit_quant_type"] = "nf4";
+  settings["bnb_4bit_use_double_quant"] = config.quantization->double_quant;
+  if (!settings.contains("bnb_4bit_compute_dtype")) settings["bnb_4bit_compute_dtype"] = dtype;
+  if (config.quantization->block_size != ops::Nf4Options().block_size)
+    settings["bnb_4bit_blocksize"] = config.quantization->block_size;
+  json["quantization_config"] = settings;
 }
 
 void write_sizes(const ModelConfig& config, const Family& family, Json& json) {
@@ -208,6 +239,7 @@ Json model_config_json(const ModelConfig& config, const std::string& dtype) {
   json.erase("dtype");
   json["torch_dtype"] = dtype;
   write_rotary(config, family, json);
+  write_quantization(config, dtype, json);
   return json;
 }
 

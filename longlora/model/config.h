@@ -10,6 +10,7 @@
 #include "longlora/core/json.h"
 #include "longlora/model/block_form.h"
 #include "longlora/model/rope_scaling.h"
+#include "longlora/ops/nf4_options.h"
 
 namespace longlora::model {
 
@@ -41,6 +42,9 @@ struct ModelConfig {
   std::vector<int64_t> layer_windows = {};
   bool tie_word_embeddings = false;
   double initializer_range = 0.02;
+  /// Where set, the linear layers of the blocks are in 4-bit NormalFloat, as transformers and bitsandbytes
+  /// hold them. Files may differ in single weights: what they hold counts.
+  std::optional<ops::Nf4Options> quantization = {};
   /// config.json as it was read: everything not named above is written back unchanged.
   Json raw;
 
@@ -70,8 +74,8 @@ ModelConfig read_model_config(const std::filesystem::path& path);
 ModelConfig parse_model_config(const Json& json, const std::string& source);
 
 /// `raw` brought up to date: sizes, vocabulary, rope_scaling under both key
-/// names (`type` and `rope_type`), and rope_parameters where the file used that form. `dtype` is
-/// "float32", "bfloat16" or "float16".
+/// names (`type` and `rope_type`), rope_parameters where the file used that form, and quantization_config.
+/// `dtype` is "float32", "bfloat16" or "float16".
 Json model_config_json(const ModelConfig& config, const std::string& dtype);
 
 /// Scaling that takes `config` to `target_window`, always relative to the original window: factor =

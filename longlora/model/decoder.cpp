@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "longlora/core/error.h"
+#include "longlora/core/random.h"
 #include "longlora/ops/segment_attention.h"
 
 namespace longlora::model {
@@ -20,7 +22,16 @@ void RowSet::clear() {
   rows_.clear();
 }
 
+void Parameter::hold_quantized(ops::Nf4Matrix matrix, at::ScalarType dtype) {
+  value = at::empty({matrix.rows, matrix.columns}, at::TensorOptions(dtype).device(at::kMeta));
+  quantized = std::make_shared<const ops::Nf4Matrix>(std::move(matrix));
+}
+
 void Parameter::make_trainable() {
+  if (quantized)
+    throw UsageError(
+        "[quantize] expected to train what is not in four bits, got a weight that is; use low-rank pairs, or "
+        "start from the model in full precision");
   master = value.to(at::kFloat);  // the same tensor when value is float32 already
   grad = at::zeros_like(master);
   value.requires_grad_(true);
@@ -43,14 +54,18 @@ void Parameter::refresh_rows(const std::vector<int64_t>& rows) {
   }
 }
 
-ops::LinearOperands Linear::operands() const {
+ops::LinearOperands Linear::operands(const PairDropout& dropout) const {
   ops::LinearOperands operands;
   operands.weight = weight.value;
+  operands.quantized = weight.quantized;
   operands.bias = bias.value;
   if (lora) {
     operands.lora_a = lora->a.value;
     operands.lora_b = lora->b.value;
     operands.lora_scale = lora->scale;
+    operands.magnitude = lora->magnitude.value;
+    operands.weight_norm = lora->weight_norm;
+    operands.dropout = {dropout.probability, mix_bits(dropout.seed, lora->place), dropout.first_row};
   }
   return operands;
 }
@@ -64,11 +79,12 @@ at::Tensor normalize(const at::Tensor& x, const Norm& norm, const ModelConfig& c
 }
 
 /// The projections of normed [N, C], each [N, heads, D]; parts of a fused product are views of it.
-QueryKeyValue project(const Block& block, const ModelConfig& config, const at::Tensor& normed) {
+QueryKeyValue project(const Block& block, const ModelConfig& config, const at::Tensor& normed,
+                      const PairDropout& dropout) {
   const int64_t tokens = normed.size(0), dims = config.head_dim;
   const int64_t heads = config.num_attention_heads, kv_heads = config.num_key_value_heads;
   const auto product = [&](const Linear& linear, at::IntArrayRef shape) {
-    return ops::linear(normed, linear.operands()).view(shape);
+    return ops::linear(normed, linear.operands(dropout)).view(shape);
   };
   switch (config.form.qkv) {
     case QkvLayout::kConcatenated: {
@@ -99,9 +115,10 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Activation activa
   return activation == Activation::kSilu ? ops::silu_mul(gate, up) : activate(gate, activation) * up;
 }
 
-at::Tensor mlp(const Block& block, const ModelConfig& config, const at::Tensor& x) {
+at::Tensor mlp(const Block& block, const ModelConfig& config, const at::Tensor& x,
+               const PairDropout& dropout) {
   const Activation activation = config.form.activation;
-  const auto product = [&](const Linear& linear) { return ops::linear(x, linear.operands()); };
+  const auto product = [&](const Linear& linear) { return ops::linear(x, linear.operands(dropout)); };
   at::Tensor middle;
   if (config.form.mlp == MlpForm::kGated) {
     middle = gated(product(block.gate_proj), product(block.up_proj), activation);
@@ -111,14 +128,14 @@ at::Tensor mlp(const Block& block, const ModelConfig& config, const at::Tensor& 
   } else {
     middle = activate(product(block.up_proj), activation);
   }
-  return ops::linear(middle, block.down_proj.operands());
+  return ops::linear(middle, block.down_proj.operands(dropout));
 }
 
 }  // namespace
 
 QueryKeyValue project_query_key_value(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                                      const Positions& positions) {
-  QueryKeyValue qkv = project(block, config, normalize(hidden, block.input_layernorm, config));
+                                      const Positions& positions, const PairDropout& dropout) {
+  QueryKeyValue qkv = project(block, config, normalize(hidden, block.input_layernorm, config), dropout);
   if (config.form.query_key_norm == QueryKeyNorm::kPerHead) {
     qkv.q = normalize_heads(qkv.q, block.q_norm, config);
     qkv.k = normalize_heads(qkv.k, block.k_norm, config);
@@ -130,16 +147,16 @@ QueryKeyValue project_query_key_value(const Block& block, const ModelConfig& con
 }
 
 at::Tensor finish_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                        const at::Tensor& attention) {
+                        const at::Tensor& attention, const PairDropout& dropout) {
   const at::Tensor joined = attention.reshape({hidden.size(0), config.num_attention_heads * config.head_dim});
-  const at::Tensor update = ops::linear(joined, block.o_proj.operands());
+  const at::Tensor update = ops::linear(joined, block.o_proj.operands(dropout));
   if (config.form.residual == ResidualForm::kSequential) {
     const at::Tensor middle = hidden + update;
-    return middle + mlp(block, config, normalize(middle, block.post_attention_layernorm, config));
+    return middle + mlp(block, config, normalize(middle, block.post_attention_layernorm, config), dropout);
   }
   const bool shared = config.form.residual == ResidualForm::kSharedNorm;
   const Norm& norm = shared ? block.input_layernorm : block.post_attention_layernorm;
-  return mlp(block, config, normalize(hidden, norm, config)) + update + hidden;
+  return mlp(block, config, normalize(hidden, norm, config), dropout) + update + hidden;
 }
 
 at::Tensor forward_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
@@ -169,6 +186,9 @@ ParameterCounts count_parameters(const Decoder& decoder) {
   visit_parameters(decoder, [&](const std::string&, const Parameter& parameter) {
     counts.total += parameter.value.numel();
     if (parameter.trainable()) counts.trainable += parameter.value.numel();
+    if (!parameter.quantized) return;
+    counts.quantized += parameter.value.numel();
+    counts.quantized_bytes += parameter.quantized->num_bytes();
   });
   return counts;
 }

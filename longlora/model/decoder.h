@@ -46,7 +46,11 @@ struct Parameter {
   /// Where set, only these rows of grad can differ from zero: whoever adds to
   /// grad notes its rows here, and zeroing, norm and update look at no others.
   std::shared_ptr<RowSet> grad_rows;
+  /// Where set, the weight in four bits; `value` has its shape and dtype on the meta device.
+  std::shared_ptr<const ops::Nf4Matrix> quantized;
 
+  /// Takes the place of the value, whose dtype is to be `dtype`.
+  void hold_quantized(ops::Nf4Matrix matrix, at::ScalarType dtype);
   bool trainable() const { return master.defined(); }
   /// Gives the parameter a master and a zero gradient.
   void make_trainable();
@@ -61,15 +65,28 @@ struct LoraPair {
   Parameter a;  // [R, in]
   Parameter b;  // [out, R]
   double scale = 0.0;
+  /// [out], float32 whatever the decoder computes in; undefined value without DoRA (ops/adapter_linear.h).
+  Parameter magnitude;
+  /// The norms that go with the magnitude, where neither weight nor pair will change any more.
+  at::Tensor weight_norm;
+  /// Place of the layer among the decoder's linear layers: tells its dropout from that of others.
+  uint64_t place = 0;
 };
 
-/// y = x Wᵀ (+ bias) (+ low-rank update).
+/// Dropout on what the A of every pair reads, in one pass over a batch.
+struct PairDropout {
+  double probability = 0.0;  // 0: none
+  uint64_t seed = 0;         // of the batch
+  int64_t first_row = 0;     // row of the batch that is the first of the hidden states
+};
+
+/// y = x Wᵀ (+ bias) (+ low-rank update), W dense or, frozen, in four bits.
 struct Linear {
   Parameter weight;  // [out, in]
   Parameter bias;    // [out]; undefined value without one
   std::optional<LoraPair> lora;
 
-  ops::LinearOperands operands() const;
+  ops::LinearOperands operands(const PairDropout& dropout = {}) const;
 };
 
 /// Weight and, for a LayerNorm, bias of a norm.
@@ -133,12 +150,12 @@ struct QueryKeyValue {
 
 /// First half of a block: norm, projections, rotation. hidden [N, C].
 QueryKeyValue project_query_key_value(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                                      const Positions& positions);
+                                      const Positions& positions, const PairDropout& dropout = {});
 
 /// Second half: output projection, the MLP and the residuals.
 /// attention [N, H, D]; returns [N, C].
 at::Tensor finish_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                        const at::Tensor& attention);
+                        const at::Tensor& attention, const PairDropout& dropout = {});
 
 /// A whole block with attention inside the plan's segments and the layer's window; `kept` as in
 /// ops::segment_attention.
@@ -178,7 +195,8 @@ void visit_norm(NormType& norm, const std::string& name, const Visit& visit) {
 }
 
 /// Calls visit(name, parameter) for every parameter of one block, names as in
-/// Hugging Face checkpoints; low-rank pairs are named "….q_proj.lora_A.weight".
+/// Hugging Face checkpoints; low-rank pairs are named "….q_proj.lora_A.weight", magnitudes
+/// "….q_proj.lora_magnitude_vector".
 template <typename BlockType, typename Visit>
 void visit_block(BlockType& block, const std::string& prefix, const Visit& visit) {
   const ModuleNames& names = *block.names;
@@ -192,6 +210,8 @@ void visit_block(BlockType& block, const std::string& prefix, const Visit& visit
     if (!linear.lora) return;
     visit(prefix + name + ".lora_A.weight", linear.lora->a);
     visit(prefix + name + ".lora_B.weight", linear.lora->b);
+    if (linear.lora->magnitude.value.defined())
+      visit(prefix + name + ".lora_magnitude_vector", linear.lora->magnitude);
   });
 }
 
@@ -220,10 +240,17 @@ void visit_linears(DecoderType& decoder, const Visit& visit) {
   }
 }
 
-/// Number of elements of all parameters and of the trainable ones.
+/// Number of elements of all parameters, of the trainable ones and of those in four bits, with the bytes of
+/// the latter.
 struct ParameterCounts {
   int64_t total = 0;
   int64_t trainable = 0;
+  int64_t quantized = 0;
+  int64_t quantized_bytes = 0;
+
+  double bits_per_quantized() const {
+    return 8.0 * static_cast<double>(quantized_bytes) / static_cast<double>(quantized);
+  }
 };
 ParameterCounts count_parameters(const Decoder& decoder);
 

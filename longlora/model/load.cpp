@@ -9,6 +9,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/model/quantized_weights.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/tokenizer/tokenizer.h"
 
@@ -17,7 +18,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Gives every parameter of a block its value by calling make(name, shape).
+/// What a parameter is for: the weights of linear layers may be in four bits.
+enum class Use { kLinear, kOther };
+
+using Shape = std::vector<int64_t>;
+
+/// Gives every parameter of a block its value by calling make(parameter, name, shape, use).
 template <typename Make>
 void fill_block(Block& block, const ModelConfig& config, const std::string& prefix, const Make& make) {
   const BlockForm& form = config.form;
@@ -26,12 +32,12 @@ void fill_block(Block& block, const ModelConfig& config, const std::string& pref
   const int64_t query_width = config.num_attention_heads * config.head_dim;
   const int64_t key_width = config.num_key_value_heads * config.head_dim;
   const auto fill_norm = [&](Norm& norm, const char* name, int64_t size) {
-    norm.weight.value = make(prefix + name + ".weight", {size});
-    if (form.norm == NormKind::kLayer) norm.bias.value = make(prefix + name + ".bias", {size});
+    make(norm.weight, prefix + name + ".weight", {size}, Use::kOther);
+    if (form.norm == NormKind::kLayer) make(norm.bias, prefix + name + ".bias", {size}, Use::kOther);
   };
   const auto fill = [&](Linear& linear, const char* name, int64_t out, int64_t in, bool bias) {
-    linear.weight.value = make(prefix + name + ".weight", {out, in});
-    if (bias) linear.bias.value = make(prefix + name + ".bias", {out});
+    make(linear.weight, prefix + name + ".weight", {out, in}, Use::kLinear);
+    if (bias) make(linear.bias, prefix + name + ".bias", {out}, Use::kOther);
   };
   fill_norm(block.input_layernorm, names.input_layernorm, width);
   if (form.qkv == QkvLayout::kSeparate) {
@@ -56,14 +62,15 @@ void fill_block(Block& block, const ModelConfig& config, const std::string& pref
   fill(block.down_proj, names.down_proj, width, feed_forward, form.mlp_bias);
 }
 
-/// Gives every parameter its value by calling make(name, shape).
+/// Gives every parameter its value by calling make(parameter, name, shape, use).
 template <typename Make>
 Decoder build_decoder(const ModelConfig& config, const Make& make) {
   const ModuleNames& names = config.family().names;
   const auto weight_of = [](const char* module) { return std::string(module) + ".weight"; };
   Decoder decoder;
   decoder.config = config;
-  decoder.embed_tokens.value = make(weight_of(names.embed_tokens), {config.vocab_size, config.hidden_size});
+  make(decoder.embed_tokens, weight_of(names.embed_tokens), {config.vocab_size, config.hidden_size},
+       Use::kOther);
   decoder.blocks.resize(config.num_hidden_layers);
   for (size_t i = 0; i < decoder.blocks.size(); ++i) {
     Block& block = decoder.blocks[i];
@@ -71,11 +78,11 @@ Decoder build_decoder(const ModelConfig& config, const Make& make) {
     block.window_tokens = config.layer_window(i);
     fill_block(block, config, block_prefix(names, i), make);
   }
-  decoder.norm.weight.value = make(weight_of(names.norm), {config.hidden_size});
+  make(decoder.norm.weight, weight_of(names.norm), {config.hidden_size}, Use::kOther);
   if (config.form.norm == NormKind::kLayer)
-    decoder.norm.bias.value = make(std::string(names.norm) + ".bias", {config.hidden_size});
+    make(decoder.norm.bias, std::string(names.norm) + ".bias", {config.hidden_size}, Use::kOther);
   if (!config.tie_word_embeddings)
-    decoder.lm_head.value = make(weight_of(names.lm_head), {config.vocab_size, config.hidden_size});
+    make(decoder.lm_head, weight_of(names.lm_head), {config.vocab_size, config.hidden_size}, Use::kOther);
   return decoder;
 }
 
@@ -98,9 +105,18 @@ void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std:
         unused.size(), unused[0]));
 }
 
+/// A weight on `device`; on its way to another it is copied out of the mapped file where it lies there as
+/// wanted.
+at::Tensor load_to(at::Device device, const checkpoint::TensorStore& store, const std::string& name,
+                   const std::vector<int64_t>& shape, at::ScalarType dtype) {
+  if (device.is_cpu() || !store.can_view(name, dtype)) return store.load(name, shape, dtype).to(device);
+  at::Tensor value = store.view(name, shape).to(device);
+  store.release(name);
+  return value;
+}
+
 at::Tensor grown_rows(const at::Tensor& weight, int64_t rows) {
-  const at::Tensor mean = weight.to(at::kFloat).mean({0}, /*keepdim=*/true).to(weight.scalar_type());
-  return at::cat({weight, mean.expand({rows - weight.size(0), weight.size(1)})});
+  return at::cat({weight, mean_of_rows(weight).expand({rows - weight.size(0), weight.size(1)})});
 }
 
 /// Mimetic initialisation (Trockman and Kolter 2023, arXiv 2305.09828): queries and keys share most of
@@ -127,27 +143,40 @@ void make_mimetic(Block& block, const ModelConfig& config, at::Generator& genera
 
 }  // namespace
 
-Decoder load_decoder(const fs::path& directory, at::ScalarType dtype,
-                     const std::set<std::string>& left_in_files) {
+Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const LoadOptions& options) {
   if (!fs::is_directory(directory))
     throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}; correct the path",
                                  directory.string(), fs::exists(directory) ? "a file" : "nothing there"));
   const ModelConfig config = read_model_config(directory);
   const checkpoint::TensorStore store = checkpoint::TensorStore::open_model_directory(directory);
+  const bool quantizes = options.quantize && !config.quantization;
+  if ((quantizes || config.quantization) && !options.device.is_cpu())
+    throw UsageError(
+        fmt::format("[--device] expected cpu with weights in four bits, got {}; there are no kernels "
+                    "for them on a GPU yet",
+                    options.device.str()));
   std::set<std::string> used;
-  Decoder decoder = build_decoder(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
-    used.insert(name);
-    if (left_in_files.count(name)) {
-      store.check(name, shape, dtype);
-      return at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
-    }
-    return store.load(name, shape, dtype);
-  });
-  if (!left_in_files.empty())
-    decoder.streamed = std::make_shared<const StreamedWeights>(store, left_in_files, dtype);
+  Decoder decoder =
+      build_decoder(config, [&](Parameter& parameter, const std::string& name, const Shape& shape, Use use) {
+        used.insert(name);
+        if (use == Use::kLinear && is_stored_quantized(store, name)) {
+          parameter.hold_quantized(load_nf4(store, name, shape), dtype);
+          for (const std::string& part : nf4_part_names(name)) used.insert(part);
+        } else if (use == Use::kLinear && quantizes) {
+          parameter.hold_quantized(quantize_stored(store, name, shape, *options.quantize), dtype);
+        } else if (options.left_in_files.count(name)) {
+          store.check(name, shape, dtype);
+          parameter.value = at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
+        } else {
+          parameter.value = load_to(options.device, store, name, shape, dtype);
+        }
+      });
+  if (quantizes) decoder.config.quantization = options.quantize;
+  if (!options.left_in_files.empty())
+    decoder.streamed = std::make_shared<const StreamedWeights>(store, options.left_in_files, dtype);
   warn_about_unused(store, used, config.family());
   const std::string embedding = std::string(config.family().names.embed_tokens) + ".weight";
-  if (store.info(embedding).dtype == at::kHalf)
+  if (store.info(embedding).dtype == at::kHalf && dtype != at::kHalf)
     log_info(
         fmt::format("{} is stored in float16 and computed in {}", directory.string(), dtype_name(dtype)));
   return decoder;
@@ -161,20 +190,33 @@ Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t
         "fuses them; use normal",
         config.family().model_type));
   at::Generator generator = at::detail::createCPUGenerator(seed);
-  Decoder decoder = build_decoder(config, [&](const std::string& name, const std::vector<int64_t>& shape) {
-    if (name.ends_with(".bias")) return at::zeros(shape, dtype);
-    at::Tensor weight = at::ones(shape, at::kFloat);
-    if (shape.size() == 2) weight.normal_(0.0, config.initializer_range, generator);
-    return weight.to(dtype);
-  });
+  Decoder decoder =
+      build_decoder(config, [&](Parameter& parameter, const std::string& name, const Shape& shape, Use) {
+        if (name.ends_with(".bias")) {
+          parameter.value = at::zeros(shape, dtype);
+          return;
+        }
+        at::Tensor weight = at::ones(shape, at::kFloat);
+        if (shape.size() == 2) weight.normal_(0.0, config.initializer_range, generator);
+        parameter.value = weight.to(dtype);
+      });
   if (attention_init == AttentionInit::kMimetic)
     for (Block& block : decoder.blocks) make_mimetic(block, config, generator);
   return decoder;
 }
 
+void move_decoder(Decoder& decoder, at::Device device) {
+  visit_parameters(decoder, [&](const std::string&, Parameter& parameter) {
+    parameter.value = parameter.value.to(device);
+  });
+}
+
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype) {
-  return build_decoder(config, [&](const std::string&, const std::vector<int64_t>& shape) {
-    return at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
+  return build_decoder(config, [&](Parameter& parameter, const std::string&, const Shape& shape, Use use) {
+    if (use == Use::kLinear && config.quantization)
+      parameter.hold_quantized(nf4_of_shape(shape, *config.quantization), dtype);
+    else
+      parameter.value = at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
   });
 }
 
@@ -182,6 +224,7 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
   checkpoint::NamedTensors tensors;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
     if (name.find(".lora_") != std::string::npos) return;
+    if (parameter.quantized) return append_nf4_tensors(name, *parameter.quantized, tensors);
     // A value is its master rounded to the compute dtype: where that is wanted nothing is copied.
     const bool rounded = parameter.value.scalar_type() == dtype;
     const at::Tensor& source = parameter.trainable() && !rounded ? parameter.master : parameter.value;
@@ -206,6 +249,13 @@ std::string dtype_name(at::ScalarType dtype) {
   if (dtype == at::kBFloat16) return "bfloat16";
   if (dtype == at::kHalf) return "float16";
   throw Error("[dtype] expected float32, bfloat16 or float16");
+}
+
+at::Tensor mean_of_rows(const at::Tensor& weight) {
+  constexpr int64_t kRows = 1024;  // the wide copy of all would be larger than the weight
+  at::Tensor sum = at::zeros({1, weight.size(1)}, at::kDouble);
+  for (const at::Tensor& rows : weight.split(kRows)) sum.add_(rows.sum({0}, /*keepdim=*/true, at::kDouble));
+  return sum.div_(static_cast<double>(weight.size(0))).to(weight.scalar_type());
 }
 
 void grow_vocabulary(Decoder& decoder, int64_t vocab_size) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -10,12 +11,24 @@
 
 namespace longlora::model {
 
+/// What of a model is held in another way than whole, in memory.
+struct LoadOptions {
+  /// Weights that are checked but not loaded: see Decoder::streamed.
+  std::set<std::string> left_in_files = {};
+  /// The linear layers of the blocks are put into four bits one after another as they are read; a model whose
+  /// files are quantised already stays as it is.
+  std::optional<ops::Nf4Options> quantize = {};
+  /// Where the parameters go.
+  at::Device device = at::kCPU;
+};
+
 /// Reads config.json and the weights of a directory, or Meta's layout; every parameter frozen, in
-/// `dtype` (float32 or bfloat16) whatever the files hold. Throws InputError: missing files or tensors,
-/// shapes that contradict config.json, unsupported architectures. Weights of `left_in_files` are checked
-/// but not loaded: see Decoder::streamed.
+/// `dtype` (float32 or bfloat16) whatever the files hold, but for weights in four bits, which the files may
+/// hold as bitsandbytes stores them. Throws InputError: missing files or tensors, shapes that contradict
+/// config.json, unsupported architectures; UsageError for weights in four bits on a GPU. Each weight goes
+/// from its mapped file to the device.
 Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype,
-                     const std::set<std::string>& left_in_files = {});
+                     const LoadOptions& options = {});
 
 /// A decoder of the shape of `config` with random weights: normal(0,
 /// initializer_range), norms 1, biases 0; a pure function of its arguments. Throws InputError for mimetic
@@ -23,11 +36,16 @@ Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtyp
 Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t seed,
                        AttentionInit attention_init = AttentionInit::kNormal);
 
-/// The same without values: every tensor is on the meta device and takes no memory.
+/// Puts every parameter, none of which trains yet, on `device`.
+void move_decoder(Decoder& decoder, at::Device device);
+
+/// The same without values: every tensor is on the meta device and takes no memory. Linear layers are in four
+/// bits where config.quantization says so.
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype);
 
 /// The weights under their Hugging Face names, without low-rank pairs, in
-/// `dtype`; trained weights come from their float32 masters.
+/// `dtype`; trained weights come from their float32 masters, weights in four bits are several tensors each
+/// (quantized_weights.h).
 checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dtype);
 
 /// Writes config.json and the weights into an existing folder.
@@ -39,6 +57,9 @@ void copy_companion_files(const std::filesystem::path& from, const std::filesyst
 
 /// "float32", "bfloat16" or "float16". Throws Error for another dtype.
 std::string dtype_name(at::ScalarType dtype);
+
+/// The mean of the rows of a weight [V, C] in its dtype: [1, C].
+at::Tensor mean_of_rows(const at::Tensor& weight);
 
 /// Grows embedding and head to `vocab_size` rows, new rows the mean of the
 /// others. Throws InputError when the model has more rows already.

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,23 @@
 
 namespace longlora::model {
 
+/// What an adapter is added to.
+enum class MergeInto {
+  kFullPrecision,  // the base's own weights
+  kDequantized,    // what four bits kept of them: the weights that a QLoRA run saw
+};
+
+struct MergeOptions {
+  /// Of the result (float32, bfloat16 or float16); Undefined keeps the base's.
+  at::ScalarType dtype = at::ScalarType::Undefined;
+  MergeInto into = MergeInto::kFullPrecision;
+  /// For kDequantized, how a base in full precision is put into four bits; where not set, as a config.json
+  /// beside the adapter says.
+  std::optional<ops::Nf4Options> quantize = {};
+  /// Where products run.
+  at::Device device = at::kCPU;
+};
+
 /// The tensors of the base with the adapter's low-rank updates added and its
 /// trained parameters in place. Nothing is loaded before it is asked for, so
 /// writing them takes the memory of one tensor. Works on names alone, for any
@@ -19,11 +37,11 @@ namespace longlora::model {
 class MergedModel {
  public:
   /// Opens the base, checks that every pair and parameter of the adapter fits
-  /// it, and takes rope_scaling from a config.json beside the adapter. `dtype` is
-  /// that of the result (float32, bfloat16 or float16); Undefined keeps the base's. Throws InputError:
-  /// a module or shape that does not fit, an adapter with fewer embedding rows than the base.
+  /// it, and takes rope_scaling from a config.json beside the adapter. Throws InputError:
+  /// a module or shape that does not fit, an adapter with fewer embedding rows than the base, a base in four
+  /// bits that is to be merged in full precision; UsageError where nothing says how to quantise.
   MergedModel(const std::filesystem::path& base, const checkpoint::PeftAdapter& adapter,
-              at::ScalarType dtype);
+              const MergeOptions& options = {});
 
   /// Changeable until written: merge sets rope_scaling. vocab_size is the merged one.
   ModelConfig& config() { return config_; }
@@ -31,7 +49,7 @@ class MergedModel {
 
   /// Tensors that are derived or tied to others are left out.
   const std::vector<checkpoint::TensorSpec>& specs() const { return specs_; }
-  /// W + scaling · B · A in float32, then in the spec's dtype; embedding and head
+  /// W' of checkpoint::LoraConfig in float32, then in the spec's dtype; embedding and head
   /// rows beyond the base's are the mean of the others unless the adapter has them.
   at::Tensor load(const checkpoint::TensorSpec& spec) const;
 
@@ -40,18 +58,24 @@ class MergedModel {
 
  private:
   std::string base_name(const std::string& adapter_name) const;
+  void find_linears(const MergeOptions& options);
+  bool is_stored_quantized_linear(const std::string& name) const;
+  std::vector<int64_t> shape_of(const std::string& name) const;
+  void load_base_into(const std::string& name, const at::Tensor& out) const;
   void match_modules();
   void match_parameters();
   void list_tensors();
-  at::Tensor with_rows(const at::Tensor& weight, int64_t rows) const;
 
   std::filesystem::path base_path_;
   const checkpoint::PeftAdapter& adapter_;
   checkpoint::TensorStore base_;
   ModelConfig config_;
   at::ScalarType dtype_;
-  std::map<std::string, std::string> modules_;     // tensor of the base -> module of the adapter
-  std::map<std::string, std::string> parameters_;  // tensor of the base -> parameter of the adapter
+  at::Device device_;
+  std::optional<ops::Nf4Options> quantize_;              // of a base in full precision
+  std::map<std::string, std::vector<int64_t>> linears_;  // weights that four bits may hold
+  std::map<std::string, std::string> modules_;           // tensor of the base -> module of the adapter
+  std::map<std::string, std::string> parameters_;        // tensor of the base -> parameter of the adapter
   std::vector<checkpoint::TensorSpec> specs_;
 };
 

@@ -4,6 +4,9 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "longlora/core/error.h"
 #include "longlora/ops/cpu/tensor_access.h"
 #include "longlora/ops/matrix_product.h"
@@ -15,6 +18,12 @@ namespace {
 constexpr int64_t kLogitsChunkBytes = int64_t{32} << 20;
 // Every chunk adds a whole matrix to the weight's gradient.
 constexpr int64_t kTrainedLogitsChunkBytes = int64_t{64} << 20;
+// A GPU wants more rows to be busy.
+constexpr int64_t kDeviceLogitsChunkBytes = int64_t{256} << 20;
+
+at::ScalarType wide_dtype(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 /// Loss and correctness per row; turns logits into their gradient when grad_scale != 0.
 struct RowLosses {
@@ -25,12 +34,12 @@ struct RowLosses {
 RowLosses cross_entropy_rows(at::Tensor& logits, const at::Tensor& labels, double grad_scale) {
   const int64_t rows = logits.size(0), width = logits.size(1);
   if (!cpu::has_kernels(logits)) {
-    const at::Tensor wide = logits.to(at::kFloat);
-    const at::Tensor log_probability = at::log_softmax(wide, -1);
+    // The one matrix that is wider than the logits.
+    const at::Tensor log_probability = at::log_softmax(logits, -1, wide_dtype(logits));
     const at::Tensor loss = -log_probability.gather(1, labels.unsqueeze(1)).squeeze(1);
-    const at::Tensor correct = wide.argmax(-1).eq(labels).to(at::kByte);
+    const at::Tensor correct = logits.argmax(-1).eq(labels).to(at::kByte);
     if (grad_scale != 0.0) {
-      at::Tensor grad = log_probability.exp();
+      at::Tensor grad = log_probability.exp_();
       grad.scatter_add_(1, labels.unsqueeze(1), at::full({rows, 1}, -1.0, grad.options()));
       logits.copy_(grad.mul_(grad_scale));
     }
@@ -65,6 +74,8 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at
   result.num_labels = rows.numel();
   if (want_grad) result.grad_hidden = at::zeros_like(hidden);
   if (options.want_losses) result.losses = at::zeros({hidden.size(0)}, hidden.options().dtype(at::kFloat));
+  // Summed at the end: a number asked of a GPU is waited for.
+  std::vector<at::Tensor> loss_sums, correct_sums;
   if (result.num_labels == 0) return result;
 
   const at::Tensor kept_labels = labels.index_select(0, rows);
@@ -76,7 +87,8 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at
   const int64_t row_bytes = vocab_size * hidden.element_size();
   at::Tensor grad_weight = options.grad_weight;
   const bool trains = want_grad && options.grad_weight.defined();
-  const int64_t chunk_bytes = trains ? kTrainedLogitsChunkBytes : kLogitsChunkBytes;
+  int64_t chunk_bytes = trains ? kTrainedLogitsChunkBytes : kLogitsChunkBytes;
+  if (!hidden.device().is_cpu()) chunk_bytes = kDeviceLogitsChunkBytes;
   // Chunks as equal as can be.
   const int64_t most = std::max<int64_t>(64, chunk_bytes / row_bytes);
   const int64_t num_chunks = (result.num_labels + most - 1) / most;
@@ -88,13 +100,16 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at
     const at::Tensor chunk_hidden = hidden.index_select(0, index);
     at::Tensor logits = matrix_product(chunk_hidden, {weight, /*transposed=*/true});
     const RowLosses losses = cross_entropy_rows(logits, kept_labels.slice(0, begin, end), options.grad_scale);
-    result.loss_sum += losses.loss.sum(at::kDouble).item<double>();
-    result.num_correct += losses.correct.sum(at::kLong).item<int64_t>();
-    if (options.want_losses) result.losses.index_copy_(0, index, losses.loss);
+    loss_sums.push_back(losses.loss.sum(at::kDouble));
+    correct_sums.push_back(losses.correct.sum(at::kLong));
+    if (options.want_losses) result.losses.index_copy_(0, index, losses.loss.to(at::kFloat));
     if (!want_grad) continue;
     result.grad_hidden.index_copy_(0, index, matrix_product(logits, {weight}));
     if (trains) add_transposed_product(logits, chunk_hidden, grad_weight);
   }
+  const at::Tensor loss_parts = at::stack(loss_sums).cpu();
+  for (int64_t i = 0; i < loss_parts.numel(); ++i) result.loss_sum += loss_parts[i].item<double>();
+  result.num_correct = at::stack(correct_sums).sum().item<int64_t>();
   return result;
 }
 

@@ -4,9 +4,12 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "longlora/core/error.h"
+#include "longlora/ops/adapter_linear.h"
+#include "longlora/ops/composed.h"
 #include "longlora/ops/cpu/chunks.h"
 #include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
+#include "longlora/ops/kept_nf4.h"
 #include "longlora/ops/matrix_product.h"
 #include "longlora/ops/reference.h"
 
@@ -139,7 +142,7 @@ class LinearFunction : public Function<LinearFunction> {
 
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
                             const at::Tensor& bias, const at::Tensor& lora_a, const at::Tensor& lora_b,
-                            double scale) {
+                            double scale, const std::shared_ptr<const Nf4Matrix>& quantized) {
     ProductTerms terms;
     if (present(bias)) terms.bias = bias;
     at::Tensor low_rank = lora_a;
@@ -148,11 +151,12 @@ class LinearFunction : public Function<LinearFunction> {
       terms.low_rank = low_rank;
       terms.low_rank_right = {lora_b * scale, /*transposed=*/true};
     }
-    at::Tensor y = matrix_product(x, {weight, /*transposed=*/true}, terms);
+    at::Tensor y = matrix_product(x, {weight, /*transposed=*/true, quantized}, terms);
     // A frozen layer needs its input for nothing; keep no reference to it.
     const bool needs_x = weight.requires_grad() || lora_a.requires_grad();
     context->save_for_backward({needs_x ? x : at::Tensor(), weight, lora_a, lora_b, low_rank});
     context->saved_data["scale"] = scale;
+    context->saved_data["quantized"] = keep_nf4(quantized);
     return y;
   }
 
@@ -161,6 +165,7 @@ class LinearFunction : public Function<LinearFunction> {
     const at::Tensor &x = saved[0], &weight = saved[1], &lora_a = saved[2], &lora_b = saved[3],
                      &low_rank = saved[4];
     const double scale = context->saved_data["scale"].toDouble();
+    const std::shared_ptr<const Nf4Matrix> quantized = kept_nf4(context->saved_data["quantized"]);
     const at::Tensor grad_y = grads[0].contiguous();
     at::Tensor grad_x, grad_weight, grad_bias, grad_a, grad_b;
     if (context->needs_input_grad(kWeight)) grad_weight = at::mm(grad_y.t(), x);
@@ -175,8 +180,9 @@ class LinearFunction : public Function<LinearFunction> {
       terms.low_rank = grad_low_rank;
       terms.low_rank_right = {lora_a};
     }
-    if (context->needs_input_grad(kX)) grad_x = matrix_product(grad_y, {weight}, terms);
-    return {grad_x, grad_weight, grad_bias, grad_a, grad_b, at::Tensor()};
+    if (context->needs_input_grad(kX))
+      grad_x = matrix_product(grad_y, {weight, /*transposed=*/false, quantized}, terms);
+    return {grad_x, grad_weight, grad_bias, grad_a, grad_b, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -186,8 +192,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
   if (x.dim() != 2 || weight.dim() != 1 || weight.size(0) != x.size(1))
     throw Error(fmt::format("[rms_norm] expected x [N, C] and weight [C], got {} and {} dimensions", x.dim(),
                             weight.dim()));
-  if (!has_kernels(x) || weight.scalar_type() != x.scalar_type())
-    return reference::rms_norm(x, weight, epsilon);
+  if (weight.scalar_type() != x.scalar_type()) return reference::rms_norm(x, weight, epsilon);
+  if (!has_kernels(x)) return composed::rms_norm(x, weight, epsilon);
   return RmsNorm::apply(x.contiguous(), weight.contiguous(), epsilon);
 }
 
@@ -196,13 +202,13 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
   if (x.dim() != 3 || positions.numel() != x.size(0) || cos.sizes() != sin.sizes() ||
       2 * cos.size(1) > x.size(2))
     throw Error("[rotate] expected x [N, H, D], positions [N] and cos, sin [P, <= D/2]");
-  if (!has_kernels(x)) return reference::rotate(x, positions, cos, sin);
+  if (!has_kernels(x)) return composed::rotate(x, positions, cos, sin);
   return Rotate::apply(x, positions.contiguous(), cos.contiguous(), sin.contiguous());
 }
 
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
   if (gate.sizes() != up.sizes()) throw Error("[silu_mul] expected gate and up of one shape");
-  if (!has_kernels(gate)) return reference::silu_mul(gate, up);
+  if (!has_kernels(gate)) return composed::silu_mul(gate, up);
   return SiluMul::apply(gate.contiguous(), up.contiguous());
 }
 
@@ -214,10 +220,12 @@ at::Tensor linear(const at::Tensor& x, const LinearOperands& operands) {
   if (x.dim() != 2 || operands.weight.dim() != 2 || x.size(1) != operands.weight.size(1))
     throw Error(fmt::format("[linear] expected x [N, {}], got {} dimensions, last of size {}",
                             operands.weight.size(1), x.dim(), x.size(-1)));
-  const at::Tensor absent = at::empty({0}, operands.weight.options());
+  if (operands.lora_a.defined() && (operands.magnitude.defined() || operands.dropout.probability > 0.0))
+    return adapter_linear(x, operands);
+  const at::Tensor absent = at::empty({0}, x.options());
   const auto or_absent = [&](const at::Tensor& operand) { return operand.defined() ? operand : absent; };
   return LinearFunction::apply(x, operands.weight, or_absent(operands.bias), or_absent(operands.lora_a),
-                               or_absent(operands.lora_b), operands.lora_scale);
+                               or_absent(operands.lora_b), operands.lora_scale, operands.quantized);
 }
 
 }  // namespace longlora::ops

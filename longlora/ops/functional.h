@@ -1,13 +1,18 @@
 // The differentiable tensor functions that a decoder block is made of. All are
 // pure: inputs are not changed, results are fresh tensors, gradients come from
 // autograd. On CPU float32 and bfloat16 run fused kernels; anything else runs
-// the plain version (ops/reference.h).
+// libtorch's operators (ops/composed.h), operands of mixed dtypes the plain version (ops/reference.h).
 //
 // Shapes: N tokens (rows × tokens, laid end to end), C model width, F
 // feed-forward width, H query heads, K key/value heads, D head size, R LoRA rank.
 #pragma once
 
 #include <ATen/ATen.h>
+
+#include <memory>
+
+#include "longlora/ops/dropout.h"
+#include "longlora/ops/nf4.h"
 
 namespace longlora::ops {
 
@@ -39,16 +44,22 @@ at::Tensor gelu(const at::Tensor& x, GeluForm form);
 
 /// The operands of a linear layer with an optional low-rank update.
 struct LinearOperands {
-  at::Tensor weight;        // [out, in]
-  at::Tensor bias;          // [out] or undefined
-  at::Tensor lora_a;        // [R, in] or undefined
-  at::Tensor lora_b;        // [out, R]; defined with lora_a
+  at::Tensor weight;        // [out, in]; on the meta device beside `quantized`
+  at::Tensor bias = {};     // [out] or undefined
+  at::Tensor lora_a = {};   // [R, in] or undefined
+  at::Tensor lora_b = {};   // [out, R]; defined with lora_a
   double lora_scale = 0.0;  // alpha / R
+  /// The weight in four bits, frozen.
+  std::shared_ptr<const Nf4Matrix> quantized = nullptr;
+  Dropout dropout = {};       // of what lora_a reads
+  at::Tensor magnitude = {};  // [out] float32: DoRA; undefined without. Needs lora_a.
+  /// [out] float32: adapted_weight_norm() where it is known; with a magnitude it is computed where undefined.
+  at::Tensor weight_norm = {};
 };
 
-/// y = x Wᵀ + b + scale · (x Aᵀ) Bᵀ for x [N, in]; y [N, out].
-/// Gradients are made only for operands that require them: a frozen weight
-/// never gets one. (Hu et al. 2021)
+/// y = x Wᵀ + b + scale · (x Aᵀ) Bᵀ for x [N, in]; y [N, out]. (Hu et al. 2021) With dropout or a magnitude
+/// as in adapter_linear.h. Gradients are made only for operands that require them: a frozen weight never gets
+/// one.
 at::Tensor linear(const at::Tensor& x, const LinearOperands& operands);
 
 }  // namespace longlora::ops

@@ -2,6 +2,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "longlora/core/error.h"
+#include "longlora/ops/composed.h"
 #include "longlora/ops/cpu/chunks.h"
 #include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
@@ -70,9 +71,9 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
     throw Error(
         fmt::format("[layer_norm] expected x [N, C], weight and bias [C], got {}, {} and {} dimensions",
                     x.dim(), weight.dim(), bias.dim()));
-  if (!cpu::has_kernels(x) || weight.scalar_type() != x.scalar_type() ||
-      bias.scalar_type() != x.scalar_type())
+  if (weight.scalar_type() != x.scalar_type() || bias.scalar_type() != x.scalar_type())
     return reference::layer_norm(x, weight, bias, epsilon);
+  if (!cpu::has_kernels(x)) return composed::layer_norm(x, weight, bias, epsilon);
   return LayerNorm::apply(x.contiguous(), weight.contiguous(), bias.contiguous(), epsilon);
 }
 

@@ -52,18 +52,34 @@ bool is_bfloat16_matrix(const at::Tensor& x) {
   return x.device().is_cpu() && x.scalar_type() == at::kBFloat16 && x.dim() == 2 && x.stride(1) == 1;
 }
 
+/// As pack_panel, of a matrix in four bits: dequantised in pieces of the depth.
+void pack_quantized_panel(const cpu::ProductKernels& kernels, const RightOperand& right, int64_t column,
+                          int64_t columns, Bf16* out) {
+  const int64_t depth = right.depth(), width = rounded_up(columns, kVector);
+  const at::Tensor room = at::empty({kPanel * kBlockDepth}, at::kBFloat16);
+  for (int64_t begin = 0; begin < depth; begin += kBlockDepth) {
+    const int64_t count = std::min(kBlockDepth, depth - begin);
+    const int64_t rows = right.transposed ? columns : count, length = right.transposed ? count : columns;
+    const at::Tensor part = room.slice(0, 0, rows * length).view({rows, length});
+    if (right.transposed) {
+      dequantize_nf4_part(*right.quantized, column, begin, part);
+      kernels.pack_transposed(element_data<Bf16>(part), count, count, columns, out + begin * width);
+    } else {
+      dequantize_nf4_part(*right.quantized, begin, column, part);
+      kernels.pack(element_data<Bf16>(part), columns, count, columns, out + begin * width);
+    }
+  }
+}
+
 void pack_panel(const cpu::ProductKernels& kernels, const RightOperand& right, int64_t column,
                 int64_t columns, Bf16* out) {
+  if (right.quantized) return pack_quantized_panel(kernels, right, column, columns, out);
   const at::Tensor& b = right.matrix;
   const Bf16* data = element_data<Bf16>(b);
   if (right.transposed)
     kernels.pack_transposed(data + column * b.stride(0), b.stride(0), b.size(1), columns, out);
   else
     kernels.pack(data + column, b.stride(0), b.size(0), columns, out);
-}
-
-int64_t columns_of(const RightOperand& right) {
-  return right.matrix.size(right.transposed ? 0 : 1);
 }
 
 cpu::LeftBlock rows_of(const at::Tensor& a) {
@@ -109,7 +125,7 @@ class Blocks {
 
 at::Tensor product_of_blocks(const cpu::ProductKernels& kernels, const at::Tensor& a,
                              const RightOperand& right, const ProductTerms& terms) {
-  const int64_t rows = a.size(0), k = a.size(1), columns = columns_of(right);
+  const int64_t rows = a.size(0), k = a.size(1), columns = right.width();
   const bool low_rank = terms.low_rank.defined();
   std::vector<Piece> pieces;
   append_pieces(rows_of(a), k, 0, pieces);
@@ -160,8 +176,10 @@ bool takes_depth(int64_t k) {
 }
 
 bool takes_blocks(const at::Tensor& a, const RightOperand& right, const ProductTerms& terms) {
-  const bool shapes = is_bfloat16_matrix(a) && is_bfloat16_matrix(right.matrix) && a.size(0) >= kLeastRows &&
-                      columns_of(right) >= kLeastColumns && takes_depth(a.size(1));
+  const bool right_fits = right.quantized ? a.size(0) > cpu::kFewRows
+                                          : is_bfloat16_matrix(right.matrix) && a.size(0) >= kLeastRows;
+  const bool shapes =
+      is_bfloat16_matrix(a) && right_fits && right.width() >= kLeastColumns && takes_depth(a.size(1));
   if (!shapes || !terms.low_rank.defined()) return shapes;
   return is_bfloat16_matrix(terms.low_rank) && is_bfloat16_matrix(terms.low_rank_right.matrix) &&
          takes_depth(terms.low_rank.size(1));
@@ -180,12 +198,52 @@ at::Tensor product_of_few_rows(const cpu::ProductKernels& kernels, const at::Ten
   return y;
 }
 
+/// Parts of the result, each a product with a part of the matrix that is dequantised for it.
+at::Tensor product_with_quantized(const at::Tensor& a, const RightOperand& right) {
+  const Nf4Matrix& matrix = *right.quantized;
+  const bool direct = a.scalar_type() == at::kFloat || a.scalar_type() == at::kBFloat16;
+  const at::ScalarType dtype = direct ? a.scalar_type() : at::kFloat;
+  at::Tensor y = at::empty({a.size(0), right.width()}, a.options());
+  const int64_t depth = right.depth();
+  const int64_t at_once = std::max<int64_t>(kPanel, kPackedBytes / 2 / depth / kPanel * kPanel);
+  for (int64_t begin = 0; begin < right.width(); begin += at_once) {
+    const int64_t count = std::min(at_once, right.width() - begin);
+    const at::Tensor part =
+        right.transposed ? at::empty({count, depth}, dtype) : at::empty({depth, count}, dtype);
+    const int64_t rows_at_once = std::max<int64_t>(1, cpu::kElementsPerTask / part.size(1));
+    cpu::parallel_chunks(part.size(0), rows_at_once, [&](int64_t, int64_t first, int64_t last) {
+      const int64_t row = (right.transposed ? begin : 0) + first, column = right.transposed ? 0 : begin;
+      dequantize_nf4_part(matrix, row, column, part.slice(0, first, last));
+    });
+    const at::Tensor factor = (right.transposed ? part.t() : part).to(a.scalar_type());
+    y.slice(1, begin, begin + count).copy_(at::mm(a, factor));
+  }
+  return y;
+}
+
 at::Tensor plain_product(const at::Tensor& a, const RightOperand& right) {
+  if (right.quantized) return product_with_quantized(a, right);
   const cpu::ProductKernels* const kernels = cpu::product_kernels();
   if (kernels != nullptr && right.transposed && is_bfloat16_matrix(a) && is_bfloat16_matrix(right.matrix) &&
       a.size(0) <= cpu::kFewRows)
     return product_of_few_rows(*kernels, a, right.matrix);
   return right.transposed ? at::linear(a, right.matrix) : at::mm(a, right.matrix);
+}
+
+bool takes_codes(const at::Tensor& a, const RightOperand& right) {
+  return right.quantized && right.transposed && cpu::has_kernels(a) && a.size(0) <= cpu::kFewRows &&
+         has_nf4_rows(*right.quantized);
+}
+
+/// A few rows: sums and terms in float32, rounded once.
+at::Tensor product_with_codes(const at::Tensor& a, const Nf4Matrix& matrix, const ProductTerms& terms) {
+  at::Tensor y = multiply_nf4_rows(a, matrix);
+  if (terms.bias.defined()) y.add_(terms.bias);
+  if (terms.low_rank.defined()) {
+    const at::Tensor right = terms.low_rank_right.matrix.to(at::kFloat);
+    y.addmm_(terms.low_rank.to(at::kFloat), terms.low_rank_right.transposed ? right.t() : right);
+  }
+  return y.to(a.scalar_type());
 }
 
 }  // namespace
@@ -194,8 +252,9 @@ at::Tensor matrix_product(const at::Tensor& a, const RightOperand& right, const 
   const cpu::ProductKernels* const kernels = cpu::product_kernels();
   if (kernels != nullptr && takes_blocks(a, right, terms))
     return product_of_blocks(*kernels, a, right, terms);
+  if (takes_codes(a, right)) return product_with_codes(a, *right.quantized, terms);
   const bool few_rows = kernels != nullptr && a.size(0) <= cpu::kFewRows;
-  const bool with_bias = terms.bias.defined() && right.transposed && !few_rows;
+  const bool with_bias = terms.bias.defined() && right.transposed && !few_rows && !right.quantized;
   at::Tensor y = with_bias ? at::linear(a, right.matrix, terms.bias) : plain_product(a, right);
   if (terms.bias.defined() && !with_bias) y.add_(terms.bias);
   if (terms.low_rank.defined()) {

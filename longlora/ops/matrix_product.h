@@ -3,12 +3,24 @@
 
 #include <ATen/ATen.h>
 
+#include <memory>
+
+#include "longlora/ops/nf4.h"
+
 namespace longlora::ops {
 
 /// A right operand: `matrix` is [k, n], or [n, k] when `transposed`, as weights are stored.
 struct RightOperand {
   at::Tensor matrix;
   bool transposed = false;
+  /// The matrix in four bits, in place of `matrix`, which may be on the meta device.
+  std::shared_ptr<const Nf4Matrix> quantized = nullptr;
+
+  int64_t rows() const { return quantized ? quantized->rows : matrix.size(0); }
+  int64_t columns() const { return quantized ? quantized->columns : matrix.size(1); }
+  /// k and n.
+  int64_t depth() const { return transposed ? columns() : rows(); }
+  int64_t width() const { return transposed ? rows() : columns(); }
 };
 
 /// What is added to a product before it is rounded.
@@ -21,6 +33,9 @@ struct ProductTerms {
 /// a · right (+ terms) for a [m, k]; [m, n] of a's dtype, float32 sums rounded once where the bfloat16
 /// kernels run (AVX512-BF16 without a matrix unit), else libtorch's products one after another. Outside
 /// autograd. The result does not depend on the number of threads.
+///
+/// An operand in four bits is used as dequantised to a's dtype, in parts that stay in caches; for a few rows
+/// (multiply_nf4_rows) as it is, in float32.
 at::Tensor matrix_product(const at::Tensor& a, const RightOperand& right, const ProductTerms& terms = {});
 
 /// sum += aᵀ · b for a [n, rows], b [n, columns], sum [rows, columns] float32.

@@ -28,11 +28,12 @@ at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at:
         "tokens of the plan, all of one dtype, got {}, {} and {}",
         plan.num_tokens, describe(q), describe(k), describe(v)));
   if (segment_attention_cpu_supports(q)) return segment_attention_cpu(q, k, v, plan, kept);
+  if (segment_attention_flash_takes(q)) return segment_attention_flash(q, k, v, plan, kept);
   return segment_attention_composed(q, k, v, plan);
 }
 
 bool has_tail_attention(const at::Tensor& q) {
-  return segment_attention_cpu_supports(q);
+  return segment_attention_cpu_supports(q) || segment_attention_flash_takes(q);
 }
 
 at::Tensor tail_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t rows,
@@ -44,8 +45,9 @@ at::Tensor tail_attention(const at::Tensor& q, const at::Tensor& k, const at::Te
   if (!fits || !has_tail_attention(q))
     throw Error(fmt::format(
         "[tail_attention] expected q [R n, H, D], k and v [R T, K, D] with K dividing H and n <= T, "
-        "R = {}, all of one dtype that the CPU kernel takes, got {}, {} and {}",
+        "R = {}, all of one dtype that a kernel takes, got {}, {} and {}",
         rows, describe(q), describe(k), describe(v)));
+  if (!segment_attention_cpu_supports(q)) return tail_attention_flash(q, k, v, rows, window_tokens);
   return tail_attention_cpu(q, k, v, rows, window_tokens);
 }
 

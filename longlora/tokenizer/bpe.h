@@ -96,7 +96,6 @@ class Bpe {
   std::vector<int32_t> character_ids_;                    // code points below 0x10000; -1: none
   std::unordered_map<char32_t, int32_t> rare_characters_;
   std::vector<Merge> merges_;  // open addressing; a power of two
-  size_t num_merges_ = 0;
 };
 
 /// How byte-level vocabularies spell a byte: the character of the same code where

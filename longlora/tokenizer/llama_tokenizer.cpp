@@ -4,6 +4,8 @@
 #include <sentencepiece_processor.h>
 
 #include <algorithm>
+#include <exception>
+#include <new>
 #include <set>
 #include <unordered_map>
 #include <utility>
@@ -67,6 +69,18 @@ int hex_digit(char c) {
   return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
 }
 
+// What the library says of the model; "" where it took it. It throws where a piece begins with a zero byte.
+std::string load_error(const std::string& model, sentencepiece::SentencePieceProcessor* processor) {
+  try {
+    const auto status = processor->LoadFromSerializedProto(model);
+    return status.ok() ? "" : status.ToString();
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
 // The byte of a piece like <0x0A>.
 char byte_of_piece(const std::string& piece) {
   return static_cast<char>(hex_digit(piece[3]) * 16 + hex_digit(piece[4]));
@@ -82,13 +96,14 @@ LlamaTokenizer::LlamaTokenizer(std::string model, const LlamaSettings& settings,
   keeps_text_ =
       !normalizer.has_character_map && !normalizer.remove_extra_whitespaces && normalizer.escape_whitespaces;
   model_adds_prefix_ = normalizer.add_dummy_prefix;
+  model_trims_text_ = normalizer.remove_extra_whitespaces;
   const std::string model_hash = sha256_hex(model);
   const bool keeps_prefix = settings_.legacy && !keeps_text_;
-  const auto status = processor_->LoadFromSerializedProto(
-      keeps_prefix ? std::move(model) : without_dummy_prefix(std::move(model)));
-  if (!status.ok()) {
-    throw InputError(fmt::format("[{}] expected a SentencePiece model, got: {}; fetch the file again", source,
-                                 status.ToString()));
+  const std::string error =
+      load_error(keeps_prefix ? std::move(model) : without_dummy_prefix(std::move(model)), processor_.get());
+  if (!error.empty()) {
+    throw InputError(
+        fmt::format("[{}] expected a SentencePiece model, got: {}; fetch the file again", source, error));
   }
   load_pieces();
   splits_into_words_ = keeps_text_ && words_are_independent();
@@ -298,7 +313,10 @@ std::string LlamaTokenizer::decode(const Ids& ids, bool skip_special_tokens) con
   }
   finish_bytes();
   const bool has_prefix = settings_.legacy ? model_adds_prefix_ : settings_.add_prefix_space;
-  if (has_prefix && text.starts_with(' ')) text.erase(0, 1);
+  if (model_trims_text_)
+    text.erase(0, text.find_first_not_of(' '));
+  else if (has_prefix && text.starts_with(' '))
+    text.erase(0, 1);
   return text;
 }
 

@@ -61,6 +61,7 @@ class LlamaTokenizer : public Tokenizer {
   std::string source_;
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
   bool model_adds_prefix_ = true;   // add_dummy_prefix of the model file
+  bool model_trims_text_ = false;   // remove_extra_whitespaces of the model file
   bool keeps_text_ = false;         // the model encodes text as it is, without rewriting it
   bool splits_into_words_ = false;  // words can be encoded one by one
   size_t num_unknown_pieces_ = 0;   // of the text of the unknown token

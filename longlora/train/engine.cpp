@@ -8,6 +8,7 @@
 #include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/ops/embedding.h"
+#include "longlora/ops/kernel_choice.h"
 
 namespace longlora::train {
 namespace {
@@ -18,6 +19,21 @@ std::vector<model::Parameter*> trainable_parameters(model::Block& block) {
     if (parameter.trainable()) parameters.push_back(&parameter);
   });
   return parameters;
+}
+
+at::Device device_of(const model::Decoder& decoder) {
+  return decoder.embed_tokens.value.device();
+}
+
+Batch on_device(Batch batch, at::Device device) {
+  for (at::Tensor* x : {&batch.ids, &batch.labels, &batch.positions, &batch.embedding_noise})
+    if (x->defined()) *x = x->to(device);
+  return batch;
+}
+
+model::RotaryTable rotary_table(const model::Decoder& decoder, int64_t num_positions) {
+  const model::RotaryTable table = model::make_rotary_table(decoder.config, num_positions);
+  return {table.cos.to(device_of(decoder)), table.sin.to(device_of(decoder))};
 }
 
 }  // namespace
@@ -48,14 +64,15 @@ Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_
       max_row_tokens_(max_row_tokens),
       options_(std::move(options)),
       inputs_(decoder.blocks.size(), options_.inputs) {
-  positions_.table = model::make_rotary_table(decoder.config, max_row_tokens);
+  positions_.table = rotary_table(decoder, max_row_tokens);
   if (keep_.size() != decoder.blocks.size())
     throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}",
                             decoder.blocks.size(), keep_.size()));
   // An untied embedding gets gradients from lookups alone.
   model::Parameter& embedding = decoder.embed_tokens;
   const bool tied = &decoder.head() == &embedding;
-  if (embedding.trainable() && !tied && embedding.grad.device().is_cpu() && !embedding.grad_rows)
+  if (embedding.trainable() && !tied && device_of(decoder).is_cpu() && ops::uses_cpu_kernels() &&
+      !embedding.grad_rows)
     embedding.grad_rows = std::make_shared<model::RowSet>(embedding.grad.size(0));
   while (first_trained_layer_ < decoder.blocks.size() &&
          trainable_parameters(decoder.blocks[first_trained_layer_]).empty())
@@ -73,17 +90,18 @@ void Engine::prepare_positions(const Batch& batch) {
     throw Error(fmt::format("[engine] expected positions below {}, got {}", max_row_tokens_, last));
   const bool by_length = model::depends_on_length(decoder_.config.rope_scaling.type);
   if (by_length && last + 1 != positions_.table.cos.size(0))
-    positions_.table = model::make_rotary_table(decoder_.config, last + 1);
-  positions_.index = batch.positions;
+    positions_.table = rotary_table(decoder_, last + 1);
+  positions_.index = batch.positions.to(device_of(decoder_));
 }
 
 bool Engine::input_needs_gradient(size_t index) const {
   return decoder_.embed_tokens.trainable() || index > first_trained_layer_;
 }
 
-LayerPass::Operands Engine::layer_operands(size_t index, const Batch& batch) const {
-  return {decoder_.blocks[index],     decoder_.config, positions_, batch.plan, options_.tile_rows,
-          input_needs_gradient(index)};
+LayerPass::Operands Engine::layer_operands(size_t index, const Batch& batch,
+                                           const model::PairDropout& dropout) const {
+  return {decoder_.blocks[index],      decoder_.config, positions_, batch.plan, options_.tile_rows,
+          input_needs_gradient(index), dropout};
 }
 
 void Engine::will_need(size_t index) const {
@@ -117,8 +135,9 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
   return sums;
 }
 
-LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
-  prepare_positions(batch);
+LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
+  prepare_positions(given);
+  const Batch batch = on_device(given, device_of(decoder_));
   const size_t layers = decoder_.blocks.size();
   std::vector<LayerRecord> records(layers);
   // Layers below all that trains need no backward.
@@ -130,7 +149,8 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
     record.input = std::move(hidden);
     const model::BlockInReach reach(decoder_, i);
     if (i + 1 < layers) will_need(i + 1);
-    hidden = LayerPass(layer_operands(i, batch)).forward(record, i < lowest ? Keep::kInput : keep_[i]);
+    hidden = LayerPass(layer_operands(i, batch, batch.dropout))
+                 .forward(record, i < lowest ? Keep::kInput : keep_[i]);
     at::Tensor input = std::move(record.input);
     if (i >= lowest) inputs_.put(i, std::move(input));
   }
@@ -140,7 +160,8 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
     records[i].input = inputs_.take(i, lowest);
     const model::BlockInReach reach(decoder_, i);
     if (i > lowest) will_need(i - 1);
-    LayerPass(layer_operands(i, batch)).backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
+    LayerPass(layer_operands(i, batch, batch.dropout))
+        .backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
   }
   if (decoder_.embed_tokens.trainable()) {
     const c10::NoGradGuard no_grad;
@@ -150,8 +171,9 @@ LossSums Engine::forward_backward(const Batch& batch, double grad_scale) {
   return sums;
 }
 
-LossSums Engine::evaluate(const Batch& batch) {
-  prepare_positions(batch);
+LossSums Engine::evaluate(const Batch& given) {
+  prepare_positions(given);
+  const Batch batch = on_device(given, device_of(decoder_));
   const c10::NoGradGuard no_grad;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) {
@@ -159,7 +181,7 @@ LossSums Engine::evaluate(const Batch& batch) {
     record.input = std::move(hidden);
     const model::BlockInReach reach(decoder_, i);
     if (i + 1 < decoder_.blocks.size()) will_need(i + 1);
-    hidden = LayerPass(layer_operands(i, batch)).forward(record, Keep::kInput);
+    hidden = LayerPass(layer_operands(i, batch, {})).forward(record, Keep::kInput);
   }
   ops::LinearCrossEntropyOptions options;
   options.chunk_rows = options_.loss_chunk_rows;

@@ -20,6 +20,7 @@ struct Batch {
   at::Tensor positions;  // [N] int64, place of the token in its row
   ops::SegmentPlan plan;
   at::Tensor embedding_noise = {};  // [N, C] added to the embeddings in training, or undefined
+  model::PairDropout dropout = {};  // in training
 };
 
 /// A batch of next-token prediction: labels are the ids one place ahead inside
@@ -53,19 +54,21 @@ class Engine {
   /// no room for inputs on disk.
   Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options = {});
 
-  /// Adds grad_scale · d(loss sum) to the gradient of every trainable parameter.
-  LossSums forward_backward(const Batch& batch, double grad_scale);
+  /// Adds grad_scale · d(loss sum) to the gradient of every trainable parameter. Batches are on the CPU,
+  /// wherever the decoder is.
+  LossSums forward_backward(const Batch& given, double grad_scale);
 
   /// Other EngineOptions::tile_rows and loss_chunk_rows from the next call on.
   void set_tiles(int64_t tile_rows, int64_t loss_chunk_rows);
 
   /// The loss alone.
-  LossSums evaluate(const Batch& batch);
+  LossSums evaluate(const Batch& given);
 
  private:
   /// Turns the last hidden states [N, C] into their gradient, in their place.
   LossSums head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale);
-  LayerPass::Operands layer_operands(size_t index, const Batch& batch) const;
+  LayerPass::Operands layer_operands(size_t index, const Batch& batch,
+                                     const model::PairDropout& dropout) const;
   bool input_needs_gradient(size_t index) const;
   /// Has a layer's weights read ahead where they are on disk.
   void will_need(size_t index) const;

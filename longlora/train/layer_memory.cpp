@@ -5,7 +5,8 @@
 namespace longlora::train {
 namespace {
 
-/// Whether the layer's backward needs its input; bytes of the low-rank product it saves.
+/// Whether the layer's backward needs its input; bytes of the low-rank product it saves, and with a magnitude
+/// of the whole product.
 struct SavedByLinear {
   bool input = false;
   int64_t low_rank = 0;
@@ -13,9 +14,26 @@ struct SavedByLinear {
   SavedByLinear(const model::Linear& linear, int64_t element_bytes) {
     if (!linear.weight.value.defined()) return;
     input = linear.weight.trainable() || linear.lora;
-    if (linear.lora) low_rank = linear.lora->a.value.size(0) * element_bytes;
+    if (!linear.lora) return;
+    low_rank = linear.lora->a.value.size(0) * element_bytes;
+    if (linear.lora->magnitude.value.defined()) low_rank += linear.weight.value.size(0) * element_bytes;
   }
 };
+
+/// Bytes a row that adapter_linear.cpp holds beside operands and result: the dropped input and what is left
+/// of it, the scaled product in float32 and rounded.
+int64_t adapter_scratch(std::initializer_list<const model::Linear*> linears, int64_t element_bytes,
+                        bool dropout) {
+  int64_t most = 0;
+  for (const model::Linear* linear : linears) {
+    if (!linear->weight.value.defined() || !linear->lora) continue;
+    const int64_t out = linear->weight.value.size(0), in = linear->weight.value.size(1);
+    int64_t bytes = dropout ? 2 * in * element_bytes : 0;
+    if (linear->lora->magnitude.value.defined()) bytes += out * (4 + element_bytes);
+    most = std::max(most, bytes);
+  }
+  return most;
+}
 
 }  // namespace
 
@@ -45,6 +63,11 @@ LayerMemory::LayerMemory(const model::Decoder& decoder, const Shape& shape) {
   // v is a view of the whole product unless tiles are put together.
   if (form.qkv != model::QkvLayout::kSeparate && tile_ == tokens_) projections_saved_ += query_ + key_;
 
+  projection_scratch_ =
+      adapter_scratch({&block.q_proj, &block.k_proj, &block.v_proj, &block.qkv_proj}, element, shape.dropout);
+  mlp_scratch_ = adapter_scratch(
+      {&block.o_proj, &block.gate_proj, &block.up_proj, &block.gate_up_proj, &block.down_proj}, element,
+      shape.dropout);
   sequential_ = form.residual == model::ResidualForm::kSequential;
   mlp_streams_ = form.mlp == model::MlpForm::kPlain ? 1 : 2;
   const bool is_silu = form.activation == model::Activation::kSilu;
@@ -89,16 +112,17 @@ int64_t LayerMemory::kept(Keep keep) const {
 
 int64_t LayerMemory::forward(Keep keep) const {
   const int64_t attention = tokens_ * attention_per_token(), qkv = tokens_ * (query_ + 2 * key_);
-  const int64_t tile = tile_ * (4 * hidden_ + (mlp_streams_ + extra_streams_ + 1) * feed_forward_);
+  const int64_t tile =
+      tile_ * (4 * hidden_ + (mlp_streams_ + extra_streams_ + 1) * feed_forward_ + mlp_scratch_);
   const int64_t output = tokens_ * hidden_;
-  const int64_t projecting = qkv + tile_ * (hidden_ + query_ + key_);
+  const int64_t projecting = qkv + tile_ * (hidden_ + query_ + key_ + projection_scratch_);
   switch (keep) {
     case Keep::kInput:
       return std::max({projecting, qkv + attention, attention + output + tile});
     case Keep::kAttention:
       return std::max({projecting, qkv, output + tile});
     default:
-      return output + tile_ * (3 * hidden_ + feed_forward_);
+      return output + tile_ * (3 * hidden_ + feed_forward_ + mlp_scratch_);
   }
 }
 
@@ -114,7 +138,8 @@ int64_t LayerMemory::finish_backward(bool again) const {
   // Gradients of gate and up beside that of their product; then of the norm's result, twice.
   const int64_t gates = held + (1 + mlp_streams_) * feed_forward_;
   const int64_t norms = held - (again ? streams : 0) + mlp_streams_ * feed_forward_ + 3 * hidden_;
-  return std::max({tile_ * forward, tile_ * gates + down_gradient_, tile_ * norms + mlp_gradient_});
+  return tile_ * mlp_scratch_ +
+         std::max({tile_ * forward, tile_ * gates + down_gradient_, tile_ * norms + mlp_gradient_});
 }
 
 int64_t LayerMemory::backward(Keep keep) const {
@@ -129,8 +154,9 @@ int64_t LayerMemory::backward(Keep keep) const {
   const int64_t gone = again ? 0 : finish_saved_;
   const int64_t attending = tokens_ * (graph + query_ + qkv + shared_key_sums_ - gone);
   const int64_t left = again ? projections_saved_ : -(finish_saved_ + attention_per_token() + qkv);
-  const int64_t projecting =
-      tokens_ * (left + qkv) + tile_ * (query_ + key_ + 3 * hidden_) + projection_gradient_;
+  const int64_t projecting = tokens_ * (left + qkv) +
+                             tile_ * (query_ + key_ + 3 * hidden_ + projection_scratch_) +
+                             projection_gradient_;
   return tokens_ * hidden_ + std::max({finishing, attending, projecting});
 }
 

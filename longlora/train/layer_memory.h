@@ -15,6 +15,7 @@ class LayerMemory {
     int64_t tokens;     // N
     int64_t tile_rows;  // 0: all
     int64_t loss_chunk_rows;
+    bool dropout = false;  // on what low-rank pairs read
   };
   LayerMemory(const model::Decoder& decoder, const Shape& shape);
 
@@ -44,6 +45,8 @@ class LayerMemory {
   int64_t projections_saved_ = 0;  // beyond q, k and v: the normed input, low-rank products, unnormed heads
   int64_t finish_saved_ = 0;       // by everything after attention
   int64_t mlp_streams_ = 2, extra_streams_ = 0;
+  // What one linear layer with dropout or a magnitude holds while it runs.
+  int64_t projection_scratch_ = 0, mlp_scratch_ = 0;
   bool sequential_ = true, mlp_input_ = false;
   // Gradients of trained matrices before they are added up.
   int64_t projection_gradient_ = 0, down_gradient_ = 0, mlp_gradient_ = 0;

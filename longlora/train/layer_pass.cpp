@@ -84,6 +84,12 @@ variable_list run_backward(GraphPiece piece, const variable_list& grads,
 
 }  // namespace
 
+model::PairDropout LayerPass::dropout_from(int64_t row) const {
+  model::PairDropout dropout = operands_.dropout;
+  dropout.first_row = row;
+  return dropout;
+}
+
 LayerPass::Projected LayerPass::project(const at::Tensor& input, bool with_graph) const {
   const c10::AutoGradMode grad_mode(with_graph);
   const int64_t rows = input.size(0);
@@ -93,8 +99,8 @@ LayerPass::Projected LayerPass::project(const at::Tensor& input, bool with_graph
     const at::Tensor leaf = leaf_of(input, begin, end, with_graph && operands_.input_needs_gradient);
     const model::Positions positions = {operands_.positions.table,
                                         operands_.positions.index.slice(0, begin, end)};
-    const model::QueryKeyValue tile =
-        model::project_query_key_value(operands_.block, operands_.config, leaf, positions);
+    const model::QueryKeyValue tile = model::project_query_key_value(operands_.block, operands_.config, leaf,
+                                                                     positions, dropout_from(begin));
     if (with_graph) {
       GraphPiece piece = {begin, end, {}, {}};
       for (const at::Tensor* result : {&tile.q, &tile.k, &tile.v}) add_root(piece, *result);
@@ -142,7 +148,8 @@ at::Tensor LayerPass::finish(const at::Tensor& input, const at::Tensor& attentio
       leaf_of(input, piece.begin, piece.end, with_graph && operands_.input_needs_gradient);
   const at::Tensor attended =
       leaf_of(attention, piece.begin, piece.end, with_graph && attention_needs_gradient);
-  const at::Tensor output = model::finish_block(operands_.block, operands_.config, hidden, attended);
+  const at::Tensor output =
+      model::finish_block(operands_.block, operands_.config, hidden, attended, dropout_from(piece.begin));
   if (with_graph) {
     add_root(piece, output);
     add_leaf(piece, hidden);

@@ -57,6 +57,7 @@ class LayerPass {
     const ops::SegmentPlan& plan;
     int64_t tile_rows;
     bool input_needs_gradient;
+    model::PairDropout dropout = {};
   };
   explicit LayerPass(const Operands& operands) : operands_(operands) {}
 
@@ -70,6 +71,8 @@ class LayerPass {
                 const std::vector<model::Parameter*>& parameters) const;
 
  private:
+  /// Dropout of the tile that begins at this row.
+  model::PairDropout dropout_from(int64_t row) const;
   struct Projected {
     model::QueryKeyValue whole;
     bool q_needs_gradient = false, k_needs_gradient = false, v_needs_gradient = false;

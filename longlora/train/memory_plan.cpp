@@ -9,6 +9,7 @@
 #include "longlora/core/progress.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/train/layer_memory.h"
+#include "longlora/train/optimizer.h"
 
 namespace longlora::train {
 namespace {
@@ -21,6 +22,8 @@ constexpr int64_t kRunningBytes = int64_t{75} << 20;
 constexpr int64_t kTileRows = 4096, kSmallTileRows = 512, kSmallLossRows = 64;
 /// Logits of a chunk; where the head trains every chunk adds a whole matrix to its gradient.
 constexpr int64_t kLogitsBytes = int64_t{16} << 20, kTrainedLogitsBytes = int64_t{64} << 20;
+/// The same of a GPU, and what its libraries take as work space. Not measured yet.
+constexpr int64_t kGpuLogitsBytes = int64_t{128} << 20, kGpuRunningBytes = int64_t{256} << 20;
 /// Ids, labels, positions and what makes them, for each token.
 constexpr int64_t kBatchBytes = 48;
 
@@ -43,15 +46,22 @@ class Prediction {
     int64_t layer_bytes = 0;
     model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
       const int64_t elements = parameter.value.numel();
+      if (parameter.quantized) {
+        weights_ += parameter.quantized->num_bytes();
+        return;
+      }
       weights_ += elements * element_bytes_;
       if (streamable.count(name)) streamable_ += elements * element_bytes_;
-      if (parameter.trainable()) optimizer_ += elements * (shares_masters ? 12 : 16);
+      if (parameter.trainable()) {
+        const bool in_8_bits = request.moments_in_8_bits && takes_8_bit_moments(decoder, parameter);
+        optimizer_ += elements * (shares_masters ? 4 : 8) + moment_bytes(elements, in_8_bits);
+      }
       largest_ = std::max(largest_, elements * 4);
     });
     for (const model::Block& block : decoder.blocks) {
       int64_t bytes = 0;
       model::visit_block(block, "", [&](const std::string&, const model::Parameter& parameter) {
-        if (!parameter.trainable()) bytes += parameter.value.numel() * element_bytes_;
+        if (!parameter.trainable() && !parameter.quantized) bytes += parameter.value.numel() * element_bytes_;
       });
       layer_bytes = std::max(layer_bytes, bytes);
     }
@@ -72,7 +82,8 @@ class Prediction {
   /// Rows of logits at a time where memory is no matter.
   int64_t loss_chunk_rows() const {
     const model::Parameter& head = decoder_.head();
-    const int64_t bytes = head.trainable() ? kTrainedLogitsBytes : kLogitsBytes;
+    int64_t bytes = head.trainable() ? kTrainedLogitsBytes : kLogitsBytes;
+    if (request_.on_gpu) bytes = kGpuLogitsBytes;
     return std::max(kSmallLossRows, bytes / (head.value.size(0) * element_bytes_));
   }
   int64_t input_bytes() const { return request_.batch_tokens * decoder_.config.hidden_size * element_bytes_; }
@@ -90,8 +101,9 @@ class Prediction {
     plan.weights_streamed = place.streamed;
     plan.streamed_bytes = place.streamed ? streamable_ : 0;
     plan.keep = std::move(keep);
-    const LayerMemory layer(decoder_, {request_.batch_tokens, place.tile_rows, place.loss_chunk_rows});
-    plan.program_bytes = program_bytes() + layer.product_scratch();
+    const LayerMemory layer(
+        decoder_, {request_.batch_tokens, place.tile_rows, place.loss_chunk_rows, request_.dropout});
+    plan.program_bytes = program_bytes() + (request_.on_gpu ? gpu_scratch(place) : layer.product_scratch());
     const int64_t peak = tables() + activations(layer, place, plan);
     plan.workspace_bytes = peak - plan.inputs_bytes - plan.kept_bytes;
     return plan;
@@ -99,6 +111,7 @@ class Prediction {
 
  private:
   int64_t program_bytes() const {
+    if (request_.on_gpu) return std::max<int64_t>(0, request_.program_bytes) + kGpuRunningBytes;
     const int64_t start = request_.program_bytes >= 0 ? request_.program_bytes : kProgramBytes;
     return start + kRunningBytes + request_.num_threads * attention_scratch();
   }
@@ -108,6 +121,19 @@ class Prediction {
     const int64_t row = request_.row_tokens > 0 ? request_.row_tokens : request_.batch_tokens;
     const int64_t segment = request_.longest_segment_tokens > 0 ? request_.longest_segment_tokens : row;
     return segment * (decoder_.config.head_dim * (4 * element_bytes_ + 3 * 4) + 2 * 4);
+  }
+
+  /// What libtorch's operators hold that the CPU kernels do not: in attention's backward float32 gradients of
+  /// the queries, gradients for each query head of shared keys and values, and copies of the result and its
+  /// gradient; in the loss probabilities in float32; in norms and rotations float32 rows of a tile.
+  int64_t gpu_scratch(const Placement& place) const {
+    const model::ModelConfig& config = decoder_.config;
+    const int64_t queries = request_.batch_tokens * config.num_attention_heads * config.head_dim;
+    const int64_t attention = queries * (4 + 4 * element_bytes_);
+    const int64_t loss_rows = std::min(place.loss_chunk_rows, request_.batch_tokens);
+    const int64_t loss = loss_rows * decoder_.head().value.size(0) * 4;
+    const int64_t tile = place.tile_rows > 0 ? place.tile_rows : request_.batch_tokens;
+    return std::max({attention, loss, tile * config.hidden_size * 4 * 4});
   }
 
   /// Rotary tables and the batch itself, with its noise.

@@ -29,9 +29,12 @@ struct PlanRequest {
   int64_t longest_segment_tokens = 0;  // that attention goes through at once; 0: the row
   double seen_tokens = 0.0;            // keys that a query sees on average (mean_seen_tokens)
   bool embedding_noise = false;        // [N, C] of noise beside the batch (NEFTune)
+  bool dropout = false;                // on what low-rank pairs read
+  bool moments_in_8_bits = false;      // the optimizer's, where AdamW keeps them so
   Recompute recompute = Recompute::kAuto;
   int64_t budget_bytes = 0;
   FrozenWeights frozen_weights = FrozenWeights::kInMemory;
+  bool on_gpu = false;         // of libtorch's operators; the budget is the GPU's
   bool disk = false;           // inputs of layers may wait in a scratch file
   int64_t program_bytes = -1;  // resident before the model; below 0: what is usual
   int64_t num_threads = 1;

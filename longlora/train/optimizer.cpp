@@ -1,19 +1,28 @@
 #include "longlora/train/optimizer.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
 #include <iterator>
 #include <numeric>
 
+#include "longlora/core/error.h"
 #include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/cpu/tensor_access.h"
+#include "longlora/ops/dynamic_map.h"
+#include "longlora/train/optimizer_composed.h"
 
 namespace longlora::train {
 namespace {
 
 constexpr int64_t kElementsPerTask = 1 << 16;
 constexpr int64_t kRowsPerTask = 64;
+constexpr int64_t kBlocksPerTask = 64;
+/// Elements from which on moments can be in 8 bits.
+constexpr int64_t kLeastQuantized = 4096;
 
 float* row_of(const at::Tensor& matrix, int64_t row) {
   return static_cast<float*>(matrix.data_ptr()) + row * matrix.size(1);
@@ -64,11 +73,57 @@ std::shared_ptr<model::RowSet> rows_in_use(const at::Tensor& exp_avg_sq) {
 
 }  // namespace
 
+const std::vector<std::string>& optimizer_names() {
+  static const std::vector<std::string> names = {"adamw_torch", "adamw_8bit", "adamw_torch_fused",
+                                                 "adamw_bnb_8bit"};
+  return names;
+}
+
+const char* optimizer_name(const AdamWOptions& options) {
+  return optimizer_names()[options.moments_in_8_bits ? 1 : 0].c_str();
+}
+
+bool moments_in_8_bits_from_name(const std::string& name) {
+  const auto& names = optimizer_names();
+  if (std::find(names.begin(), names.end(), name) == names.end())
+    throw UsageError(fmt::format("[--optim] expected one of {}, got {}", fmt::join(names, ", "), name));
+  return name.ends_with("8bit");
+}
+
+bool takes_8_bit_moments(const model::Decoder& decoder, const model::Parameter& parameter) {
+  return parameter.value.numel() >= kLeastQuantized && &parameter != &decoder.embed_tokens;
+}
+
+int64_t moment_bytes(int64_t elements, bool in_8_bits) {
+  if (!in_8_bits) return 8 * elements;
+  return 2 * (elements + 4 * ((elements + ops::kQuantizedBlock - 1) / ops::kQuantizedBlock));
+}
+
 AdamW::AdamW(model::Decoder& decoder, const AdamWOptions& options) : options_(options) {
   model::visit_parameters(decoder, [&](const std::string& name, model::Parameter& parameter) {
     if (!parameter.trainable()) return;
-    slots_.push_back({name, &parameter, at::zeros_like(parameter.master), at::zeros_like(parameter.master)});
+    const at::Tensor& master = parameter.master;
+    if (!options.moments_in_8_bits || !takes_8_bit_moments(decoder, parameter)) {
+      slots_.push_back({name, &parameter, at::zeros_like(master), at::zeros_like(master)});
+      return;
+    }
+    const auto codes = [&] { return at::zeros_like(master, at::TensorOptions(at::kByte)); };
+    const auto scales = [&] {
+      return at::zeros({(master.numel() + ops::kQuantizedBlock - 1) / ops::kQuantizedBlock}, at::kFloat);
+    };
+    slots_.push_back({name, &parameter, codes(), codes(), scales(), scales()});
   });
+}
+
+std::vector<std::pair<std::string, at::Tensor>> AdamW::Slot::state() const {
+  // detach(): in float32 runs the master is the leaf itself.
+  std::vector<std::pair<std::string, at::Tensor>> tensors = {{"master/" + name, parameter->master.detach()},
+                                                             {"exp_avg/" + name, exp_avg},
+                                                             {"exp_avg_sq/" + name, exp_avg_sq}};
+  if (!exp_avg_scales.defined()) return tensors;
+  tensors.emplace_back("exp_avg_scales/" + name, exp_avg_scales);
+  tensors.emplace_back("exp_avg_sq_scales/" + name, exp_avg_sq_scales);
+  return tensors;
 }
 
 void AdamW::zero_grad() {
@@ -86,6 +141,7 @@ void AdamW::zero_grad() {
 
 double AdamW::grad_norm() const {
   double sum = 0.0;
+  std::vector<at::Tensor> elsewhere;
   for (const Slot& slot : slots_) {
     const model::Parameter& parameter = *slot.parameter;
     // Summed in double: float32 sums of an embedding's millions of terms are off by percents.
@@ -93,8 +149,12 @@ double AdamW::grad_norm() const {
       sum += sum_of_squares(parameter.grad, parameter.grad_rows->rows());
       continue;
     }
-    sum += sum_of_squares(parameter.grad);
+    if (ops::cpu::has_kernels(parameter.grad))
+      sum += sum_of_squares(parameter.grad);
+    else
+      elsewhere.push_back(sum_of_squares_composed(parameter.grad));
   }
+  if (!elsewhere.empty()) sum += at::stack(elsewhere).sum().item<double>();
   return std::sqrt(sum);
 }
 
@@ -104,6 +164,11 @@ void AdamW::set_num_steps(int64_t steps) {
 }
 
 void AdamW::update_all(Slot& slot, const ops::cpu::AdamWStep& step) {
+  if (!ops::cpu::has_kernels(slot.parameter->master)) {
+    update_composed(*slot.parameter, slot.exp_avg, slot.exp_avg_sq, step);
+    slot.parameter->refresh_value();
+    return;
+  }
   const auto kernel = ops::cpu::adamw_kernel();
   float* master = static_cast<float*>(slot.parameter->master.data_ptr());
   const float* grad = slot.parameter->grad.const_data_ptr<float>();
@@ -111,6 +176,32 @@ void AdamW::update_all(Slot& slot, const ops::cpu::AdamWStep& step) {
   float* exp_avg_sq = slot.exp_avg_sq.mutable_data_ptr<float>();
   at::parallel_for(0, slot.exp_avg.numel(), kElementsPerTask, [&](int64_t begin, int64_t end) {
     kernel(master + begin, grad + begin, exp_avg + begin, exp_avg_sq + begin, end - begin, step);
+  });
+  slot.parameter->refresh_value();
+}
+
+void AdamW::update_quantized(Slot& slot, const ops::cpu::AdamWStep& step) {
+  const auto kernel = ops::cpu::adamw_kernel();
+  const ops::DynamicMap &signed_map = ops::DynamicMap::with_sign(),
+                        &unsigned_map = ops::DynamicMap::without_sign();
+  float* master = static_cast<float*>(slot.parameter->master.data_ptr());
+  const float* grad = slot.parameter->grad.const_data_ptr<float>();
+  auto* codes = slot.exp_avg.mutable_data_ptr<uint8_t>();
+  auto* square_codes = slot.exp_avg_sq.mutable_data_ptr<uint8_t>();
+  float* scales = slot.exp_avg_scales.mutable_data_ptr<float>();
+  float* square_scales = slot.exp_avg_sq_scales.mutable_data_ptr<float>();
+  const int64_t elements = slot.exp_avg.numel();
+  at::parallel_for(0, slot.exp_avg_scales.numel(), kBlocksPerTask, [&](int64_t first, int64_t last) {
+    float exp_avg[ops::kQuantizedBlock], exp_avg_sq[ops::kQuantizedBlock];
+    for (int64_t block = first; block < last; ++block) {
+      const int64_t begin = block * ops::kQuantizedBlock,
+                    count = std::min(ops::kQuantizedBlock, elements - begin);
+      signed_map.dequantize(codes + begin, scales[block], exp_avg, count);
+      unsigned_map.dequantize(square_codes + begin, square_scales[block], exp_avg_sq, count);
+      kernel(master + begin, grad + begin, exp_avg, exp_avg_sq, count, step);
+      scales[block] = signed_map.quantize(exp_avg, codes + begin, count);
+      square_scales[block] = unsigned_map.quantize(exp_avg_sq, square_codes + begin, count);
+    }
   });
   slot.parameter->refresh_value();
 }
@@ -149,7 +240,9 @@ void AdamW::step(double learning_rate, double grad_scale) {
         static_cast<float>(is_b ? learning_rate * options_.loraplus_lr_ratio : learning_rate);
     step.weight_decay = slot.parameter->master.dim() >= 2 ? static_cast<float>(options_.weight_decay) : 0.0f;
     // Decay reaches every row.
-    if (slot.parameter->grad_rows && step.weight_decay == 0.0f)
+    if (slot.exp_avg_scales.defined())
+      update_quantized(slot, step);
+    else if (slot.parameter->grad_rows && step.weight_decay == 0.0f)
       update_rows(slot, step);
     else
       update_all(slot, step);

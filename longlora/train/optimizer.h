@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "longlora/model/decoder.h"
@@ -19,10 +20,27 @@ struct AdamWOptions {
   double weight_decay = 0.0;  // not applied to vectors (norms, biases)
   /// Learning rate of the B of low-rank pairs as a multiple of that of the rest (arXiv 2402.12354).
   double loraplus_lr_ratio = 1.0;
+  /// Keep the moments of large parameters in 8 bits (Dettmers et al. 2021, arXiv 2110.02861).
+  bool moments_in_8_bits = false;
 };
 
+/// Names of --optim as Hugging Face's Trainer has them: "adamw_torch" and "adamw_8bit" first, then others for
+/// the same two.
+const std::vector<std::string>& optimizer_names();
+/// The first name of these options' optimizer.
+const char* optimizer_name(const AdamWOptions& options);
+/// Throws UsageError for a name that is none of them.
+bool moments_in_8_bits_from_name(const std::string& name);
+
+/// Whether a parameter's moments can be in 8 bits: it has at least 4096 elements and is not the embedding, as
+/// bitsandbytes and the Trainer have it.
+bool takes_8_bit_moments(const model::Decoder& decoder, const model::Parameter& parameter);
+/// Bytes of both moments of so many elements.
+int64_t moment_bytes(int64_t elements, bool in_8_bits);
+
 /// torch.optim.AdamW's update (arXiv 1711.05101) on the trainable parameters of
-/// a decoder. Moments are float32. The decoder must outlive it.
+/// a decoder. Moments are float32, or where asked for 8 bits, in blocks of 256 elements that are
+/// quantised again after every update, as bitsandbytes' AdamW8bit has them. The decoder must outlive it.
 /// Rows of an embedding that no batch has held yet are left alone: their moments
 /// are zero and, without weight decay, so is their update. The result is that of
 /// the whole update to the bit.
@@ -38,14 +56,20 @@ class AdamW {
 
   int64_t num_steps() const { return num_steps_; }
 
-  /// A trainable parameter and its moments.
+  /// A trainable parameter and its moments, which have its shape: float32, or codes (uint8) of a
+  /// ops::DynamicMap with a scale for each block (float32).
   struct Slot {
     std::string name;
     model::Parameter* parameter;
     at::Tensor exp_avg;
     at::Tensor exp_avg_sq;
+    at::Tensor exp_avg_scales = {};
+    at::Tensor exp_avg_sq_scales = {};
     /// With parameter->grad_rows: the rows whose moments can differ from zero, found when first needed.
     std::shared_ptr<model::RowSet> active_rows = nullptr;
+
+    /// All that resuming needs, by the names it is saved under: "master/…", "exp_avg/…".
+    std::vector<std::pair<std::string, at::Tensor>> state() const;
   };
   std::vector<Slot>& slots() { return slots_; }
   /// For who has replaced moments and masters by those of an earlier run.
@@ -54,6 +78,7 @@ class AdamW {
  private:
   void update_rows(Slot& slot, const ops::cpu::AdamWStep& step);
   void update_all(Slot& slot, const ops::cpu::AdamWStep& step);
+  void update_quantized(Slot& slot, const ops::cpu::AdamWStep& step);
 
   AdamWOptions options_;
   std::vector<Slot> slots_;

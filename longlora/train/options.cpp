@@ -11,6 +11,7 @@
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
 #include "longlora/core/progress.h"
+#include "longlora/ops/device.h"
 #include "longlora/ops/segment_plan.h"
 
 namespace longlora::train {
@@ -57,6 +58,8 @@ std::vector<std::string> TrainOptions::problems() const {
   require(init_random || config_file.empty(), "--config is for --init random alone");
   require(init_random || attention_init == model::AttentionInit::kNormal,
           "--attention_init is for --init random alone");
+  require(low_rank_training || (lora.dropout == 0.0 && !lora.use_dora),
+          "--lora_dropout and --use_dora are of low-rank pairs: they need --low_rank_training True");
   require(!init_random || !low_rank_training,
           "--init random trains every weight: add --low_rank_training False");
   require(!data_path.empty(), supervised
@@ -80,6 +83,11 @@ std::vector<std::string> TrainOptions::problems() const {
           fmt::format("--loraplus_lr_ratio must be positive, got {}", adamw.loraplus_lr_ratio));
   require(neftune_noise_alpha >= 0.0 && std::isfinite(neftune_noise_alpha),
           fmt::format("--neftune_noise_alpha must not be negative, got {}", neftune_noise_alpha));
+  require(!quantize || low_rank_training,
+          "--quantize keeps the weights frozen: it needs --low_rank_training True");
+  require(!quantize || !init_random, "--quantize needs a model to start from, not --init random");
+  require(!quantize || ops::is_nf4_block_size(quantize->block_size),
+          "--quantize_block must be 32, 64, 128, 256, 512, 1024, 2048 or 4096");
   require(max_steps >= 0, fmt::format("--max_steps must be positive, got {}", max_steps));
   require(max_steps > 0 || (num_train_epochs > 0.0 && std::isfinite(num_train_epochs)),
           fmt::format("--num_train_epochs must be positive, got {}", num_train_epochs));
@@ -118,7 +126,8 @@ Json TrainOptions::identity() const {
                {"trainable_params", trainable_params},
                {"lora_r", lora.rank},
                {"lora_alpha", lora.alpha},
-               {"lora_target_modules", lora.target_modules},
+               {"lora_target_modules",
+                lora.target_pattern.empty() ? Json(lora.target_modules) : Json(lora.target_pattern)},
                {"tokenizer", tokenizer_path.string()},
                {"data_path", paths_json(data_path)},
                {"text_field", text_field},
@@ -136,7 +145,14 @@ Json TrainOptions::identity() const {
                {"adam_epsilon", adamw.epsilon},
                {"weight_decay", adamw.weight_decay},
                {"max_grad_norm", max_grad_norm}};
+  if (quantize)
+    json["quantize"] = {
+        {"type", "nf4"}, {"block_size", quantize->block_size}, {"double_quant", quantize->double_quant}};
+  else
+    json["quantize"] = nullptr;
   json["use_rslora"] = lora.use_rslora;
+  json["use_dora"] = lora.use_dora;
+  json["optim"] = optimizer_name(adamw);
   json["lora_dropout"] = lora.dropout;
   json["loraplus_lr_ratio"] = adamw.loraplus_lr_ratio;
   json["neftune_noise_alpha"] = neftune_noise_alpha;
@@ -153,6 +169,7 @@ Json TrainOptions::to_json() const {
   Json json = identity();
   json["eval_data_path"] = paths_json(eval_data_path);
   json["output_dir"] = output_dir.string();
+  json["device"] = device.str();
   json["save_steps"] = save_steps;
   json["save_total_limit"] = save_total_limit;
   json["eval_steps"] = eval_steps;
@@ -183,14 +200,18 @@ PlanRequest TrainOptions::plan_request() const {
   if (full_attention_steps > 0) request.longest_segment_tokens = model_max_length;
   request.seen_tokens = mean_seen_tokens(plan);
   request.embedding_noise = neftune_noise_alpha > 0.0;
+  request.dropout = lora.dropout > 0.0;
+  request.moments_in_8_bits = adamw.moments_in_8_bits;
   request.recompute = recompute;
-  request.disk = true;
+  request.disk = device.is_cpu();
+  request.on_gpu = !device.is_cpu();
   request.num_threads = at::get_num_threads();
   return request;
 }
 
-int64_t memory_budget(int64_t asked_bytes) {
-  const int64_t most = available_memory_bytes() + current_rss_bytes();
+int64_t memory_budget(int64_t asked_bytes, at::Device device) {
+  const int64_t most =
+      device.is_cpu() ? available_memory_bytes() + current_rss_bytes() : ops::free_memory_bytes(device);
   if (asked_bytes == 0) return static_cast<int64_t>(kBudgetShare * static_cast<double>(most));
   if (asked_bytes <= most) return asked_bytes;
   log_warning(fmt::format("--memory_budget is {}, but only {} are free: planning for those",

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ struct TrainOptions {
   std::filesystem::path tokenizer_path;  // default: the model's directory
   std::filesystem::path peft_model;      // go on from this adapter
   bool fp32 = false;                     // compute in float32 rather than bfloat16
+  /// Linear layers are put into 4-bit NormalFloat when they are read (QLoRA).
+  std::optional<ops::Nf4Options> quantize;
 
   // Context.
   int64_t model_max_length = 0;                             // T, tokens of a row
@@ -71,6 +74,7 @@ struct TrainOptions {
   double max_grad_norm = 1.0;  // 0: no clipping
   Recompute recompute = Recompute::kAuto;
   int64_t memory_budget_bytes = 0;    // 0: what the machine has available
+  at::Device device = at::kCPU;       // where the model is and computes
   std::filesystem::path scratch_dir;  // for what does not fit memory; empty: output_dir
 
   // Output.
@@ -96,9 +100,10 @@ struct TrainOptions {
   PlanRequest plan_request() const;
 };
 
-/// The budget of a run: `asked_bytes`, or with 0 most of what is free; never more than this machine and the
-/// process's control group have left, with a warning when more was asked for.
-int64_t memory_budget(int64_t asked_bytes);
+/// The budget of a run: `asked_bytes`, or with 0 most of what is free; never more than `device` has left for
+/// this process (on the CPU what the machine and the process's control group have), with a warning when more
+/// was asked for.
+int64_t memory_budget(int64_t asked_bytes, at::Device device = at::kCPU);
 
 /// Throws UsageError that lists every problem.
 void validate(const TrainOptions& options);

@@ -147,11 +147,8 @@ std::optional<RunState> RunDirectory::restore(AdamW& optimizer) {
                                  directory.string(), fmt::join(changed, "; ")));
   const auto store = checkpoint::TensorStore::open_file(directory / "optimizer.safetensors");
   for (AdamW::Slot& slot : optimizer.slots()) {
-    const auto shape = slot.parameter->master.sizes();
-    // detach(): in float32 runs the master is the leaf itself.
-    slot.parameter->master.detach().copy_(store.load("master/" + slot.name, shape, at::kFloat));
-    slot.exp_avg.copy_(store.load("exp_avg/" + slot.name, shape, at::kFloat));
-    slot.exp_avg_sq.copy_(store.load("exp_avg_sq/" + slot.name, shape, at::kFloat));
+    for (auto& [name, tensor] : slot.state())
+      tensor.copy_(store.load(name, tensor.sizes(), tensor.scalar_type()));
     slot.parameter->refresh_value();
   }
   optimizer.set_num_steps(state.step);
@@ -162,11 +159,8 @@ void RunDirectory::save(const RunState& state, AdamW& optimizer, const model::De
   DirectoryTransaction transaction(checkpoint_path(state.step));
   write_model(decoder, transaction.staging());
   checkpoint::NamedTensors tensors;
-  for (const AdamW::Slot& slot : optimizer.slots()) {
-    tensors.emplace_back("master/" + slot.name, slot.parameter->master.detach());
-    tensors.emplace_back("exp_avg/" + slot.name, slot.exp_avg);
-    tensors.emplace_back("exp_avg_sq/" + slot.name, slot.exp_avg_sq);
-  }
+  for (const AdamW::Slot& slot : optimizer.slots())
+    for (auto& tensor : slot.state()) tensors.push_back(std::move(tensor));
   checkpoint::write_safetensors(transaction.staging() / "optimizer.safetensors", tensors);
   write_json(transaction.staging() / "trainer_state.json", {{"step", state.step},
                                                             {"rows_consumed", state.rows_consumed},

@@ -9,10 +9,10 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
-#include "longlora/core/memory.h"
 #include "longlora/core/random.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
+#include "longlora/ops/device.h"
 
 namespace longlora::train {
 namespace {
@@ -53,12 +53,12 @@ EngineOptions engine_options(const TrainOptions& options, const MemoryPlan& plan
 MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder, FrozenWeights frozen_weights,
                     int64_t program_bytes) {
   PlanRequest request = options.plan_request();
-  request.budget_bytes = memory_budget(options.memory_budget_bytes);
-  request.frozen_weights = frozen_weights;
+  request.budget_bytes = memory_budget(options.memory_budget_bytes, options.device);
+  request.frozen_weights = options.device.is_cpu() ? frozen_weights : FrozenWeights::kInMemory;
   if (decoder.streamed)
     request.frozen_weights =
         decoder.streamed->copies() ? FrozenWeights::kStreamedCopied : FrozenWeights::kStreamed;
-  request.program_bytes = program_bytes;
+  request.program_bytes = options.device.is_cpu() ? program_bytes : 0;
   return make_memory_plan(decoder, request);
 }
 
@@ -103,7 +103,7 @@ std::vector<data::TrainingRow> Trainer::next_rows() {
   return rows;
 }
 
-/// `position`: of the batch's first row in the order; with the seed it decides the noise.
+/// `position`: of the batch's first row in the order; with the seed it decides noise and dropout.
 Batch Trainer::training_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& group_for,
                               int64_t position) const {
   Batch batch = make_batch(rows, group_for);
@@ -111,6 +111,7 @@ Batch Trainer::training_batch(const std::vector<data::TrainingRow>& rows, const 
     batch.embedding_noise =
         embedding_noise(batch, rows, options_.neftune_noise_alpha, decoder_.config.hidden_size,
                         decoder_.dtype(), mix_bits(options_.seed, static_cast<uint64_t>(position)));
+  batch.dropout = {options_.lora.dropout, mix_bits(~options_.seed, static_cast<uint64_t>(position))};
   return batch;
 }
 
@@ -185,7 +186,7 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
   found.grad_norm = grad_norm;
   found.tokens_per_second = recent_tokens_per_step_ / recent_seconds_per_step_;
   found.tokens = state_.tokens;
-  found.peak_memory_bytes = peak_rss_bytes();
+  found.peak_memory_bytes = ops::peak_memory_bytes(options_.device);
   found.seconds = state_.seconds;
   found.seconds_left = recent_seconds_per_step_ * static_cast<double>(max_steps_ - step);
   if (step % options_.logging_steps != 0 && step != max_steps_) return;

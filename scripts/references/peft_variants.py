@@ -8,7 +8,7 @@ whose vocabulary grew by one row.
 import shutil
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 
 from scripts.references.common import GOLDENS, load_model, open_folder, save_tensors
 
@@ -47,7 +47,8 @@ def write_variant(name, seed, **settings):
     model.peft_config["default"].base_model_name_or_path = BASE
     model.save_pretrained(FOLDER / name)
     (FOLDER / name / "README.md").unlink(missing_ok=True)
-    save_logits(model, FOLDER / name, 96, generator)
+    # peft sorts the patterns when it saves them and takes the first that matches: what it finds in the files counts.
+    save_logits(PeftModel.from_pretrained(load_model(GOLDENS / BASE), FOLDER / name).eval(), FOLDER / name, 96, generator)
     open_folder(FOLDER / name)
 
 
@@ -92,6 +93,12 @@ def main():
     write_variant("modules_to_save", 42, r=2, lora_alpha=4, target_modules=r".*self_attn\.(q|o)_proj",
                   modules_to_save=["lm_head", "embed_tokens"])
     write_released()
+    write_variant("regex_patterns", 43, r=3, lora_alpha=9,
+                  target_modules=r"model\.layers\.\d+\.(self_attn\.[qkv]_proj|mlp\.(up|down)_proj)",
+                  rank_pattern={r"layers\.[1-9]\d*\.self_attn\.(q|v)_proj": 2, r"model\.(?!.*attn).*down_proj": 5,
+                                r"self_attn\.(?P<half>[qk])_proj": 4},
+                  alpha_pattern={r"mlp\.(up|down){,1}_proj": 2, r"^model\.layers\.[02]\..*(up|down)_proj$": 7,
+                                 r"self_attn\.\w_proj": 5})  # unsorted: mlp counts in training, ^model in the files
 
 
 if __name__ == "__main__":

@@ -72,6 +72,18 @@ class PartedCheckpoint : public ::testing::Test {
     }
     fs::copy_file(kStories / "params.json", folder_ / "params.json", fs::copy_options::overwrite_existing);
   }
+  /// Adds a little to one tensor of one file.
+  void change_part(const std::string& file, const std::string& changed) {
+    const TensorStore part = TensorStore::open_file(folder_ / file);
+    std::vector<TensorSpec> specs;
+    specs.reserve(part.tensors().size());
+    for (const auto& [name, info] : part.tensors()) specs.push_back({name, info.dtype, info.shape});
+    write_tensor_file(folder_ / "other.pth", TensorFormat::kTorch, specs, [&](const TensorSpec& spec) {
+      at::Tensor tensor = part.load(spec.name);
+      return spec.name == changed ? tensor.add_(1e-3) : tensor;
+    });
+    fs::rename(folder_ / "other.pth", folder_ / file);
+  }
   void set_param(const std::string& name, const Json& value) {
     Json params = read_json(folder_ / "params.json");
     params[name] = value;
@@ -115,19 +127,22 @@ TEST_F(PartedCheckpoint, TakesCopiesOfKeyValueHeads) {
   }
   EXPECT_EQ(num_compared, 32);
   // A copy with other values is refused when it is loaded.
-  const TensorStore part = TensorStore::open_file(folder_ / "consolidated.03.pth");
-  std::vector<TensorSpec> specs;
-  for (const auto& [name, info] : part.tensors()) specs.push_back({name, info.dtype, info.shape});
-  write_tensor_file(folder_ / "other.pth", TensorFormat::kTorch, specs, [&](const TensorSpec& spec) {
-    return spec.name == "layers.1.attention.wv.weight" ? part.load(spec.name).add_(1e-3)
-                                                       : part.load(spec.name);
-  });
-  fs::rename(folder_ / "other.pth", folder_ / "consolidated.03.pth");
+  change_part("consolidated.03.pth", "layers.1.attention.wv.weight");
   const TensorStore weights = MetaCheckpoint::open(folder_.path()).weights();
   weights.load("model.layers.1.self_attn.k_proj.weight");
   EXPECT_THAT(input_error_of([&] { weights.load("model.layers.1.self_attn.v_proj.weight"); }),
               AllOf(HasSubstr("consolidated.03.pth"), HasSubstr("layers.1.attention.wv.weight"),
                     HasSubstr("a copy of the one in consolidated.02.pth")));
+}
+
+TEST_F(PartedCheckpoint, RefusesNormsThatDiffer) {
+  write_parts(2, 1);
+  change_part("consolidated.01.pth", "layers.2.ffn_norm.weight");
+  const TensorStore weights = MetaCheckpoint::open(folder_.path()).weights();
+  weights.load("model.layers.2.input_layernorm.weight");
+  EXPECT_THAT(input_error_of([&] { weights.load("model.layers.2.post_attention_layernorm.weight"); }),
+              AllOf(HasSubstr("consolidated.01.pth"), HasSubstr("layers.2.ffn_norm.weight"),
+                    HasSubstr("a copy of the one in consolidated.00.pth")));
 }
 
 TEST_F(PartedCheckpoint, RefusesPartsThatCutAHead) {

@@ -208,7 +208,7 @@ TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
       {"peft_type", "IA3"},
       {"task_type", "SEQ_CLS"},
       {"bias", "all"},
-      {"use_dora", true},
+      {"use_dora", "yes"},
       {"use_qalora", true},
       {"lora_bias", true},
       {"fan_in_fan_out", true},
@@ -238,6 +238,15 @@ TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
   }
 }
 
+TEST_F(AdapterDirectory, HasMagnitudesWithDoraAndNoneWithout) {
+  set_field("use_dora", true);
+  EXPECT_THAT(open_error(), HasSubstr(".lora_magnitude_vector\", got no such tensor"));
+  NamedTensors tensors = small_lora();
+  tensors.emplace_back("model.layers.0.self_attn.q_proj.lora_magnitude_vector", at::ones({2}));
+  write_peft_adapter(folder_.path(), small_config(), tensors, {});
+  EXPECT_THAT(open_error(), HasSubstr("is not supported without \"use_dora\": true"));
+}
+
 TEST_F(AdapterDirectory, RanksAndAlphasOfSingleModulesCount) {
   set_field("rank_pattern", {{"layers.0.self_attn.v_proj", 3}});
   set_field("alpha_pattern", {{"^model.layers.1.self_attn.v_proj", 8}, {"v_proj", 12.0}});
@@ -250,6 +259,9 @@ TEST_F(AdapterDirectory, RanksAndAlphasOfSingleModulesCount) {
   EXPECT_EQ(config.scaling_of(kV), 12.0 / 3.0);
   EXPECT_EQ(config.scaling_of(kQ), 2.5);
   EXPECT_EQ(config.scaling_of("model.layers.1.self_attn.v_proj"), 8.0 / 2.0);
+  // The first in the file counts.
+  set_field("alpha_pattern", {{"v_proj", 12.0}, {"^model.layers.1.self_attn.v_proj", 8}});
+  EXPECT_EQ(PeftAdapter::open(folder_.path()).config().scaling_of("model.layers.1.self_attn.v_proj"), 6.0);
   set_field("rank_pattern", {{"q_proj", 3}});
   EXPECT_THAT(open_error(), HasSubstr("for r = 3, got [2, 6]"));
 }

@@ -234,6 +234,14 @@ TEST_F(HostileSafetensors, RefusesOverlapsHolesAndRests) {
   const std::string a = R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},)";
   EXPECT_THAT(header_error(a + R"("b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6),
               HasSubstr("\"b\": expected data of its own, got bytes that overlap those of \"a\""));
+  // An empty one before it is not what it overlaps, and one inside another is named with its owner.
+  const std::string none = R"("e":{"dtype":"U8","shape":[0],"data_offsets":[4,4]},)";
+  EXPECT_THAT(header_error(a + none + R"("b":{"dtype":"U8","shape":[6],"data_offsets":[3,9]}})", 9),
+              HasSubstr("\"b\": expected data of its own, got bytes that overlap those of \"a\""));
+  EXPECT_THAT(
+      header_error(
+          R"({"e":{"dtype":"U8","shape":[0],"data_offsets":[2,2]},)" + a.substr(1, a.size() - 2) + "}", 4),
+      HasSubstr("\"e\": expected data of its own, got bytes that overlap those of \"a\""));
   EXPECT_THAT(header_error(a + R"("b":{"dtype":"U8","shape":[4],"data_offsets":[6,10]}})", 10),
               HasSubstr("got 2 unused bytes between \"a\" and it"));
   EXPECT_THAT(header_error(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[1,5]}})", 5),

@@ -124,6 +124,15 @@ TEST_F(BrokenTorchFile, NamesAnEntryTwice) {
   EXPECT_THAT(error_of(bytes), AllOf(HasSubstr("views/data/0"), HasSubstr("twice")));
 }
 
+// torch.load does not look at them either, and torch.save can leave them out.
+TEST_F(BrokenTorchFile, MayHaveAnyChecksums) {
+  std::string bytes = whole_;
+  for (size_t entry = table_of_contents(); entry != std::string::npos;
+       entry = bytes.find("PK\x01\x02", entry + 1))
+    bytes.replace(entry + 16, 4, "\x01\x02\x03\x04");
+  EXPECT_EQ(read_torch_file(bytes, "x.bin").size(), read_torch_file(whole_, "x.bin").size());
+}
+
 TEST_F(BrokenTorchFile, LacksAStorage) {
   std::string bytes = changed("views/data/1", "views/none/1");
   const size_t listed = bytes.find("views/data/1");
@@ -190,6 +199,13 @@ TEST(BadPickle, RefusesOpcodesOfOtherKinds) {
     EXPECT_THAT(pickle_error(std::string(1, opcode) + "os\nsystem\n."), HasSubstr("expected opcodes"))
         << opcode;
   EXPECT_THAT(input_error_of([] { read_pickle("\x80\x09.", "x.bin"); }), HasSubstr("protocol 2 to 5"));
+}
+
+TEST(BadPickle, DoesNotCopyAListForEver) {
+  // A list of a million is number 0 of the memo, set is number 1; each call makes a set of the list.
+  std::string body = "](" + std::string(1'000'000, 'N') + "eq" + raw("\0") + "cbuiltins\nset\nq\x01";
+  for (int i = 0; i < 100; ++i) body += raw("h\x01h\0\x85R");
+  EXPECT_THAT(pickle_error(body + "."), HasSubstr("containers of at most 64000000 values together"));
 }
 
 TEST(BadPickle, RefusesAnUnbalancedStack) {

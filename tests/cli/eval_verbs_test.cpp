@@ -31,6 +31,7 @@ void run(Words words) {
   add_eval_verb(app);
   add_passkey_verb(app);
   add_score_verb(app);
+  add_answer_verb(app);
   std::reverse(words.begin(), words.end());
   app.parse(words);
 }
@@ -152,6 +153,63 @@ TEST(PasskeyVerb, LeavesOutLengthsBeyondTheContextButNeedsOne) {
 TEST(PasskeyVerb, RefusesContradictoryLengths) {
   EXPECT_THROW(run(passkey_words({"--lengths", "300", "--interval", "300"})), CLI::ParseError);
   EXPECT_THROW(run(passkey_words({"--lengths", "300", "--max_tokens", "300"})), CLI::ParseError);
+}
+
+TEST(AnswerVerb, CountsWhatIsRightWordForWordByTask) {
+  const TemporaryFolder folder;
+  const auto write = [&](const std::vector<Json>& samples) {
+    std::string lines;
+    for (const Json& sample : samples) lines += sample.dump() + "\n";
+    write_file_atomic(folder / "questions.jsonl", lines);
+  };
+  // These models end a story with <s>.
+  std::filesystem::copy(data("stories260K_hf"), folder / "model");
+  Json settings = read_json(folder / "model/tokenizer_config.json");
+  settings["eos_token"] = "<s>";
+  write_json(folder / "model/tokenizer_config.json", settings);
+  const auto answers = [&](const Words& more) {
+    run(with({"answer", "--base_model", folder / "model", "--prompt", "none", "--data_path",
+              folder / "questions.jsonl", "--json", folder / "answers.json"},
+             more));
+    return read_json(folder / "answers.json");
+  };
+  const std::string opening = "Once upon a time, there was a little";
+  write({{{"instruction", opening}, {"output", "x"}}});
+  const Json first = answers({"--max_new_tokens", "480"});
+  EXPECT_EQ(first["exact"], 0.0);
+  EXPECT_EQ(first["results"].size(), 1u);
+  const std::string story = first["answers"][0]["answer"];
+  ASSERT_GT(story.size(), 100u);
+  // The model's own story is right, a shorter one is not: a text that goes on is another.
+  std::string far_too_long;
+  for (int i = 0; i < 200; ++i) far_too_long += opening + ". ";
+  write({{{"task", "whole"}, {"instruction", opening}, {"output", story + "\n"}},
+         {{"task", "part"}, {"instruction", opening}, {"output", story.substr(0, 59)}},
+         {{"task", "whole"}, {"instruction", far_too_long}, {"output", "x"}}});
+  const Json second = answers({});
+  EXPECT_EQ(second["skipped"], 1);
+  EXPECT_EQ(second["exact"], 0.5);
+  ASSERT_EQ(second["results"].size(), 3u);
+  EXPECT_EQ(second["results"][0]["task"], "whole");
+  EXPECT_EQ(second["results"][0]["exact"], 1.0);
+  EXPECT_EQ(second["results"][0]["questions"], 1);
+  EXPECT_EQ(second["results"][1]["exact"], 0.0);
+  EXPECT_EQ(second["results"][2]["task"], "all");
+  EXPECT_EQ(second["answers"][1]["expected"], story.substr(0, 59));
+}
+
+TEST(AnswerVerb, RefusesBrokenSamplesAndAContextThatHoldsNone) {
+  const TemporaryFolder folder;
+  const Words words = {"answer", "--base_model", data("stories260K_hf"), "--data_path",
+                       folder / "questions.json"};
+  write_file_atomic(folder / "questions.json", R"([{"instruction": "What?"}])");
+  EXPECT_THAT([&] { run(words); }, ThrowsMessage<InputError>(HasSubstr("questions.json, sample 0")));
+  write_file_atomic(folder / "questions.json", R"([{"instruction": "What?", "output": "That."}])");
+  EXPECT_THAT(
+      [&] {
+        run(with(words, {"--context_size", "4"}));
+      },
+      ThrowsMessage<UsageError>(HasSubstr("[--context_size]")));
 }
 
 TEST(ScoreVerb, WritesIdsAndTheirLogProbabilities) {

@@ -53,6 +53,21 @@ TEST(KilledTraining, OnQuestionsAndAnswersGoesOnToTheSameBits) {
   expect_same_bits_however_often_killed(kSftRun, 3, 9, "sft");
 }
 
+TEST(KilledTraining, WithEachVariantOfTheAdapterGoesOnToTheSameBits) {
+  const Words variants[] = {
+      {"--lora_dropout", "0.1"},
+      {"--use_dora", "True"},
+      {"--optim", "adamw_8bit", "--lora_r", "64"},  // of pairs that are large enough for 8 bits
+      {"--use_rslora", "True", "--loraplus_lr_ratio", "8", "--lora_target_modules", R"(.*\.(q|down)_proj)"},
+      {"--use_dora", "True", "--lora_dropout", "0.1", "--optim", "adamw_bnb_8bit", "--lora_r", "64",
+       "--lora_target_modules", "all-linear"}};
+  uint64_t seed = 10;
+  for (const Words& variant : variants) {
+    SCOPED_TRACE(::testing::PrintToString(variant));
+    expect_same_bits_however_often_killed(with(kSftRun, variant), seed++, 4, "sft");
+  }
+}
+
 TEST(KilledTraining, FromOutsideGoesOnToTheSameBits) {
   const TrainingRun run(kLoraPlusRun);
   expect_exit(0, run.words(run / "whole"));

@@ -50,6 +50,43 @@ TEST(PlanVerb, PlansAShapeThatIsNowhereOnDisk) {
   EXPECT_FALSE(plan.contains("tokens_per_second"));
 }
 
+TEST(PlanVerb, TakesTargetsAndOptimizerAsTrainingDoes) {
+  const auto plan_7b = [](const Words& more) {
+    Words words = {"--shape", "7b", "--model_max_length", "4096", "--memory_budget", "80"};
+    words.insert(words.end(), more.begin(), more.end());
+    return plan_of(words);
+  };
+  constexpr int64_t kOthers = 32000 * 4096 + 65 * 4096;  // embedding and norms
+  const Json all = plan_7b({"--lora_target_modules", "all-linear"});
+  EXPECT_EQ(all["trainable_parameters"].get<int64_t>(),
+            kOthers + 32 * 8 * (4 * (4096 + 4096) + 3 * (4096 + 11008)));
+  const Json some = plan_7b({"--lora_target_modules", R"(.*\.1[0-9]\.self_attn\.(q|v)_proj)"});
+  constexpr int64_t kPairs = 10 * 2 * 8 * (4096 + 4096);
+  EXPECT_EQ(some["trainable_parameters"].get<int64_t>(), kOthers + kPairs);
+  // The embedding's moments stay in 32 bits; of the others two take 2 bytes, and a scale for 256 each.
+  const Json in_8_bits =
+      plan_7b({"--lora_target_modules", R"(.*\.1[0-9]\.self_attn\.(q|v)_proj)", "--optim", "adamw_8bit"});
+  EXPECT_DOUBLE_EQ(in_8_bits["optimizer_bytes"].get<double>(),
+                   16.0 * 32000 * 4096 + (8.0 + 2.0 + 8.0 / 256.0) * (65 * 4096 + kPairs));
+  const Json dora = plan_7b({"--use_dora", "True"});
+  EXPECT_EQ(dora["trainable_parameters"].get<int64_t>(), kOthers + 32 * 4 * (8 * (4096 + 4096) + 4096));
+  EXPECT_THAT(
+      [&] {
+        plan_7b({"--lora_target_modules", "(q_proj"});
+      },
+      ThrowsMessage<InputError>(HasSubstr("[--lora_target_modules] ")));
+  EXPECT_THAT(
+      [&] {
+        plan_7b({"--lora_target_modules", ".*q_proj", ".*v_proj"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("expected names or one regular expression")));
+  EXPECT_THAT(
+      [&] {
+        plan_7b({"--lora_target_modules", "q_projection"});
+      },
+      ThrowsMessage<UsageError>(HasSubstr("got q_projection")));
+}
+
 TEST(PlanVerb, ReadsTheConfigOfADirectoryAndMeasures) {
   const Json plan =
       plan_of({"--model_name_or_path", std::string(LONGLORA_SOURCE_DIR) + "/tests/data/stories260K_hf",

@@ -60,6 +60,18 @@ const Conversation kTwoTurns = {{tokenizer::Role::kUser, "Tell me a story about 
                                 {tokenizer::Role::kUser, "More?"},
                                 {tokenizer::Role::kAssistant, "The end."}};
 
+TEST(TokenizeQuestion, EndsWhereTheLastAnswerBegins) {
+  const auto tokenizer = stories_tokenizer();
+  for (const PromptForm form : {PromptForm::kLlama2, PromptForm::kAlpaca, PromptForm::kNone}) {
+    SCOPED_TRACE(tokenizer::prompt_form_name(form));
+    const InstructionTokens whole = tokenize_conversation(*tokenizer, form, kTwoTurns);
+    const tokenizer::Ids question = tokenize_question(*tokenizer, form, kTwoTurns);
+    ASSERT_LT(question.size(), whole.ids.size());
+    // No token of these texts reaches over the boundary.
+    EXPECT_EQ(question, tokenizer::Ids(whole.ids.begin(), whole.ids.begin() + whole.answers.back().begin));
+  }
+}
+
 TEST(InstructionTokens, LearnEveryAnswerAndItsEnd) {
   const auto tokenizer = stories_tokenizer();
   for (const PromptForm form : {PromptForm::kLlama2, PromptForm::kAlpaca}) {

@@ -34,8 +34,24 @@ TEST(FuzzCorpus, AdapterConfigsAreReadOrRefused) {
   replay("adapter_config", parse_adapter_config);
 }
 
+TEST(FuzzCorpus, MetaParamsAreReadOrRefused) {
+  replay("meta_params", parse_meta_params);
+}
+
 TEST(FuzzCorpus, InstructionsAreReadOrRefused) {
   replay("instructions", parse_instructions);
+}
+
+TEST(FuzzCorpus, TokenizerJsonIsReadOrRefused) {
+  replay("tokenizer_json", parse_tokenizer_json);
+}
+
+TEST(FuzzCorpus, SentencePieceModelsAreReadOrRefused) {
+  replay("sentencepiece", parse_sentencepiece);
+}
+
+TEST(FuzzCorpus, TiktokenFilesAreReadOrRefused) {
+  replay("tiktoken", parse_tiktoken);
 }
 
 }  // namespace

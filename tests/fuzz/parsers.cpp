@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "longlora/checkpoint/dtypes.h"
+#include "longlora/checkpoint/meta_params.h"
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/checkpoint/torch_file.h"
@@ -15,12 +16,6 @@
 namespace longlora::fuzz {
 namespace {
 
-void require(bool condition, const char* what) {
-  if (condition) return;
-  std::fprintf(stderr, "violated: %s\n", what);
-  std::abort();
-}
-
 /// The bytes of a tensor are there to be read; the sanitizer looks at the first and the last.
 void touch(std::string_view bytes, uint64_t begin, uint64_t end) {
   require(begin <= end && end <= bytes.size(), "a tensor lies inside the file");
@@ -31,6 +26,12 @@ void touch(std::string_view bytes, uint64_t begin, uint64_t end) {
 }
 
 }  // namespace
+
+void require(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "violated: %s\n", what);
+  std::abort();
+}
 
 void parse_safetensors(std::string_view bytes) {
   try {
@@ -87,6 +88,17 @@ void parse_adapter_config(std::string_view bytes) {
       require(config.rank_of(module) > 0, "a module's rank is positive");
       config.scaling_of(module);
     }
+  } catch (const InputError&) {
+  }
+}
+
+void parse_meta_params(std::string_view bytes) {
+  try {
+    const auto params = checkpoint::parse_meta_params(std::string(bytes), "params.json");
+    require(params.dim % params.n_heads == 0 && params.n_heads % params.n_kv_heads == 0, "heads divide");
+    require(params.multiple_of == 0 || params.feed_forward_size() % params.multiple_of == 0,
+            "the feed-forward width is a multiple");
+    require(params.feed_forward_size() >= 0, "the feed-forward width is not negative");
   } catch (const InputError&) {
   }
 }

@@ -6,12 +6,20 @@
 
 namespace longlora::fuzz {
 
+/// Ends the process with `what` where the condition does not hold.
+void require(bool condition, const char* what);
+
 /// Each returns when the bytes were read or refused with InputError; anything
 /// else (another exception, a tensor outside the file) ends the process.
 void parse_safetensors(std::string_view bytes);
 void parse_torch_file(std::string_view bytes);
 void parse_config(std::string_view bytes);
 void parse_adapter_config(std::string_view bytes);
+void parse_meta_params(std::string_view bytes);
 void parse_instructions(std::string_view bytes);
+/// Of tokenizers: texts are encoded and decoded with what was read.
+void parse_tokenizer_json(std::string_view bytes);
+void parse_sentencepiece(std::string_view bytes);
+void parse_tiktoken(std::string_view bytes);
 
 }  // namespace longlora::fuzz

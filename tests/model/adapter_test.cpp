@@ -126,6 +126,40 @@ TEST(AddLora, ChangesNothingAtFirst) {
   EXPECT_GT(test::relative_difference(logits_of(decoder, ids), before), 0.01);
 }
 
+TEST(AddLora, WithDoraChangesNothingAtFirstInEitherPrecision) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    Decoder decoder = load_decoder(tiny_model("gqa_untied"), dtype);
+    const at::Tensor ids = some_ids(), before = logits_of(decoder, ids);
+    LoraConfig config;
+    config.use_dora = true;
+    add_lora(decoder, config, 5);
+    EXPECT_CLOSE(logits_of(decoder, ids), before, dtype == at::kFloat ? 1e-6 : 0.02);
+    const LoraPair& pair = *decoder.blocks[0].q_proj.lora;
+    // Rounded to bfloat16 it would not be the norm any more.
+    EXPECT_EQ(pair.magnitude.value.scalar_type(), at::kFloat);
+    EXPECT_CLOSE(pair.magnitude.value,
+                 decoder.blocks[0].q_proj.weight.value.to(at::kFloat).norm(2, {1}, false), 1e-6);
+  }
+}
+
+TEST(AddLora, TargetsWhatAPatternMatches) {
+  Decoder decoder = load_decoder(tiny_model("gqa_untied"), at::kFloat);
+  LoraConfig config;
+  config.target_modules.clear();
+  config.target_pattern = R"(model\.layers\.[02]\..*\.(q|up)_proj)";
+  add_lora(decoder, config, 1);
+  std::vector<std::string> found;
+  visit_linears(decoder, [&](const std::string& name, const Linear& linear) {
+    if (linear.lora) found.push_back(name);
+  });
+  EXPECT_THAT(found, ElementsAre("model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj",
+                                 "model.layers.2.self_attn.q_proj", "model.layers.2.mlp.up_proj"));
+  config.target_pattern = "q_proj.*";  // the end of a name is not the whole
+  EXPECT_THAT(message_of<UsageError>([&] { add_lora(decoder, config, 1); }),
+              AllOf(HasSubstr("[lora_target_modules]"), HasSubstr("model.layers.0.self_attn.q_proj"),
+                    HasSubstr("q_proj.*")));
+}
+
 TEST(AddLora, DrawsAFromTheSeedInsidePeftsBounds) {
   const auto first_a = [](uint64_t seed) {
     Decoder decoder = load_decoder(tiny_model("gqa_untied"), at::kFloat);

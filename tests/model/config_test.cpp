@@ -142,7 +142,7 @@ TEST(ModelConfig, RefusesAnotherArchitectureAndListsItsOwn) {
 TEST(ModelConfig, RefusesVariantsThatChangeTheMaths) {
   EXPECT_THAT(refusal(with("hidden_act", "relu")),
               HasSubstr("expected hidden_act silu, gelu or gelu_new, got relu"));
-  EXPECT_THAT(refusal(with("quantization_config", Json::object())), HasSubstr("quantized"));
+  EXPECT_THAT(refusal(with("quantization_config", Json::object())), HasSubstr("NF4"));
 }
 
 TEST(ModelConfig, NamesAFileThatIsMissingOrDamaged) {

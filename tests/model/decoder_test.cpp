@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "longlora/checkpoint/tensor_writer.h"
 #include "longlora/core/error.h"
 #include "longlora/ops/cross_entropy.h"
 #include "tests/model/tiny_models.h"
@@ -198,12 +199,12 @@ TEST(RandomDecoder, MimeticAttentionLooksAtItsOwnTokenAndPassesItOn) {
 }
 
 TEST(Parameter, SharesItsMasterInFloat32Alone) {
-  Parameter wide = {at::randn({4, 3}), {}, {}, {}};
+  Parameter wide = {at::randn({4, 3}), {}, {}, {}, {}};
   wide.make_trainable();
   EXPECT_TRUE(wide.master.is_same(wide.value));
   EXPECT_TRUE(wide.value.requires_grad());
   EXPECT_EQ(wide.grad.abs().sum().item<double>(), 0.0);
-  Parameter narrow = {at::randn({4, 3}).to(at::kBFloat16), {}, {}, {}};
+  Parameter narrow = {at::randn({4, 3}).to(at::kBFloat16), {}, {}, {}, {}};
   narrow.make_trainable();
   EXPECT_EQ(narrow.master.scalar_type(), at::kFloat);
   narrow.master.add_(1.0);
@@ -233,6 +234,24 @@ TEST(LoadDecoder, RefusesWeightsThatContradictTheConfig) {
   EXPECT_THAT(refusal("num_key_value_heads", 4), HasSubstr("k_proj"));
   EXPECT_THAT(refusal("intermediate_size", 40), HasSubstr("gate_proj"));
   EXPECT_THAT(refusal("num_hidden_layers", 4), HasSubstr("model.layers.3."));
+}
+
+TEST(LoadDecoder, RefusesWeightsOfComplexNumbers) {
+  test::TemporaryDirectory folder;
+  fs::copy_file(tiny_model("mqa") / "config.json", folder / "config.json");
+  const auto whole = checkpoint::TensorStore::open_model_directory(tiny_model("mqa"));
+  std::vector<checkpoint::TensorSpec> specs;
+  specs.reserve(whole.tensors().size());
+  for (const auto& [name, info] : whole.tensors())
+    specs.push_back({name, name == "model.norm.weight" ? at::kComplexFloat : info.dtype, info.shape});
+  checkpoint::write_tensor_file(
+      folder / "pytorch_model.bin", checkpoint::TensorFormat::kTorch, specs,
+      [&](const checkpoint::TensorSpec& spec) { return whole.load(spec.name).to(spec.dtype); });
+  EXPECT_THAT(
+      message_of<InputError>([&] { load_decoder(folder.path(), at::kFloat); }),
+      AllOf(HasSubstr("pytorch_model.bin"), HasSubstr("\"model.norm.weight\""),
+            HasSubstr(
+                "expected floating point, got ComplexFloat; weights of complex numbers are not supported")));
 }
 
 TEST(LoadDecoder, RefusesAMissingHead) {

@@ -238,7 +238,15 @@ struct LinearCase {
       if (operand->defined() && operand->requires_grad()) result.push_back(*operand);
     return result;
   }
-  at::Tensor run() const { return linear(x, {weight, bias, lora_a, lora_b, 0.75}); }
+  at::Tensor run() const {
+    LinearOperands operands;
+    operands.weight = weight;
+    operands.bias = bias;
+    operands.lora_a = lora_a;
+    operands.lora_b = lora_b;
+    operands.lora_scale = 0.75;
+    return linear(x, operands);
+  }
   at::Tensor run_plain() const {
     at::Tensor y = at::matmul(x, weight.t());
     if (bias.defined()) y = y + bias;
@@ -280,7 +288,9 @@ TEST(Linear, WorksInBfloat16) {
 }
 
 TEST(Linear, RefusesAnInputOfAnotherWidth) {
-  EXPECT_THROW(linear(random_tensor({3, 5}, 1), {random_tensor({4, 6}, 2), {}, {}, {}, 0.0}), Error);
+  LinearOperands operands;
+  operands.weight = random_tensor({4, 6}, 2);
+  EXPECT_THROW(linear(random_tensor({3, 5}, 1), operands), Error);
 }
 
 /// Hidden states, head and labels, every third row without a label.

@@ -27,9 +27,15 @@ bool always(const at::Tensor&) {
   return true;
 }
 
-constexpr Path kPaths[] = {{"dispatched", segment_attention, always},
-                           {"composed", segment_attention_composed, always},
-                           {"cpu kernel", segment_attention_cpu, segment_attention_cpu_supports}};
+bool is_not_double(const at::Tensor& q) {
+  return q.scalar_type() != at::kDouble;  // whose digits a float32 log_sum_exp does not hold
+}
+
+constexpr Path kPaths[] = {
+    {"dispatched", segment_attention, always},
+    {"composed", segment_attention_composed, always},
+    {"flash, on kernels of fake_flash_attention.cpp", segment_attention_flash, is_not_double},
+    {"cpu kernel", segment_attention_cpu, segment_attention_cpu_supports}};
 
 /// Sizes of one input; documents are starts inside each row.
 struct Case {
@@ -376,6 +382,27 @@ TEST(SegmentAttention, GoesOnFromWhatAnEarlierCallKept) {
   }
 }
 
+TEST(SegmentAttention, FlashGoesOnFromWhatAnEarlierCallKept) {
+  for (const Case& sizes :
+       {Case{2, 90, 32, 6, 3, 32}, Case{1, 90, 0, 4, 2, 16}, Case{1, 70, 16, 4, 1, 16, {}, 9}}) {
+    const Inputs inputs = Inputs::random(sizes, 85, at::kBFloat16);
+    const SegmentPlan plan = sizes.plan();
+    const Result expected = run([](const auto& q, const auto& k, const auto& v,
+                                   const auto& p) { return segment_attention_flash(q, k, v, p); },
+                                inputs, plan);
+    KeptAttention kept;
+    segment_attention_flash(inputs.q, inputs.k, inputs.v, plan, &kept);
+    EXPECT_EQ(kept.log_sum_exp.sizes(), (std::vector<int64_t>{sizes.heads, sizes.rows * sizes.tokens}));
+    const Result again = run([&](const auto& q, const auto& k, const auto& v,
+                                 const auto& p) { return segment_attention_flash(q, k, v, p, &kept); },
+                             inputs, plan);
+    EXPECT_TRUE(at::equal(again.out, expected.out));
+    EXPECT_TRUE(at::equal(again.grad_q, expected.grad_q));
+    EXPECT_TRUE(at::equal(again.grad_k, expected.grad_k));
+    EXPECT_TRUE(at::equal(again.grad_v, expected.grad_v));
+  }
+}
+
 TEST(SegmentAttention, GivesGradientsOnlyForWhatAsks) {
   const Case sizes = {1, 30, 8, 4, 2, 16};
   const Inputs inputs = Inputs::random(sizes, 80, at::kFloat);
@@ -422,8 +449,9 @@ TEST(TailAttention, EqualsTheLastQueriesOfEveryRow) {
     for (const int64_t count : {1, 22, 64, 100, 150}) {
       SCOPED_TRACE(::testing::Message() << count << " queries, window " << window);
       const at::Tensor last = q.view({rows, tokens, 4, 16}).slice(1, tokens - count).reshape({-1, 4, 16});
-      EXPECT_CLOSE(tail_attention(last, k, v, rows, window),
-                   all.slice(1, tokens - count).reshape({-1, 4, 16}), 2e-6);
+      const at::Tensor expected = all.slice(1, tokens - count).reshape({-1, 4, 16});
+      EXPECT_CLOSE(tail_attention(last, k, v, rows, window), expected, 2e-6);
+      EXPECT_CLOSE(tail_attention_flash(last, k, v, rows, window), expected, 2e-6);
     }
   }
   EXPECT_THROW(tail_attention(q.slice(0, 0, 7), k, v, rows, 0), Error);

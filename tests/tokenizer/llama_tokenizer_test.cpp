@@ -56,6 +56,17 @@ TEST(LlamaTokenizer, DecodesWhatItEncoded) {
   }
 }
 
+// As SentencePiece does where its model has remove_extra_whitespaces.
+TEST(LlamaTokenizer, LeavesOutSpacesInFrontWhereTheModelTrimsText) {
+  const std::filesystem::path model = kData / "stories260K_tokenizer/tokenizer.model";
+  const TemporaryFolder folder;
+  write_file_atomic(folder / "trims.model", read_file(model) + "\x1a\x02\x20\x01");  // its last value holds
+  const auto keeps = load_tokenizer(model);
+  const Ids ids = keeps->encode("  Once upon", true);
+  EXPECT_EQ(keeps->decode(ids), "  Once upon");
+  EXPECT_EQ(load_tokenizer(folder / "trims.model")->decode(ids), "Once upon");
+}
+
 TEST(LlamaTokenizer, SkipsControlTokensWhenDecoding) {
   EXPECT_EQ(llama2(false)->decode({1, 720, 0, 880, 2}), "house world");
   EXPECT_EQ(llama2(false)->decode_with_special_tokens({1, 720, 880, 2}), "<s> house world</s>");

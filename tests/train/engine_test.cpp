@@ -92,6 +92,30 @@ TEST(Engine, HasTheGradientsOfPeftOnFusedProjections) {
   }
 }
 
+TEST(Engine, HasTheLossAndGradientsOfTransformersPeftAndBitsandbytesInNf4) {
+  const auto folder = test::data_path("goldens/nf4");
+  const auto trained = [&](const char* base, at::ScalarType dtype) {
+    model::Decoder decoder =
+        model::load_with_adapter(folder / base, folder / "adapter", dtype, {.quantize = ops::Nf4Options()});
+    model::train_adapter(decoder, {"embed", "norm"});
+    return decoder;
+  };
+  for (const char* base : {"base", "quantized"}) {  // put into four bits here and there
+    SCOPED_TRACE(base);
+    model::Decoder decoder = trained(base, at::kFloat);
+    EXPECT_NE(decoder.blocks[1].down_proj.weight.quantized, nullptr);
+    expect_golden_gradients(decoder, folder / "golden.safetensors");
+  }
+  // In bfloat16 rounding alone makes the difference; the weights' own rounding to four bits would be ten
+  // times that.
+  const auto golden = checkpoint::TensorStore::open_file(folder / "golden.safetensors");
+  const Batch batch = make_next_token_batch(golden.load("ids"), 0);
+  const double expected = golden.load("loss").item<double>();
+  model::Decoder narrow = trained("quantized", at::kBFloat16);
+  EXPECT_NEAR(run(narrow, batch, all_layers(narrow, Keep::kInput), 1.0 / 44.0).mean(), expected,
+              0.01 * expected);
+}
+
 TEST(Engine, NarrowsTheGroupsOfShiftedSparseAttentionByTheModelsWindow) {
   // A window of 5 in groups of 8: as without groups where the last five tokens lie in one group of either
   // half.
@@ -240,7 +264,7 @@ TEST(Engine, ComputesTheSameBitsWithWeightsOnDisk) {
     model::train_adapter(shape, {"embed", "norm"});
     const auto left = model::streamable_weights(shape);
     EXPECT_EQ(left.size(), 3u * 7u);
-    model::Decoder on_disk = model::load_decoder(tiny_model("gqa_untied"), dtype, left);
+    model::Decoder on_disk = model::load_decoder(tiny_model("gqa_untied"), dtype, {.left_in_files = left});
     ASSERT_NE(on_disk.streamed, nullptr);
     EXPECT_EQ(on_disk.streamed->copies(), dtype != at::kFloat);
     add_lora_plus(on_disk);

@@ -1,5 +1,6 @@
 // Options, schedules and the memory plan: what is decided before the first step.
 #include "longlora/core/error.h"
+#include "longlora/model/streamed_weights.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/options.h"
 #include "longlora/train/schedule.h"
@@ -208,6 +209,26 @@ TEST(MemoryPlan, CountsTheNoiseOfTheEmbeddings) {
             1024 * decoder.config.hidden_size * decoder.embed_tokens.value.element_size());
 }
 
+TEST(MemoryPlan, OfAGpuUsesNeitherDiskNorFilesAndCountsItsOperators) {
+  TrainOptions options = small_run("unused");
+  options.model_max_length = 1024;
+  const model::Decoder decoder = lora_plus_model("gqa_untied", at::kBFloat16);
+  options.device = at::Device(at::kCUDA, 0);
+  PlanRequest request = options.plan_request();
+  EXPECT_TRUE(request.on_gpu);
+  EXPECT_FALSE(request.disk);
+  request.budget_bytes = int64_t{1} << 40;
+  request.program_bytes = 0;
+  const MemoryPlan on_gpu = make_memory_plan(decoder, request);
+  EXPECT_EQ(on_gpu.inputs_on_disk, 0);
+  EXPECT_FALSE(on_gpu.weights_streamed);
+  // Attention's backward holds more than the kernel on the CPU does, and for longer rows all the more.
+  request.batch_tokens = request.row_tokens = 8192;
+  const MemoryPlan longer = make_memory_plan(decoder, request);
+  EXPECT_GT(longer.program_bytes, on_gpu.program_bytes);
+  EXPECT_GE(longer.program_bytes, 8192 * decoder.config.num_attention_heads * decoder.config.head_dim * 12);
+}
+
 TEST(MemoryPlan, KeepsMoreLayersTheLargerTheBudget) {
   const model::Decoder decoder = lora_plus_model("gqa_untied");
   const int64_t tokens = 100000;
@@ -331,6 +352,19 @@ TEST(MemoryPlan, CountsMastersGradientsAndMoments) {
   const MemoryPlan wide_plan = plan_with(wide, 16, Recompute::kAlways, int64_t{1} << 40);
   EXPECT_EQ(wide_plan.weights_bytes, 4 * parameters);
   EXPECT_EQ(wide_plan.optimizer_bytes, 12 * parameters);  // the weights are the masters
+}
+
+TEST(MemoryPlan, CountsWeightsInFourBits) {
+  const auto folder = test::data_path("goldens/nf4");
+  const model::Decoder real = model::load_decoder(folder / "quantized", at::kBFloat16);
+  const model::Decoder shape = model::shape_decoder(real.config, at::kBFloat16);
+  const model::ParameterCounts counts = model::count_parameters(real);
+  EXPECT_EQ(counts.quantized, 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 128 * 64));
+  const MemoryPlan plan = plan_with(real, 64, Recompute::kAlways, int64_t{1} << 40);
+  EXPECT_EQ(plan.weights_bytes, 2 * (counts.total - counts.quantized) + counts.quantized_bytes);
+  EXPECT_LT(counts.bits_per_quantized(), 4.3);
+  EXPECT_EQ(plan_with(shape, 64, Recompute::kAlways, int64_t{1} << 40).weights_bytes, plan.weights_bytes);
+  EXPECT_TRUE(model::streamable_weights(shape).empty());
 }
 
 TEST(MemoryPlan, RefusesWhatCannotFitAndSaysWhatWould) {

@@ -1,6 +1,7 @@
 #include <cpuid.h>
 
 #include "longlora/ops/cpu/product_kernels.h"
+#include "longlora/ops/kernel_choice.h"
 
 namespace longlora::ops::cpu {
 
@@ -23,7 +24,7 @@ const ProductKernels* product_kernels() {
   static const ProductKernels* const kernels = is_supported(InstructionSet::kAvx512Bf16) && !has_matrix_unit()
                                                    ? &avx512_bf16::product_kernels()
                                                    : nullptr;
-  return kernels;
+  return uses_cpu_kernels() ? kernels : nullptr;
 }
 
 }  // namespace longlora::ops::cpu

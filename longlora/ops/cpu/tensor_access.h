@@ -6,12 +6,14 @@
 #include <type_traits>
 
 #include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/kernel_choice.h"
 
 namespace longlora::ops::cpu {
 
 /// True when the fused CPU kernels take this tensor.
 inline bool has_kernels(const at::Tensor& x) {
-  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
+         uses_cpu_kernels();
 }
 
 /// Pointer to the elements as the kernels see them. T is float or Bf16.

@@ -1,0 +1,97 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/log.h"
+#include "longlora/eval/answers.h"
+
+namespace longlora::cli {
+namespace {
+
+struct AnswerArguments {
+  eval::ModelOptions model;
+  eval::AnswerOptions options;
+  std::vector<std::filesystem::path> data_paths;
+  std::string prompt = "llama2";
+  std::string label;
+  std::filesystem::path json;
+};
+
+Json to_json(const eval::TaskResult& result) {
+  return {
+      {"task", result.task},
+      {"questions", result.num_questions},
+      {"exact", result.accuracy()},
+      {"mean_tokens", static_cast<double>(result.num_tokens) / static_cast<double>(result.num_questions)}};
+}
+
+void print_table(const std::vector<eval::TaskResult>& tasks) {
+  fmt::print("{:>20}  {:>9}  {:>11}  {:>8}\n", "task", "questions", "mean tokens", "exact");
+  for (const eval::TaskResult& result : tasks)
+    fmt::print("{:>20}  {:>9}  {:>11.1f}  {:>8.3f}\n", result.task, result.num_questions,
+               static_cast<double>(result.num_tokens) / static_cast<double>(result.num_questions),
+               result.accuracy());
+}
+
+void run_answer(AnswerArguments& arguments) {
+  arguments.options.form = tokenizer::prompt_form_from_name(arguments.prompt);
+  const auto tokenizer = tokenizer::load_tokenizer(arguments.model.base_model);
+  // Faults of the data show before a model is loaded.
+  const auto questions = eval::read_questions(arguments.data_paths, *tokenizer, arguments.options.form);
+  const eval::LoadedModel model = eval::open_model(arguments.model);
+  arguments.options.context_size = model.context_size;
+  const eval::AnswerResult result =
+      eval::answer_questions(*model.decoder, *tokenizer, questions, arguments.options);
+  if (result.answers.empty())
+    throw UsageError(
+        fmt::format("[--context_size] expected room for the shortest question, got {} tokens; raise it",
+                    model.context_size));
+  const auto tasks = eval::by_task(result);
+  print_table(tasks);
+  if (arguments.json.empty()) return;
+  Json json = result_header("answer", arguments.label, arguments.model, model);
+  json["prompt"] = arguments.prompt;
+  json["exact"] = tasks.back().accuracy();
+  json["skipped"] = result.num_skipped;
+  json["results"] = Json::array();
+  for (const auto& task : tasks) json["results"].push_back(to_json(task));
+  json["answers"] = Json::array();
+  for (const eval::Answer& answer : result.answers)
+    json["answers"].push_back({{"place", answer.question->place},
+                               {"task", answer.question->task},
+                               {"tokens", answer.question->ids.size()},
+                               {"expected", answer.question->answer},
+                               {"answer", answer.text},
+                               {"exact", answer.exact}});
+  write_json(arguments.json, json);
+}
+
+}  // namespace
+
+void add_answer_verb(CLI::App& app) {
+  CLI::App& verb = *app.add_subcommand(
+      "answer", "Answer questions whose answers are known, and count those that are right word for word");
+  auto arguments = std::make_shared<AnswerArguments>();
+  add_model_flags(verb, arguments->model);
+  add_paths(verb, "--data_path", arguments->data_paths,
+            "Questions and answers in the forms that sft reads; a field \"task\" makes a row of the table")
+      ->required();
+  verb.add_option("--prompt", arguments->prompt,
+                  "Form in which the model is asked, as in sft: llama2, alpaca, chatml, none")
+      ->check(CLI::IsMember(tokenizer::prompt_form_names()))
+      ->capture_default_str();
+  verb.add_option("--max_new_tokens", arguments->options.max_new_tokens,
+                  "Tokens of the longest answer (default: as many as the known one has, and 16)")
+      ->check(CLI::PositiveNumber);
+  verb.add_option("--label", arguments->label, "Name of the model in reports");
+  verb.add_option("--json", arguments->json, "Write the result, every answer, to this file")
+      ->type_name("FILE");
+  verb.callback([arguments] { run_answer(*arguments); });
+}
+
+}  // namespace longlora::cli

@@ -1,0 +1,110 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+
+#include "longlora/checkpoint/tensor_writer.h"
+#include "longlora/cli/flags.h"
+#include "longlora/cli/verbs.h"
+#include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/core/log.h"
+#include "longlora/core/progress.h"
+#include "longlora/model/load.h"
+
+namespace longlora::cli {
+namespace {
+
+struct QuantizeArguments {
+  std::filesystem::path model;
+  std::filesystem::path output_dir;
+  ops::Nf4Options options;
+  std::string dtype = "auto";
+  std::string max_shard_size = "5GB";
+  bool overwrite = false;
+  std::filesystem::path json;
+};
+
+void check_arguments(const QuantizeArguments& arguments) {
+  if (!ops::is_nf4_block_size(arguments.options.block_size))
+    throw UsageError(
+        fmt::format("[--quantize_block] expected 32, 64, 128, 256, 512, 1024, 2048 or 4096, got {}",
+                    arguments.options.block_size));
+  const bool is_free =
+      !std::filesystem::exists(arguments.output_dir) ||
+      (std::filesystem::is_directory(arguments.output_dir) && list_directory(arguments.output_dir).empty());
+  if (!is_free && !arguments.overwrite)
+    throw UsageError(
+        fmt::format("[--output_dir {}] expected a new or empty directory; add --overwrite True to replace it",
+                    arguments.output_dir.string()));
+}
+
+/// What is not put into four bits: as asked, or as the embedding is stored.
+at::ScalarType stored_dtype(const QuantizeArguments& arguments, const model::ModelConfig& config) {
+  if (arguments.dtype == "float32") return at::kFloat;
+  if (arguments.dtype == "bfloat16") return at::kBFloat16;
+  if (arguments.dtype == "float16") return at::kHalf;
+  const auto store = checkpoint::TensorStore::open_model_directory(arguments.model);
+  const at::ScalarType found = store.info(fmt::format("{}.weight", config.family().names.embed_tokens)).dtype;
+  return found == at::kFloat || found == at::kHalf ? found : at::kBFloat16;
+}
+
+void run_quantize(const QuantizeArguments& arguments) {
+  check_arguments(arguments);
+  const model::ModelConfig config = model::read_model_config(arguments.model);
+  if (config.quantization)
+    throw InputError(
+        fmt::format("[--model_name_or_path {}] expected a model in full precision, got one in NF4",
+                    arguments.model.string()));
+  const at::ScalarType dtype = stored_dtype(arguments, config);
+  const model::Decoder decoder = model::load_decoder(arguments.model, dtype, {.quantize = arguments.options});
+  const model::ParameterCounts counts = model::count_parameters(decoder);
+  DirectoryTransaction transaction(arguments.output_dir);
+  write_json(transaction.staging() / "config.json",
+             model::model_config_json(decoder.config, model::dtype_name(dtype)));
+  checkpoint::write_model_tensors(transaction.staging(), model::model_tensors(decoder, dtype),
+                                  checkpoint::parse_byte_size(arguments.max_shard_size, "--max_shard_size"));
+  model::copy_companion_files(arguments.model, transaction.staging());
+  transaction.commit();
+  log_info(fmt::format("{} of {} parameters in {} ({:.3f} bits each), the rest in {}: {}",
+                       format_count(counts.quantized), format_count(counts.total),
+                       format_bytes(counts.quantized_bytes), counts.bits_per_quantized(),
+                       model::dtype_name(dtype), arguments.output_dir.string()));
+  if (arguments.json.empty()) return;
+  write_json(arguments.json, {{"verb", "quantize"},
+                              {"output_dir", arguments.output_dir.string()},
+                              {"parameters", counts.total},
+                              {"quantized_parameters", counts.quantized},
+                              {"quantized_bytes", counts.quantized_bytes},
+                              {"bits_per_quantized_parameter", counts.bits_per_quantized()},
+                              {"dtype", model::dtype_name(dtype)}});
+}
+
+}  // namespace
+
+void add_quantize_verb(CLI::App& app) {
+  CLI::App& verb = *app.add_subcommand(
+      "quantize",
+      "Put a model's linear layers into 4 bits (NF4) and save it as transformers and bitsandbytes do");
+  auto arguments = std::make_shared<QuantizeArguments>();
+  verb.add_option("--model_name_or_path", arguments->model,
+                  "Directory of the model: Hugging Face's layout or Meta's")
+      ->type_name("DIR")
+      ->required();
+  verb.add_option("--output_dir", arguments->output_dir, "Directory to write")->type_name("DIR")->required();
+  verb.add_option("--quantize_block", arguments->options.block_size, "Elements that share a scale")
+      ->capture_default_str();
+  add_bool(verb, "--double_quant", arguments->options.double_quant, "Keep those scales in 8 bits");
+  verb.add_option("--dtype", arguments->dtype,
+                  "How embeddings, head, norms and biases are stored; auto: as in the model")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float16"}))
+      ->capture_default_str();
+  verb.add_option("--max_shard_size", arguments->max_shard_size, "Largest weight file: 5GB, 500MB, 2GiB …")
+      ->capture_default_str();
+  add_bool(verb, "--overwrite", arguments->overwrite, "Replace --output_dir if it holds files");
+  verb.add_option("--json", arguments->json, "Write what was done to this file");
+  verb.callback([arguments] { run_quantize(*arguments); });
+}
+
+}  // namespace longlora::cli

@@ -1,0 +1,129 @@
+#include "longlora/eval/answers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "longlora/core/error.h"
+#include "longlora/core/json.h"
+#include "longlora/core/log.h"
+#include "longlora/core/progress.h"
+#include "longlora/data/instruction_tokens.h"
+#include "longlora/generate/generator.h"
+
+namespace longlora::eval {
+namespace {
+
+/// Tokens that an answer may be longer than the known one before it is cut off.
+constexpr int64_t kSpareTokens = 16;
+
+std::string trimmed(const std::string& text) {
+  constexpr const char* kSpace = " \t\r\n";
+  const size_t begin = text.find_first_not_of(kSpace);
+  return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
+}
+
+std::string task_of(const Json& sample) {
+  const auto task = sample.find("task");
+  return task != sample.end() && task->is_string() ? task->get<std::string>() : "";
+}
+
+/// Ids that end an answer: EOS, and what ends a turn where the form has a token for it.
+std::vector<int64_t> stop_ids(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form) {
+  std::vector<int64_t> ids = {*tokenizer.eos_id()};
+  if (form != tokenizer::PromptForm::kChatml) return ids;
+  const tokenizer::Ids end = tokenizer.encode("<|im_end|>", false);
+  if (end.size() == 1) ids.push_back(end[0]);
+  return ids;
+}
+
+std::string text_of(const std::vector<int64_t>& ids, const tokenizer::Tokenizer& tokenizer) {
+  tokenizer::Ids known;  // a model may have more rows than its tokenizer has pieces
+  for (const int64_t id : ids)
+    if (id < tokenizer.vocab_size()) known.push_back(static_cast<int32_t>(id));
+  return trimmed(tokenizer.decode(known));
+}
+
+}  // namespace
+
+std::vector<Question> read_questions(const std::vector<std::filesystem::path>& paths,
+                                     const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form) {
+  if (!tokenizer.eos_id())
+    throw UsageError("[answer] expected a tokenizer with an end-of-sequence token, got one without");
+  std::vector<Question> questions;
+  for (const auto& path : data::expand_instruction_paths(paths)) {
+    const data::InstructionFile file(path);
+    questions.reserve(questions.size() + file.size());
+    for (size_t i = 0; i < file.size(); ++i) {
+      const data::Conversation turns = file.read(i);
+      const Json sample = parse_json(std::string(file.text(i)), file.place(i));
+      questions.push_back({file.place(i), task_of(sample), data::tokenize_question(tokenizer, form, turns),
+                           trimmed(turns.back().text)});
+    }
+  }
+  return questions;
+}
+
+AnswerResult answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
+                              const std::vector<Question>& questions, const AnswerOptions& options) {
+  generate::DecodeSession session(decoder, options.context_size);
+  generate::StopRules rules;
+  rules.stop_ids = stop_ids(tokenizer, options.form);
+  AnswerResult result;
+  result.answers.reserve(questions.size());
+  int64_t num_exact = 0;
+  Progress progress("answering", static_cast<int64_t>(questions.size()), "questions");
+  for (const Question& question : questions) {
+    const auto expected = static_cast<int64_t>(tokenizer.encode(question.answer, false).size());
+    const auto asked = static_cast<int64_t>(question.ids.size());
+    if (asked + expected > options.context_size) {
+      ++result.num_skipped;
+      continue;
+    }
+    rules.max_new_tokens = options.max_new_tokens > 0 ? options.max_new_tokens : expected + kSpareTokens;
+    session.reset();
+    const std::vector<int64_t> prompt(question.ids.begin(), question.ids.end());
+    const generate::Generation written = generate::generate(session, prompt, rules);
+    Answer answer = {&question, text_of(written.ids, tokenizer), false};
+    // A text that goes on is another answer.
+    answer.exact = written.reason == generate::StopReason::kStopId && answer.text == question.answer;
+    num_exact += answer.exact ? 1 : 0;
+    result.answers.push_back(std::move(answer));
+    const auto done = static_cast<int64_t>(result.answers.size());
+    progress.update(done + result.num_skipped,
+                    fmt::format("exact {:.3f}", static_cast<double>(num_exact) / static_cast<double>(done)));
+  }
+  progress.finish();
+  if (result.num_skipped > 0)
+    log_warning(fmt::format("{} of {} questions are longer than the context of {} tokens and were left out",
+                            result.num_skipped, questions.size(), format_count(options.context_size)));
+  return result;
+}
+
+double TaskResult::accuracy() const {
+  return num_questions > 0 ? static_cast<double>(num_exact) / static_cast<double>(num_questions) : 0.0;
+}
+
+std::vector<TaskResult> by_task(const AnswerResult& result) {
+  std::vector<TaskResult> tasks;
+  TaskResult all;
+  all.task = "all";
+  const auto add = [](const Answer& answer, TaskResult& sums) {
+    ++sums.num_questions;
+    sums.num_exact += answer.exact ? 1 : 0;
+    sums.num_tokens += static_cast<int64_t>(answer.question->ids.size());
+  };
+  for (const Answer& answer : result.answers) {
+    add(answer, all);
+    const std::string& task = answer.question->task;
+    if (task.empty()) continue;
+    auto found =
+        std::find_if(tasks.begin(), tasks.end(), [&](const auto& sums) { return sums.task == task; });
+    if (found == tasks.end()) found = tasks.insert(tasks.end(), TaskResult{task});
+    add(answer, *found);
+  }
+  tasks.push_back(all);
+  return tasks;
+}
+
+}  // namespace longlora::eval

@@ -1,0 +1,63 @@
+// Kernels for weights in 4-bit NormalFloat (ops/nf4.h), compiled once per instruction set without any
+// freedom to reorder or fuse: their values are those of bitsandbytes bit by bit. Raw pointers only, as
+// row_kernels.h.
+#pragma once
+
+#include <cstdint>
+
+#include "longlora/ops/cpu/row_kernels.h"
+
+namespace longlora::ops::cpu {
+
+/// The 16 values that a code stands for.
+constexpr float kNf4Values[16] = {
+    -1.0f,
+    -0.6961928009986877f,
+    -0.5250730514526367f,
+    -0.39491748809814453f,
+    -0.28444138169288635f,
+    -0.18477343022823334f,
+    -0.09105003625154495f,
+    0.0f,
+    0.07958029955625534f,
+    0.16093020141124725f,
+    0.24611230194568634f,
+    0.33791524171829224f,
+    0.44070982933044434f,
+    0.5626170039176941f,
+    0.7229568362236023f,
+    1.0f,
+};
+
+/// Elements that multiply_rows goes through together: 64 bytes of codes.
+constexpr int64_t kNf4Group = 128;
+
+/// x [m, k] for multiply_rows, float32 in the order in which the codes come out of their words: element
+/// 8 j + (n ^ 1) of a group at 16 n + j; zero beyond k. Whole groups.
+struct Nf4LeftRows {
+  const float* data;
+  int64_t row_stride;
+};
+
+struct Nf4Kernels {
+  /// Whole blocks: their largest magnitudes and the codes of x / absmax. False where an element is not
+  /// finite.
+  bool (*quantize)(const float* x, int64_t num_blocks, int64_t block_size, float* absmax, uint8_t* codes);
+  /// Scales from their 8-bit codes: map[code] · scale + offset.
+  void (*scales)(const uint8_t* codes, int64_t count, const float* map, float scale, float offset,
+                 float* out);
+  /// Elements [first, first + count) of one block, whose scale is given; codes is the start of the matrix.
+  void (*dequantize_float)(const uint8_t* codes, int64_t first, int64_t count, float scale, float* out);
+  void (*dequantize_bf16)(const uint8_t* codes, int64_t first, int64_t count, float scale, Bf16* out);
+  /// out[i][j] = Σ x[i] w[j] for m rows of x and n rows of w [n, k], k a multiple of 64: rows of codes
+  /// k / 2 bytes apart, rows of scales k / block_size apart; block_size a power of two, at least 64, that
+  /// divides k. Each element is one sum in a fixed order.
+  void (*multiply_rows)(int64_t m, int64_t n, int64_t k, Nf4LeftRows x, const uint8_t* codes,
+                        const float* scales, int64_t block_size, float* out, int64_t out_stride);
+};
+
+/// The kernels for this machine's widest instruction set, and one variant by name for tests.
+const Nf4Kernels& nf4_kernels();
+const Nf4Kernels& nf4_kernels_of(InstructionSet set);
+
+}  // namespace longlora::ops::cpu
