@@ -150,20 +150,16 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const Load
   const ModelConfig config = read_model_config(directory);
   const checkpoint::TensorStore store = checkpoint::TensorStore::open_model_directory(directory);
   const bool quantizes = options.quantize && !config.quantization;
-  if ((quantizes || config.quantization) && !options.device.is_cpu())
-    throw UsageError(
-        fmt::format("[--device] expected cpu with weights in four bits, got {}; there are no kernels "
-                    "for them on a GPU yet",
-                    options.device.str()));
   std::set<std::string> used;
   Decoder decoder =
       build_decoder(config, [&](Parameter& parameter, const std::string& name, const Shape& shape, Use use) {
         used.insert(name);
         if (use == Use::kLinear && is_stored_quantized(store, name)) {
-          parameter.hold_quantized(load_nf4(store, name, shape), dtype);
+          parameter.hold_quantized(ops::on_device(load_nf4(store, name, shape), options.device), dtype);
           for (const std::string& part : nf4_part_names(name)) used.insert(part);
         } else if (use == Use::kLinear && quantizes) {
-          parameter.hold_quantized(quantize_stored(store, name, shape, *options.quantize), dtype);
+          parameter.hold_quantized(
+              ops::on_device(quantize_stored(store, name, shape, *options.quantize), options.device), dtype);
         } else if (options.left_in_files.count(name)) {
           store.check(name, shape, dtype);
           parameter.value = at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));

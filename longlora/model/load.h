@@ -25,7 +25,7 @@ struct LoadOptions {
 /// Reads config.json and the weights of a directory, or Meta's layout; every parameter frozen, in
 /// `dtype` (float32 or bfloat16) whatever the files hold, but for weights in four bits, which the files may
 /// hold as bitsandbytes stores them. Throws InputError: missing files or tensors, shapes that contradict
-/// config.json, unsupported architectures; UsageError for weights in four bits on a GPU. Each weight goes
+/// config.json, unsupported architectures. Each weight goes
 /// from its mapped file to the device.
 Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype,
                      const LoadOptions& options = {});

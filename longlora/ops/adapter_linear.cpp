@@ -142,8 +142,11 @@ at::Tensor adapted_weight_norm(const LinearOperands& operands) {
   const int64_t step = std::max<int64_t>(1, kNormElements / std::max<int64_t>(1, weight.size(1)));
   const at::Tensor a = operands.lora_a.to(dtype), b = operands.lora_b.to(dtype);
   at::Tensor norm = at::empty({rows}, b.options());
+  const bool in_parts = operands.quantized && operands.quantized->codes.is_cpu();
+  const at::Tensor dense =
+      operands.quantized && !in_parts ? dequantize_nf4(*operands.quantized, weight.scalar_type()) : weight;
   const auto weight_rows = [&](int64_t begin, int64_t end) {
-    if (!operands.quantized) return weight.slice(0, begin, end).to(dtype);
+    if (!in_parts) return dense.slice(0, begin, end).to(dtype);
     // What the layer multiplies by: rounded to the dtype it computes in.
     at::Tensor part = at::empty({end - begin, weight.size(1)}, at::kFloat);
     dequantize_nf4_part(*operands.quantized, begin, 0, part);

@@ -201,6 +201,10 @@ at::Tensor product_of_few_rows(const cpu::ProductKernels& kernels, const at::Ten
 /// Parts of the result, each a product with a part of the matrix that is dequantised for it.
 at::Tensor product_with_quantized(const at::Tensor& a, const RightOperand& right) {
   const Nf4Matrix& matrix = *right.quantized;
+  if (!a.is_cpu() || !uses_cpu_kernels()) {
+    const at::Tensor whole = dequantize_nf4(matrix, a.scalar_type());
+    return at::mm(a, right.transposed ? whole.t() : whole);
+  }
   const bool direct = a.scalar_type() == at::kFloat || a.scalar_type() == at::kBFloat16;
   const at::ScalarType dtype = direct ? a.scalar_type() : at::kFloat;
   at::Tensor y = at::empty({a.size(0), right.width()}, a.options());

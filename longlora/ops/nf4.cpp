@@ -13,6 +13,7 @@
 #include "longlora/ops/cpu/nf4_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
 #include "longlora/ops/dynamic_map.h"
+#include "longlora/ops/kernel_choice.h"
 
 namespace longlora::ops {
 namespace {
@@ -145,6 +146,29 @@ void dequantize_run(const Nf4Matrix& matrix, int64_t first, int64_t count, std::
   }
 }
 
+/// Each element of `x` as often as it counts, and no more than `length` in all.
+at::Tensor repeated(const at::Tensor& x, int64_t times, int64_t length) {
+  return x.unsqueeze(1).expand({x.numel(), times}).reshape({-1}).slice(0, 0, length);
+}
+
+/// The matrix in float32 by libtorch's operators.
+at::Tensor dequantize_composed(const Nf4Matrix& matrix) {
+  const auto looked_up = [](const at::Tensor& map, const at::Tensor& codes) {
+    return map.to(codes.device()).index_select(0, codes.to(at::kInt));
+  };
+  const int64_t elements = matrix.num_elements(), blocks = matrix.num_blocks();
+  const at::Tensor codes =
+      at::stack({matrix.codes.bitwise_right_shift(4), matrix.codes.bitwise_and(15)}, 1).reshape({-1});
+  at::Tensor scales = matrix.absmax;
+  if (matrix.is_nested())
+    scales = looked_up(matrix.nested_map, matrix.absmax)
+                 .mul_(repeated(matrix.nested_absmax, matrix.nested_block_size, blocks))
+                 .add_(matrix.nested_offset);
+  return looked_up(nf4_values(), codes.slice(0, 0, elements))
+      .mul_(repeated(scales, matrix.block_size, elements))
+      .view({matrix.rows, matrix.columns});
+}
+
 /// x in the order of multiply_rows.
 at::Tensor in_order_of_codes(const at::Tensor& x) {
   const int64_t rows = x.size(0), columns = x.size(1);
@@ -213,7 +237,15 @@ Nf4Matrix quantize_nf4(const at::Tensor& weight, const Nf4Options& options) {
   return matrix;
 }
 
+Nf4Matrix on_device(const Nf4Matrix& matrix, at::Device device) {
+  Nf4Matrix moved = matrix;
+  for (at::Tensor* part : {&moved.codes, &moved.absmax, &moved.nested_absmax, &moved.nested_map})
+    if (part->defined()) *part = part->to(device);
+  return moved;
+}
+
 at::Tensor dequantize_nf4(const Nf4Matrix& matrix, at::ScalarType dtype) {
+  if (!matrix.codes.is_cpu() || !uses_cpu_kernels()) return dequantize_composed(matrix).to(dtype);
   const bool direct = dtype == at::kFloat || dtype == at::kBFloat16;
   at::Tensor out = at::empty({matrix.rows, matrix.columns}, dtype);
   const int64_t rows_at_once = std::max<int64_t>(1, kElementsAtOnce / matrix.columns);

@@ -11,7 +11,7 @@
 namespace longlora::ops {
 
 /// A matrix [rows, columns], row-major: element i is value[code i] · absmax[i / block_size], with 16 values
-/// between -1 and 1. Copies share the tensors, which are on the CPU and contiguous.
+/// between -1 and 1. Copies share the tensors, which are contiguous and on one device.
 struct Nf4Matrix {
   int64_t rows = 0;
   int64_t columns = 0;
@@ -48,7 +48,11 @@ const at::Tensor& dynamic_map();
 /// for elements that are not finite.
 Nf4Matrix quantize_nf4(const at::Tensor& weight, const Nf4Options& options = {});
 
-/// The whole matrix in float32, bfloat16 or float16: products in float32, rounded once.
+/// The same on another device.
+Nf4Matrix on_device(const Nf4Matrix& matrix, at::Device device);
+
+/// The whole matrix in float32, bfloat16 or float16: products in float32, rounded once. On a GPU by
+/// libtorch's operators; the other functions are for the CPU.
 at::Tensor dequantize_nf4(const Nf4Matrix& matrix, at::ScalarType dtype);
 
 /// Rows [row, row + out.size(0)) and columns [column, column + out.size(1)) into `out`, float32 or bfloat16,

@@ -126,6 +126,32 @@ TEST_F(DeviceOps, LinearLayersEqualTheKernels) {
     }
 }
 
+TEST_F(DeviceOps, LayersInFourBitsEqualTheKernels) {
+  const Nf4Matrix nested = quantize_nf4(random_tensor({96, 128}, 11));
+  const Nf4Matrix odd = quantize_nf4(random_tensor({33, 45}, 12), {.block_size = 64, .double_quant = false});
+  for (const at::ScalarType dtype : kDtypes)
+    for (const Nf4Matrix* matrix : {&nested, &odd}) {
+      const Tensors x = {random_tensor({40, matrix->columns}, 13, dtype),
+                         random_tensor({8, matrix->columns}, 14, dtype),
+                         random_tensor({matrix->rows, 8}, 15, dtype)};
+      expect_same(
+          x,
+          [&](const Tensors& t) {
+            LinearOperands operands = {
+                .weight =
+                    at::empty({matrix->rows, matrix->columns}, at::TensorOptions(dtype).device(at::kMeta)),
+                .lora_a = t[1],
+                .lora_b = t[2],
+                .lora_scale = 2.0,
+                .quantized = std::make_shared<const Nf4Matrix>(on_device(*matrix, t[0].device()))};
+            return linear(t[0], operands);
+          },
+          kProduct.of(dtype));
+      const at::Tensor whole = compute([&] { return dequantize_nf4(on_device(*matrix, device()), dtype); });
+      EXPECT_TRUE(whole.cpu().equal(dequantize_nf4(*matrix, dtype)));
+    }
+}
+
 TEST_F(DeviceOps, TheLossAndItsGradientsEqualTheKernels) {
   for (const at::ScalarType dtype : kDtypes)
     for (const int64_t chunk : {0, 7}) {
