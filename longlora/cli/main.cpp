@@ -81,6 +81,7 @@ int run(int argc, char** argv) {
   add_quantize_verb(app);
   add_eval_verb(app);
   add_passkey_verb(app);
+  add_inference_verb(app);
   add_answer_verb(app);
   add_score_verb(app);
   add_plan_verb(app);

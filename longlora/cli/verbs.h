@@ -14,6 +14,7 @@ void add_merge_verb(CLI::App& app);
 void add_convert_verb(CLI::App& app);
 void add_eval_verb(CLI::App& app);
 void add_passkey_verb(CLI::App& app);
+void add_inference_verb(CLI::App& app);
 void add_answer_verb(CLI::App& app);
 void add_score_verb(CLI::App& app);
 void add_quantize_verb(CLI::App& app);

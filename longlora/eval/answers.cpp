@@ -28,15 +28,6 @@ std::string task_of(const Json& sample) {
   return task != sample.end() && task->is_string() ? task->get<std::string>() : "";
 }
 
-/// Ids that end an answer: EOS, and what ends a turn where the form has a token for it.
-std::vector<int64_t> stop_ids(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form) {
-  std::vector<int64_t> ids = {*tokenizer.eos_id()};
-  if (form != tokenizer::PromptForm::kChatml) return ids;
-  const tokenizer::Ids end = tokenizer.encode("<|im_end|>", false);
-  if (end.size() == 1) ids.push_back(end[0]);
-  return ids;
-}
-
 std::string text_of(const std::vector<int64_t>& ids, const tokenizer::Tokenizer& tokenizer) {
   tokenizer::Ids known;  // a model may have more rows than its tokenizer has pieces
   for (const int64_t id : ids)
@@ -44,12 +35,25 @@ std::string text_of(const std::vector<int64_t>& ids, const tokenizer::Tokenizer&
   return trimmed(tokenizer.decode(known));
 }
 
+int64_t eos_of(const tokenizer::Tokenizer& tokenizer) {
+  const auto id = tokenizer.eos_id();
+  if (!id) throw UsageError("[answer] expected a tokenizer with an end-of-sequence token, got one without");
+  return *id;
+}
+
 }  // namespace
+
+std::vector<int64_t> stop_ids(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form) {
+  std::vector<int64_t> ids = {eos_of(tokenizer)};
+  if (form != tokenizer::PromptForm::kChatml) return ids;
+  const tokenizer::Ids end = tokenizer.encode("<|im_end|>", false);
+  if (end.size() == 1) ids.push_back(end[0]);
+  return ids;
+}
 
 std::vector<Question> read_questions(const std::vector<std::filesystem::path>& paths,
                                      const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form) {
-  if (!tokenizer.eos_id())
-    throw UsageError("[answer] expected a tokenizer with an end-of-sequence token, got one without");
+  eos_of(tokenizer);  // refuses one without
   std::vector<Question> questions;
   for (const auto& path : data::expand_instruction_paths(paths)) {
     const data::InstructionFile file(path);

@@ -15,6 +15,10 @@ struct Decoder;
 
 namespace longlora::eval {
 
+/// Ids that end an answer: EOS, and what ends a turn where the form has a token for it. Throws UsageError for
+/// a tokenizer without EOS.
+std::vector<int64_t> stop_ids(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form);
+
 /// A sample of an instruction file (docs/sft.md); of a conversation the last answer is wanted.
 struct Question {
   std::string place;   // "file.jsonl:8"

@@ -108,6 +108,7 @@ at::Tensor DecodeSession::forward(std::span<const int64_t> ids) {
     const int64_t chunk = std::min(prefill_chunk_tokens_, count - begin);
     hidden = forward_chunk(ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(chunk)),
                            sequence_tokens, begin + chunk == count ? Wanted::kLastHidden : Wanted::kNothing);
+    if (hear_) hear_(begin + chunk);
   }
   return hidden;
 }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "longlora/generate/kv_cache.h"
@@ -35,6 +36,9 @@ class DecodeSession {
   /// more tokens than the cache takes; the sequence is unchanged then.
   at::Tensor feed(std::span<const int64_t> ids);
 
+  /// Hears how many tokens of the ids in hand have gone through the model, after every chunk of a feed.
+  void on_progress(std::function<void(int64_t done)> hear) { hear_ = std::move(hear); }
+
   KeyValueCache& cache() { return *cache_; }
   const KeyValueCache& cache() const { return *cache_; }
   const model::Decoder& decoder() const { return decoder_; }
@@ -60,6 +64,7 @@ class DecodeSession {
   /// For all places; undefined where the angles depend on the length of the sequence.
   model::RotaryTable rotary_;
   bool remakes_keys_ = false;
+  std::function<void(int64_t)> hear_;
   std::vector<int64_t> ids_;  // of the sequence, where keys may have to be made again
 };
 
