@@ -14,6 +14,7 @@
 #include "longlora/checkpoint/torch_writer.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
+#include "longlora/ops/disk_tensor.h"
 
 namespace longlora::checkpoint {
 namespace {
@@ -75,6 +76,21 @@ std::string build_header(const std::vector<TensorSpec>& specs,
   return text;
 }
 
+/// Of a contiguous tensor; one on disk becomes resident a piece at a time.
+void write_elements(AtomicFileWriter& writer, const at::Tensor& tensor) {
+  const auto* bytes = static_cast<const char*>(tensor.const_data_ptr());
+  const auto size = static_cast<int64_t>(tensor.element_size());
+  const auto write = [&](int64_t begin, int64_t end) {
+    writer.write(bytes + begin * size, static_cast<size_t>((end - begin) * size));
+    ops::release_elements(tensor, begin, end);
+  };
+  if (tensor.numel() == 0) return;
+  if (ops::is_on_disk(tensor))
+    ops::for_each_disk_piece(tensor.numel(), write);
+  else
+    write(0, tensor.numel());
+}
+
 void write_safetensors_file(const fs::path& path, const std::vector<TensorSpec>& specs,
                             const TensorSource& source, const std::map<std::string, std::string>& metadata) {
   const std::vector<TensorSpec> ordered = in_data_order(specs);
@@ -86,7 +102,7 @@ void write_safetensors_file(const fs::path& path, const std::vector<TensorSpec>&
   writer.write(header.data(), header.size());
   for (const TensorSpec& spec : ordered) {
     const at::Tensor tensor = internal::make_tensor(spec, source);
-    if (tensor.numel() != 0) writer.write(tensor.const_data_ptr(), tensor.nbytes());
+    write_elements(writer, tensor);
   }
   writer.commit();
 }

@@ -32,7 +32,7 @@ void run_fine_tune(TrainingArguments& arguments) {
   finish_arguments(arguments);
   const train::TrainOptions& options = arguments.options;
   const train::MemoryPlan plan = plan_before_loading(arguments);
-  model::Decoder decoder = prepare_decoder(arguments, plan.weights_streamed);
+  model::Decoder decoder = prepare_decoder(arguments, plan);
   const auto data = open_data(options.data_path, options, decoder, "training data");
   const auto eval_data = options.eval_data_path.empty()
                              ? nullptr

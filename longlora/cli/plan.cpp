@@ -182,6 +182,8 @@ void run_plan(PlanArguments& arguments) {
                {"scratch_bytes", plan.scratch_bytes},
                {"weights_streamed", plan.weights_streamed},
                {"streamed_bytes", plan.streamed_bytes},
+               {"state_on_disk", train::state_name(plan.state_on_disk)},
+               {"state_bytes", plan.state_bytes},
                {"model_flops", flops.model()},
                {"executed_flops", flops.executed()}};
   if (arguments.measure) {
@@ -194,7 +196,8 @@ void run_plan(PlanArguments& arguments) {
                   options.low_rank_training ? std::optional(options.lora) : std::nullopt, seen);
     const double seconds = train::estimate_seconds(flops, rates);
     const auto accumulated = static_cast<double>(options.gradient_accumulation_steps);
-    const double step_seconds = seconds * accumulated + static_cast<double>(counts.trainable) / rates.update;
+    const double step_seconds = seconds * accumulated + static_cast<double>(counts.trainable) / rates.update +
+                                static_cast<double>(plan.state_moved_bytes) / train::kStateBytesPerSecond;
     log_info(fmt::format("rates {}: {:.0f} GFLOP/s in matrix products, {:.0f} in attention",
                          arguments.device_tflops > 0.0 ? "assumed" : "measured here", rates.matrix / 1e9,
                          rates.attention / 1e9));

@@ -92,7 +92,7 @@ void run_sft(SftArguments& arguments) {
   if (!options.eval_data_path.empty())
     eval_rows = read_rows(arguments, options.eval_data_path, *tokenizer, vocab_size, "held-out data");
   const train::MemoryPlan plan = plan_before_loading(arguments);
-  model::Decoder decoder = prepare_decoder(arguments, plan.weights_streamed);
+  model::Decoder decoder = prepare_decoder(arguments, plan);
   run_training(arguments, decoder, std::move(rows), std::move(eval_rows), plan);
 }
 

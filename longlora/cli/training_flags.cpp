@@ -161,9 +161,10 @@ void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
       "--memory_budget", arguments.memory_budget_gib,
       "GiB the run may take, of a GPU's memory where it runs on one (default: 80 % of what is free, "
       "container limits included)");
-  verb.add_option("--scratch_dir", options.scratch_dir,
-                  "Folder on a disk for layer inputs when the budget does not hold them (default: "
-                  "--output_dir)")
+  verb.add_option(
+          "--scratch_dir", options.scratch_dir,
+          "Folder on a disk for layer inputs and the optimizer's state when the budget does not hold them "
+          "(default: --output_dir)")
       ->type_name("DIR");
 }
 

@@ -13,6 +13,7 @@
 #include "longlora/cli/model_flags.h"
 #include "longlora/cli/training_verb.h"
 #include "longlora/core/error.h"
+#include "longlora/core/file.h"
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
 #include "longlora/core/progress.h"
@@ -20,6 +21,7 @@
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/model/streamed_weights.h"
+#include "longlora/model/training_state.h"
 #include "longlora/ops/device.h"
 #include "longlora/report/tensorboard.h"
 #include "longlora/train/trainer.h"
@@ -91,6 +93,21 @@ void set_up_training(const TrainingArguments& arguments, train::TrainOptions& op
   }
 }
 
+/// Takes those names out that are not in the base's files as the run has them: what the adapter replaces, and
+/// the head where the adapter has a larger vocabulary.
+void leave_out_replaced(const std::filesystem::path& adapter_dir, const model::Decoder& base,
+                        std::set<std::string>& names) {
+  const auto adapter = checkpoint::PeftAdapter::open(adapter_dir);
+  const model::ModuleNames& modules = base.config.family().names;
+  const std::string head = std::string(modules.lm_head) + ".weight",
+                    embedding = std::string(modules.embed_tokens) + ".weight";
+  for (const std::string& name : adapter.parameters()) {
+    names.erase(name);
+    const auto& shape = adapter.parameter_info(name).shape;
+    if (name == embedding && (shape.empty() || shape[0] != base.config.vocab_size)) names.erase(head);
+  }
+}
+
 /// The decoder of a run without values.
 model::Decoder shape_of_run(const train::TrainOptions& options) {
   model::ModelConfig config =
@@ -115,18 +132,16 @@ train::MemoryPlan plan_before_loading(const TrainingArguments& arguments) {
   return train::plan_run(options, shape, frozen, program_bytes);
 }
 
-model::Decoder prepare_decoder(TrainingArguments& arguments, bool weights_streamed) {
+model::Decoder prepare_decoder(TrainingArguments& arguments, const train::MemoryPlan& plan) {
   train::TrainOptions& options = arguments.options;
   const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
   model::LoadOptions load = {.left_in_files = {}, .quantize = options.quantize, .device = options.device};
-  if (weights_streamed) {
+  if (plan.weights_streamed) {
     train::TrainOptions shape_options = options;
     model::Decoder shape = shape_of_run(options);
     set_up_training(arguments, shape_options, /*has_adapter=*/false, shape);
     load.left_in_files = model::streamable_weights(shape);
-    if (!options.peft_model.empty())  // what the adapter replaces is not in the base's files
-      for (const std::string& name : checkpoint::PeftAdapter::open(options.peft_model).parameters())
-        load.left_in_files.erase(name);
+    if (!options.peft_model.empty()) leave_out_replaced(options.peft_model, shape, load.left_in_files);
   }
   model::Decoder decoder =
       options.init_random
@@ -134,6 +149,10 @@ model::Decoder prepare_decoder(TrainingArguments& arguments, bool weights_stream
                                   options.attention_init)
           : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype, load);
   if (options.init_random) model::move_decoder(decoder, options.device);
+  if (plan.state_on_disk != model::StateOnDisk::kNone) {
+    make_directories(options.scratch_folder());
+    model::place_state(decoder, {plan.state_on_disk, options.scratch_folder()});
+  }
   set_up_training(arguments, options, !options.peft_model.empty(), decoder);
   if (!options.init_random) model::load_masters(decoder, options.model_name_or_path, options.peft_model);
   return decoder;
@@ -281,7 +300,8 @@ void run_training(TrainingArguments& arguments, model::Decoder& decoder,
                                 {"predicted_memory_bytes", trainer.plan().total_bytes()},
                                 {"tile_rows", trainer.plan().tile_rows},
                                 {"inputs_on_disk", trainer.plan().inputs_on_disk},
-                                {"weights_streamed", trainer.plan().weights_streamed}});
+                                {"weights_streamed", trainer.plan().weights_streamed},
+                                {"state_on_disk", train::state_name(trainer.plan().state_on_disk)}});
 }
 
 }  // namespace longlora::cli

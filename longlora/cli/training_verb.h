@@ -68,8 +68,8 @@ void finish_arguments(TrainingArguments& arguments);
 train::MemoryPlan plan_before_loading(const TrainingArguments& arguments);
 
 /// The decoder with its scaling, adapter and trainable parameters in place; fills in the options that they
-/// decide. `weights_streamed`: large frozen weights stay in their files (MemoryPlan).
-model::Decoder prepare_decoder(TrainingArguments& arguments, bool weights_streamed);
+/// decide. Frozen weights and training state are where the plan says.
+model::Decoder prepare_decoder(TrainingArguments& arguments, const train::MemoryPlan& plan);
 
 /// The tokenizer of the run, or null where none is needed and none is found.
 std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed);

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <linux/magic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -77,6 +78,35 @@ void ScratchFile::read(int64_t offset, void* data, int64_t num_bytes) const {
     done += got;
   }
   ::posix_fadvise(descriptor_, offset, num_bytes, POSIX_FADV_DONTNEED);  // a hint
+}
+
+ScratchMemory::ScratchMemory(const std::filesystem::path& folder, int64_t num_bytes) : num_bytes_(num_bytes) {
+  if (num_bytes == 0) return;  // mmap refuses an empty range
+  const ScratchFile file(folder, num_bytes);
+  // The mapping holds on to the file.
+  void* mapping = ::mmap(nullptr, static_cast<size_t>(num_bytes), PROT_READ | PROT_WRITE, MAP_SHARED,
+                         file.descriptor_, 0);
+  if (mapping == MAP_FAILED) throw internal::write_error(folder, "map scratch space", errno);
+  data_ = static_cast<std::byte*>(mapping);
+}
+
+ScratchMemory::~ScratchMemory() {
+  if (data_ != nullptr) ::munmap(data_, static_cast<size_t>(num_bytes_));
+}
+
+void ScratchMemory::advise(int64_t offset, int64_t num_bytes, int advice) const {
+  if (num_bytes <= 0) return;
+  const auto page = static_cast<int64_t>(::sysconf(_SC_PAGESIZE));
+  const int64_t first = offset / page * page;
+  ::madvise(data_ + first, static_cast<size_t>(offset + num_bytes - first), advice);  // a hint
+}
+
+void ScratchMemory::release(int64_t offset, int64_t num_bytes) const {
+  advise(offset, num_bytes, MADV_DONTNEED);
+}
+
+void ScratchMemory::will_need(int64_t offset, int64_t num_bytes) const {
+  advise(offset, num_bytes, MADV_WILLNEED);
 }
 
 }  // namespace longlora

@@ -1,6 +1,7 @@
 // A file that exists only while a process uses it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 
@@ -23,8 +24,35 @@ class ScratchFile {
   void read(int64_t offset, void* data, int64_t num_bytes) const;
 
  private:
+  friend class ScratchMemory;
+
   std::filesystem::path folder_;
   int descriptor_ = -1;
+};
+
+/// Memory that lies in such a file. Pages become resident when they are touched and count as memory of this
+/// process until they are released; where the system has room it keeps them in its cache. A disk that fails
+/// while the memory is in use ends the process (SIGBUS).
+class ScratchMemory {
+ public:
+  /// Zeros. Throws as ScratchFile.
+  ScratchMemory(const std::filesystem::path& folder, int64_t num_bytes);
+  ~ScratchMemory();
+  ScratchMemory(const ScratchMemory&) = delete;
+  ScratchMemory& operator=(const ScratchMemory&) = delete;
+
+  std::byte* data() const { return data_; }
+  int64_t num_bytes() const { return num_bytes_; }
+  /// Says that a range is done with for now; what was written stays.
+  void release(int64_t offset, int64_t num_bytes) const;
+  /// Asks the system to read a range ahead.
+  void will_need(int64_t offset, int64_t num_bytes) const;
+
+ private:
+  void advise(int64_t offset, int64_t num_bytes, int advice) const;
+
+  std::byte* data_ = nullptr;
+  int64_t num_bytes_ = 0;
 };
 
 }  // namespace longlora

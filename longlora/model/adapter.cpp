@@ -13,7 +13,9 @@
 #include "longlora/core/error.h"
 #include "longlora/model/load.h"
 #include "longlora/model/streamed_weights.h"
+#include "longlora/model/training_state.h"
 #include "longlora/ops/adapter_linear.h"
+#include "longlora/ops/disk_tensor.h"
 
 namespace longlora::model {
 namespace {
@@ -108,7 +110,7 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
     ++num_pairs;
   };
   for (size_t i = 0; i < decoder.blocks.size(); ++i) {
-    std::optional<BlockInReach> reach;
+    std::optional<LayerInReach> reach;
     if (config.use_dora) reach.emplace(decoder, i);  // the norms of the weights are wanted
     const std::string prefix = block_prefix(*decoder.blocks[i].names, i);
     visit_block_linears(decoder.blocks[i], [&](const char* name, Linear& linear) {
@@ -214,7 +216,7 @@ void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns) {
       trains = true;
       unmatched.erase(pattern);
     }
-    if (trains && !parameter.trainable()) parameter.make_trainable();
+    if (trains && !parameter.trainable()) make_trainable(decoder, parameter);
   });
   if (!unmatched.empty())
     throw UsageError(
@@ -224,7 +226,8 @@ void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns) {
 }
 
 void train_everything(Decoder& decoder) {
-  visit_parameters(decoder, [](const std::string&, Parameter& parameter) { parameter.make_trainable(); });
+  visit_parameters(decoder,
+                   [&](const std::string&, Parameter& parameter) { make_trainable(decoder, parameter); });
 }
 
 void load_masters(Decoder& decoder, const std::filesystem::path& base, const std::filesystem::path& adapter) {
@@ -233,13 +236,14 @@ void load_masters(Decoder& decoder, const std::filesystem::path& base, const std
   std::optional<checkpoint::PeftAdapter> adapter_store;
   if (!adapter.empty()) adapter_store = checkpoint::PeftAdapter::open(adapter);
   const auto set = [](Parameter& parameter, const at::Tensor& value) {
-    if (parameter.trainable() && parameter.master.sizes() == value.sizes()) parameter.master.copy_(value);
+    if (parameter.trainable() && parameter.master.sizes() == value.sizes())
+      ops::copy_by_pieces(parameter.master, value);
   };
   visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
     if (!parameter.trainable()) return;
     if (adapter_store && adapter_store->has_parameter(name))
       set(parameter, adapter_store->load_parameter(name));
-    else if (base_store.contains(name))
+    else if (base_store.contains(name) && base_store.info(name).dtype != decoder.dtype())
       set(parameter, base_store.load(name));
   });
   if (!adapter_store) return;

@@ -4,6 +4,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/random.h"
+#include "longlora/ops/disk_tensor.h"
 #include "longlora/ops/segment_attention.h"
 
 namespace longlora::model {
@@ -12,14 +13,22 @@ void RowSet::add(const at::Tensor& ids) {
   const int64_t* id = ids.const_data_ptr<int64_t>();
   for (int64_t n = 0; n < ids.numel(); ++n) {
     if (contains(id[n])) continue;
-    contains_[static_cast<size_t>(id[n])] = true;
+    places_[static_cast<size_t>(id[n])] = static_cast<int64_t>(rows_.size());
     rows_.push_back(id[n]);
   }
 }
 
 void RowSet::clear() {
-  for (const int64_t row : rows_) contains_[static_cast<size_t>(row)] = false;
+  for (const int64_t row : rows_) places_[static_cast<size_t>(row)] = kAbsent;
   rows_.clear();
+}
+
+at::Tensor RowSet::places(const at::Tensor& ids) const {
+  at::Tensor found = at::empty_like(ids);
+  const int64_t* id = ids.const_data_ptr<int64_t>();
+  auto* to = found.mutable_data_ptr<int64_t>();
+  for (int64_t n = 0; n < ids.numel(); ++n) to[n] = place(id[n]);
+  return found;
 }
 
 void Parameter::hold_quantized(ops::Nf4Matrix matrix, at::ScalarType dtype) {
@@ -37,10 +46,10 @@ void Parameter::make_trainable() {
   value.requires_grad_(true);
 }
 
-void Parameter::refresh_value() {
+void Parameter::refresh_elements(int64_t begin, int64_t end) {
   if (value.is_same(master)) return;
   // detach() shares storage and is outside autograd: a leaf may be updated through it.
-  value.detach().copy_(master);
+  value.detach().view(-1).slice(0, begin, end).copy_(master.view(-1).slice(0, begin, end));
 }
 
 void Parameter::refresh_rows(const std::vector<int64_t>& rows) {
@@ -170,7 +179,7 @@ at::Tensor forward_block(const Block& block, const ModelConfig& config, const at
 }
 
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids) {
-  return decoder.embed_tokens.value.detach().index_select(0, ids.reshape({-1}));
+  return ops::select_rows(decoder.embed_tokens.value.detach(), ids.reshape({-1}));
 }
 
 at::Tensor final_norm(const Decoder& decoder, const at::Tensor& hidden) {

@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,17 +25,23 @@ namespace longlora::model {
 /// Rows of a matrix.
 class RowSet {
  public:
-  explicit RowSet(int64_t num_rows) : contains_(static_cast<size_t>(num_rows), false) {}
+  explicit RowSet(int64_t num_rows) : places_(static_cast<size_t>(num_rows), kAbsent) {}
 
   /// ids [N] int64 on the CPU, each in [0, num_rows).
   void add(const at::Tensor& ids);
   void clear();
   /// In the order in which they came first.
   const std::vector<int64_t>& rows() const { return rows_; }
-  bool contains(int64_t row) const { return contains_[static_cast<size_t>(row)]; }
+  bool contains(int64_t row) const { return place(row) != kAbsent; }
+  /// Of a row among rows().
+  int64_t place(int64_t row) const { return places_[static_cast<size_t>(row)]; }
+  /// Of rows [N] int64 that are in the set; [N] int64.
+  at::Tensor places(const at::Tensor& ids) const;
 
  private:
-  std::vector<bool> contains_;
+  static constexpr int64_t kAbsent = -1;
+
+  std::vector<int64_t> places_;
   std::vector<int64_t> rows_;
 };
 
@@ -42,9 +49,9 @@ class RowSet {
 struct Parameter {
   at::Tensor value;   // what the forward pass reads, in the compute dtype
   at::Tensor master;  // float32, defined when trainable; the same storage as value in float32 runs
-  at::Tensor grad;    // float32 accumulator, defined when trainable
-  /// Where set, only these rows of grad can differ from zero: whoever adds to
-  /// grad notes its rows here, and zeroing, norm and update look at no others.
+  at::Tensor grad;    // float32 accumulator, defined when trainable (of an embedding's rows: by the engine)
+  /// Where set, only these rows get gradients, and grad [rows that there is room for, C] holds theirs in the
+  /// set's order: whoever adds to grad notes its rows here, and zeroing, norm and update look at no others.
   std::shared_ptr<RowSet> grad_rows;
   /// Where set, the weight in four bits; `value` has its shape and dtype on the meta device.
   std::shared_ptr<const ops::Nf4Matrix> quantized;
@@ -55,7 +62,9 @@ struct Parameter {
   /// Gives the parameter a master and a zero gradient.
   void make_trainable();
   /// Copies the master into the value (no-op when they are one).
-  void refresh_value();
+  void refresh_value() { refresh_elements(0, value.numel()); }
+  /// The same for these elements, in the order of memory.
+  void refresh_elements(int64_t begin, int64_t end);
   /// The same for these rows of a matrix.
   void refresh_rows(const std::vector<int64_t>& rows);
 };
@@ -120,6 +129,19 @@ struct Block {
 
 class StreamedWeights;
 
+/// Whose training state is on a disk: masters and what the optimizer keeps.
+enum class StateOnDisk {
+  kNone,
+  kEmbedding,  // of an embedding that is looked up alone, its value too: of it few rows are needed at a time
+  kAll,        // of every parameter that is not small
+};
+
+/// Where the training state of a decoder is (training_state.h).
+struct StatePlace {
+  StateOnDisk on_disk = StateOnDisk::kNone;
+  std::filesystem::path folder = {};
+};
+
 /// A whole model. Move-only in spirit: copies share tensors.
 struct Decoder {
   ModelConfig config;
@@ -130,6 +152,7 @@ struct Decoder {
   /// Where set, it has the values of frozen parameters of the blocks that are on the meta device
   /// (streamed_weights.h); only the training engine knows to ask for them.
   std::shared_ptr<const StreamedWeights> streamed;
+  StatePlace state_place = {};
 
   at::ScalarType dtype() const { return embed_tokens.value.scalar_type(); }
   /// The head's weight: lm_head, or embed_tokens when tied.

@@ -4,6 +4,13 @@
 #include <utility>
 
 namespace longlora::model {
+namespace {
+
+std::string head_name(const Decoder& decoder) {
+  return std::string(decoder.config.family().names.lm_head) + ".weight";
+}
+
+}  // namespace
 
 StreamedWeights::StreamedWeights(checkpoint::TensorStore store, std::set<std::string> names,
                                  at::ScalarType dtype)
@@ -11,28 +18,38 @@ StreamedWeights::StreamedWeights(checkpoint::TensorStore store, std::set<std::st
   for (const std::string& name : names_) copies_ = copies_ || !store_.can_view(name, dtype);
 }
 
-void StreamedWeights::bring(Block& block, size_t index) const {
-  visit_block(block, block_prefix(*block.names, index), [&](const std::string& name, Parameter& parameter) {
-    if (!names_.count(name)) return;
+/// Calls visit(name, parameter) for the weights of a layer that are not in memory.
+template <typename DecoderType, typename Visit>
+void StreamedWeights::visit_layer(DecoderType& decoder, size_t layer, const Visit& visit) const {
+  const auto visit_streamed = [&](const std::string& name, auto& parameter) {
+    if (names_.count(name)) visit(name, parameter);
+  };
+  if (layer < decoder.blocks.size()) {
+    auto& block = decoder.blocks[layer];
+    visit_block(block, block_prefix(*block.names, layer), visit_streamed);
+  } else if (decoder.lm_head.value.defined()) {
+    visit_streamed(head_name(decoder), decoder.lm_head);
+  }
+}
+
+void StreamedWeights::bring(Decoder& decoder, size_t layer) const {
+  visit_layer(decoder, layer, [&](const std::string& name, Parameter& parameter) {
     const auto shape = parameter.value.sizes();
     parameter.value =
         store_.can_view(name, dtype_) ? store_.view(name, shape) : store_.load(name, shape, dtype_);
   });
 }
 
-void StreamedWeights::drop(Block& block, size_t index) const {
-  visit_block(block, block_prefix(*block.names, index), [&](const std::string& name, Parameter& parameter) {
-    if (!names_.count(name)) return;
+void StreamedWeights::drop(Decoder& decoder, size_t layer) const {
+  visit_layer(decoder, layer, [&](const std::string& name, Parameter& parameter) {
     parameter.value = at::empty(parameter.value.sizes(),
                                 at::TensorOptions(parameter.value.scalar_type()).device(at::kMeta));
     store_.release(name);
   });
 }
 
-void StreamedWeights::will_need(const Block& block, size_t index) const {
-  visit_block(block, block_prefix(*block.names, index), [&](const std::string& name, const Parameter&) {
-    if (names_.count(name)) store_.will_need(name);
-  });
+void StreamedWeights::will_need(const Decoder& decoder, size_t layer) const {
+  visit_layer(decoder, layer, [&](const std::string& name, const Parameter&) { store_.will_need(name); });
 }
 
 std::set<std::string> streamable_weights(const Decoder& decoder) {
@@ -46,6 +63,8 @@ std::set<std::string> streamable_weights(const Decoder& decoder) {
             names.insert(name);
         });
   }
+  const Parameter& head = decoder.lm_head;
+  if (head.value.defined() && !head.trainable() && !head.quantized) names.insert(head_name(decoder));
   return names;
 }
 
@@ -57,12 +76,12 @@ bool are_stored_as(const std::filesystem::path& directory, const std::set<std::s
   });
 }
 
-BlockInReach::BlockInReach(Decoder& decoder, size_t index) : decoder_(decoder), index_(index) {
-  if (decoder_.streamed) decoder_.streamed->bring(decoder_.blocks[index], index);
+LayerInReach::LayerInReach(Decoder& decoder, size_t layer) : decoder_(decoder), layer_(layer) {
+  if (decoder_.streamed) decoder_.streamed->bring(decoder_, layer_);
 }
 
-BlockInReach::~BlockInReach() {
-  if (decoder_.streamed) decoder_.streamed->drop(decoder_.blocks[index_], index_);
+LayerInReach::~LayerInReach() {
+  if (decoder_.streamed) decoder_.streamed->drop(decoder_, layer_);
 }
 
 }  // namespace longlora::model

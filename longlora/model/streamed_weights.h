@@ -1,4 +1,4 @@
-// Frozen weights of the layers that stay in their files and are seen there when a layer runs.
+// Frozen weights of the layers and the head that stay in their files and are seen there when a layer runs.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,8 @@
 
 namespace longlora::model {
 
-/// The weights of a decoder's blocks that are not in memory: their parameters have values on the meta device.
+/// The weights of a decoder that are not in memory: their parameters have values on the meta device. Asked
+/// for by the number of the layer; that after the last is the head.
 class StreamedWeights {
  public:
   /// `names` of the weights, each in `store` with the shape that the decoder expects.
@@ -21,21 +22,24 @@ class StreamedWeights {
   /// layer's weights are copied when it runs; otherwise they are read where they are mapped.
   bool copies() const { return copies_; }
 
-  /// Gives the parameters of a block their values.
-  void bring(Block& block, size_t index) const;
+  /// Gives the parameters of a layer their values.
+  void bring(Decoder& decoder, size_t layer) const;
   /// Takes them away again; the files' pages no longer count as memory of this process.
-  void drop(Block& block, size_t index) const;
-  /// Asks the system to read a block's weights ahead.
-  void will_need(const Block& block, size_t index) const;
+  void drop(Decoder& decoder, size_t layer) const;
+  /// Asks the system to read a layer's weights ahead.
+  void will_need(const Decoder& decoder, size_t layer) const;
 
  private:
+  template <typename DecoderType, typename Visit>
+  void visit_layer(DecoderType& decoder, size_t layer, const Visit& visit) const;
+
   checkpoint::TensorStore store_;
   std::set<std::string> names_;
   at::ScalarType dtype_;
   bool copies_ = false;
 };
 
-/// The large frozen weights of the blocks, which need not be in memory.
+/// The large frozen weights of the blocks and the head, which need not be in memory.
 std::set<std::string> streamable_weights(const Decoder& decoder);
 
 /// Whether a directory's files hold these weights in `dtype`, whole and aligned, so that they can be seen
@@ -43,17 +47,18 @@ std::set<std::string> streamable_weights(const Decoder& decoder);
 bool are_stored_as(const std::filesystem::path& directory, const std::set<std::string>& names,
                    at::ScalarType dtype);
 
-/// A block whose weights are in reach for as long as this lives; nothing to do where they are in memory.
-class BlockInReach {
+/// A layer, or after the last one the head, whose weights are in reach for as long as this lives; nothing to
+/// do where they are in memory.
+class LayerInReach {
  public:
-  BlockInReach(Decoder& decoder, size_t index);
-  ~BlockInReach();
-  BlockInReach(const BlockInReach&) = delete;
-  BlockInReach& operator=(const BlockInReach&) = delete;
+  LayerInReach(Decoder& decoder, size_t layer);
+  ~LayerInReach();
+  LayerInReach(const LayerInReach&) = delete;
+  LayerInReach& operator=(const LayerInReach&) = delete;
 
  private:
   Decoder& decoder_;
-  size_t index_;
+  size_t layer_;
 };
 
 }  // namespace longlora::model

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+
 #include "longlora/core/error.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/ops/cross_entropy.h"
@@ -68,15 +70,37 @@ Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_
   if (keep_.size() != decoder.blocks.size())
     throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}",
                             decoder.blocks.size(), keep_.size()));
-  // An untied embedding gets gradients from lookups alone.
-  model::Parameter& embedding = decoder.embed_tokens;
-  const bool tied = &decoder.head() == &embedding;
-  if (embedding.trainable() && !tied && device_of(decoder).is_cpu() && ops::uses_cpu_kernels() &&
-      !embedding.grad_rows)
-    embedding.grad_rows = std::make_shared<model::RowSet>(embedding.grad.size(0));
+  if (decoder.embed_tokens.trainable()) prepare_embedding_gradient();
   while (first_trained_layer_ < decoder.blocks.size() &&
          trainable_parameters(decoder.blocks[first_trained_layer_]).empty())
     ++first_trained_layer_;
+}
+
+void Engine::prepare_embedding_gradient() {
+  model::Parameter& embedding = decoder_.embed_tokens;
+  const int64_t vocabulary = embedding.value.size(0), width = embedding.value.size(1);
+  const bool tied = &decoder_.head() == &embedding;
+  int64_t rows = vocabulary;
+  if (!tied && device_of(decoder_).is_cpu() && ops::uses_cpu_kernels()) {
+    if (options_.window_tokens > 0) rows = std::min(rows, options_.window_tokens);
+    if (!embedding.grad_rows) embedding.grad_rows = std::make_shared<model::RowSet>(vocabulary);
+  }
+  if (embedding.grad.defined() && embedding.grad.size(0) == rows) return;
+  embedding.grad.reset();  // the old one goes before the new one comes
+  embedding.grad = at::zeros({rows, width}, at::TensorOptions(at::kFloat));
+  if (embedding.grad_rows) embedding.grad_rows->clear();
+}
+
+void Engine::add_embedding_gradient(const at::Tensor& grad, const at::Tensor& ids) {
+  const c10::NoGradGuard no_grad;
+  model::Parameter& embedding = decoder_.embed_tokens;
+  if (!embedding.grad_rows) return ops::add_embedding_gradient(grad, ids, embedding.grad);
+  embedding.grad_rows->add(ids);
+  const auto rows = static_cast<int64_t>(embedding.grad_rows->rows().size());
+  if (rows > embedding.grad.size(0))
+    throw Error(fmt::format("[engine] expected gradients of at most {} rows of the embedding, got {}",
+                            embedding.grad.size(0), rows));
+  ops::add_embedding_gradient(grad, embedding.grad_rows->places(ids), embedding.grad);
 }
 
 void Engine::set_tiles(int64_t tile_rows, int64_t loss_chunk_rows) {
@@ -105,7 +129,7 @@ LayerPass::Operands Engine::layer_operands(size_t index, const Batch& batch,
 }
 
 void Engine::will_need(size_t index) const {
-  if (decoder_.streamed) decoder_.streamed->will_need(decoder_.blocks[index], index);
+  if (decoder_.streamed) decoder_.streamed->will_need(decoder_, index);
 }
 
 LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale) {
@@ -118,6 +142,8 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
   options.chunk_rows = options_.loss_chunk_rows;
   if (head.trainable()) options.grad_weight = head.grad;
   LossSums sums;
+  const model::LayerInReach reach(decoder_, decoder_.blocks.size());
+  will_need(decoder_.blocks.size() - 1);
   for_each_tile(hidden.size(0), options_.tile_rows, [&](int64_t begin, int64_t end) {
     const c10::AutoGradMode grad_mode(true);
     const at::Tensor leaf = hidden.slice(0, begin, end).detach().requires_grad_(true);
@@ -147,8 +173,8 @@ LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
   for (size_t i = 0; i < layers; ++i) {
     LayerRecord& record = records[i];
     record.input = std::move(hidden);
-    const model::BlockInReach reach(decoder_, i);
-    if (i + 1 < layers) will_need(i + 1);
+    const model::LayerInReach reach(decoder_, i);
+    will_need(i + 1);
     hidden = LayerPass(layer_operands(i, batch, batch.dropout))
                  .forward(record, i < lowest ? Keep::kInput : keep_[i]);
     at::Tensor input = std::move(record.input);
@@ -158,16 +184,12 @@ LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
   const LossSums sums = head_forward_backward(grad, batch, grad_scale);
   for (size_t i = layers; i-- > lowest;) {
     records[i].input = inputs_.take(i, lowest);
-    const model::BlockInReach reach(decoder_, i);
+    const model::LayerInReach reach(decoder_, i);
     if (i > lowest) will_need(i - 1);
     LayerPass(layer_operands(i, batch, batch.dropout))
         .backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
   }
-  if (decoder_.embed_tokens.trainable()) {
-    const c10::NoGradGuard no_grad;
-    ops::add_embedding_gradient(grad, batch.ids, decoder_.embed_tokens.grad);
-    if (decoder_.embed_tokens.grad_rows) decoder_.embed_tokens.grad_rows->add(batch.ids);
-  }
+  if (decoder_.embed_tokens.trainable()) add_embedding_gradient(grad, batch.ids);
   return sums;
 }
 
@@ -179,13 +201,14 @@ LossSums Engine::evaluate(const Batch& given) {
   for (size_t i = 0; i < decoder_.blocks.size(); ++i) {
     LayerRecord record;
     record.input = std::move(hidden);
-    const model::BlockInReach reach(decoder_, i);
-    if (i + 1 < decoder_.blocks.size()) will_need(i + 1);
+    const model::LayerInReach reach(decoder_, i);
+    will_need(i + 1);
     hidden = LayerPass(layer_operands(i, batch, {})).forward(record, Keep::kInput);
   }
   ops::LinearCrossEntropyOptions options;
   options.chunk_rows = options_.loss_chunk_rows;
   LossSums sums;
+  const model::LayerInReach reach(decoder_, decoder_.blocks.size());
   for_each_tile(hidden.size(0), options_.tile_rows, [&](int64_t begin, int64_t end) {
     const auto result =
         ops::linear_cross_entropy(model::final_norm(decoder_, hidden.slice(0, begin, end)),

@@ -43,6 +43,9 @@ struct EngineOptions {
   int64_t tile_rows = 0;        // rows at a time of all but attention; 0: all
   int64_t loss_chunk_rows = 0;  // rows of logits at a time; 0: LinearCrossEntropyOptions' choice
   InputPlaces inputs;
+  /// Tokens of all calls of forward_backward() between two updates, 0: any number. No more rows of an
+  /// embedding than that get gradients, and room is made for so many.
+  int64_t window_tokens = 0;
 };
 
 /// Walks the layers of one decoder. Never builds a graph of the whole model:
@@ -70,7 +73,10 @@ class Engine {
   LayerPass::Operands layer_operands(size_t index, const Batch& batch,
                                      const model::PairDropout& dropout) const;
   bool input_needs_gradient(size_t index) const;
-  /// Has a layer's weights read ahead where they are on disk.
+  /// Makes the gradient of an embedding, by rows where lookups alone add to it.
+  void prepare_embedding_gradient();
+  void add_embedding_gradient(const at::Tensor& grad, const at::Tensor& ids);
+  /// Has a layer's weights, or after the last layer the head's, read ahead where they are on disk.
   void will_need(size_t index) const;
   /// The rotation reads the tables unchecked: throws for positions beyond them.
   /// Where angles depend on the length they are made for that of the batch's longest row.

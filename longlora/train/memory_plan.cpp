@@ -3,176 +3,34 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "longlora/core/error.h"
 #include "longlora/core/progress.h"
-#include "longlora/model/streamed_weights.h"
 #include "longlora/train/layer_memory.h"
-#include "longlora/train/optimizer.h"
+#include "longlora/train/memory_prediction.h"
 
 namespace longlora::train {
 namespace {
 
-/// Resident when a verb starts: the program, libtorch, their start-up.
-constexpr int64_t kProgramBytes = int64_t{150} << 20;
-/// What training adds to that: pages of libraries that it runs through, generated kernels, the heap.
-constexpr int64_t kRunningBytes = int64_t{75} << 20;
-/// Rows of a tile where memory is no matter, and where it is.
-constexpr int64_t kTileRows = 4096, kSmallTileRows = 512, kSmallLossRows = 64;
-/// Logits of a chunk; where the head trains every chunk adds a whole matrix to its gradient.
-constexpr int64_t kLogitsBytes = int64_t{16} << 20, kTrainedLogitsBytes = int64_t{64} << 20;
-/// The same of a GPU, and what its libraries take as work space. Not measured yet.
-constexpr int64_t kGpuLogitsBytes = int64_t{128} << 20, kGpuRunningBytes = int64_t{256} << 20;
-/// Ids, labels, positions and what makes them, for each token.
-constexpr int64_t kBatchBytes = 48;
-
-/// Where things are; the numbers of a candidate.
-struct Placement {
-  int64_t tile_rows = 0;
-  int64_t loss_chunk_rows = 0;
-  int64_t inputs_on_disk = 0;
-  bool streamed = false;
-};
-
-/// The predicted peak of one decoder and request for any placement and choice of what layers keep.
-class Prediction {
- public:
-  Prediction(const model::Decoder& decoder, const PlanRequest& request)
-      : decoder_(decoder), request_(request) {
-    element_bytes_ = static_cast<int64_t>(c10::elementSize(decoder.dtype()));
-    const bool shares_masters = decoder.dtype() == at::kFloat;
-    const auto streamable = model::streamable_weights(decoder);
-    int64_t layer_bytes = 0;
-    model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
-      const int64_t elements = parameter.value.numel();
-      if (parameter.quantized) {
-        weights_ += parameter.quantized->num_bytes();
-        return;
-      }
-      weights_ += elements * element_bytes_;
-      if (streamable.count(name)) streamable_ += elements * element_bytes_;
-      if (parameter.trainable()) {
-        const bool in_8_bits = request.moments_in_8_bits && takes_8_bit_moments(decoder, parameter);
-        optimizer_ += elements * (shares_masters ? 4 : 8) + moment_bytes(elements, in_8_bits);
-      }
-      largest_ = std::max(largest_, elements * 4);
-    });
-    for (const model::Block& block : decoder.blocks) {
-      int64_t bytes = 0;
-      model::visit_block(block, "", [&](const std::string&, const model::Parameter& parameter) {
-        if (!parameter.trainable() && !parameter.quantized) bytes += parameter.value.numel() * element_bytes_;
-      });
-      layer_bytes = std::max(layer_bytes, bytes);
+/// All there are for layers that keep this much, those first that move the fewest bytes.
+std::vector<Placement> candidates(const Prediction& prediction, const PlanRequest& request, Keep keep) {
+  std::vector<bool> streaming = {prediction.must_stream()};
+  if (prediction.may_stream() && !prediction.must_stream()) streaming.push_back(true);
+  const int64_t most_inputs = request.disk && keep == Keep::kInput ? prediction.num_layers() : 0;
+  std::vector<Placement> places;
+  for (const model::StateOnDisk state : kStateChoices) {
+    if (state != model::StateOnDisk::kNone && (!request.disk || prediction.state(state).disk == 0)) continue;
+    for (const bool streamed : streaming) {
+      places.push_back({kTileRows, prediction.loss_chunk_rows(), 0, streamed, state});
+      for (int64_t inputs = 0; inputs <= most_inputs; ++inputs)
+        places.push_back({kSmallTileRows, kSmallLossRows, inputs, streamed, state});
     }
-    streamed_layer_ = layer_bytes + (copies() ? largest_ : 0);
   }
-
-  bool copies() const {
-    return request_.frozen_weights == FrozenWeights::kMayStreamCopied ||
-           request_.frozen_weights == FrozenWeights::kStreamedCopied;
-  }
-  bool may_stream() const { return request_.frozen_weights != FrozenWeights::kInMemory && streamable_ > 0; }
-  bool must_stream() const {
-    return request_.frozen_weights == FrozenWeights::kStreamed ||
-           request_.frozen_weights == FrozenWeights::kStreamedCopied;
-  }
-  int64_t num_layers() const { return static_cast<int64_t>(decoder_.blocks.size()); }
-  int64_t streamable() const { return streamable_; }
-  /// Rows of logits at a time where memory is no matter.
-  int64_t loss_chunk_rows() const {
-    const model::Parameter& head = decoder_.head();
-    int64_t bytes = head.trainable() ? kTrainedLogitsBytes : kLogitsBytes;
-    if (request_.on_gpu) bytes = kGpuLogitsBytes;
-    return std::max(kSmallLossRows, bytes / (head.value.size(0) * element_bytes_));
-  }
-  int64_t input_bytes() const { return request_.batch_tokens * decoder_.config.hidden_size * element_bytes_; }
-
-  /// The whole plan for what each layer keeps.
-  MemoryPlan plan(const Placement& place, std::vector<Keep> keep) const {
-    MemoryPlan plan;
-    plan.batch_tokens = request_.batch_tokens;
-    plan.weights_bytes = weights_ - (place.streamed ? streamable_ : 0);
-    plan.optimizer_bytes = optimizer_;
-    plan.tile_rows = place.tile_rows < request_.batch_tokens ? place.tile_rows : 0;
-    plan.loss_chunk_rows = place.loss_chunk_rows;
-    plan.inputs_on_disk = place.inputs_on_disk;
-    plan.scratch_bytes = place.inputs_on_disk * input_bytes();
-    plan.weights_streamed = place.streamed;
-    plan.streamed_bytes = place.streamed ? streamable_ : 0;
-    plan.keep = std::move(keep);
-    const LayerMemory layer(
-        decoder_, {request_.batch_tokens, place.tile_rows, place.loss_chunk_rows, request_.dropout});
-    plan.program_bytes = program_bytes() + (request_.on_gpu ? gpu_scratch(place) : layer.product_scratch());
-    const int64_t peak = tables() + activations(layer, place, plan);
-    plan.workspace_bytes = peak - plan.inputs_bytes - plan.kept_bytes;
-    return plan;
-  }
-
- private:
-  int64_t program_bytes() const {
-    if (request_.on_gpu) return std::max<int64_t>(0, request_.program_bytes) + kGpuRunningBytes;
-    const int64_t start = request_.program_bytes >= 0 ? request_.program_bytes : kProgramBytes;
-    return start + kRunningBytes + request_.num_threads * attention_scratch();
-  }
-
-  /// Packed operands and gradients of one head in one segment, as attention's backward holds them.
-  int64_t attention_scratch() const {
-    const int64_t row = request_.row_tokens > 0 ? request_.row_tokens : request_.batch_tokens;
-    const int64_t segment = request_.longest_segment_tokens > 0 ? request_.longest_segment_tokens : row;
-    return segment * (decoder_.config.head_dim * (4 * element_bytes_ + 3 * 4) + 2 * 4);
-  }
-
-  /// What libtorch's operators hold that the CPU kernels do not: in attention's backward float32 gradients of
-  /// the queries, gradients for each query head of shared keys and values, and copies of the result and its
-  /// gradient; in the loss probabilities in float32; in norms and rotations float32 rows of a tile.
-  int64_t gpu_scratch(const Placement& place) const {
-    const model::ModelConfig& config = decoder_.config;
-    const int64_t queries = request_.batch_tokens * config.num_attention_heads * config.head_dim;
-    const int64_t attention = queries * (4 + 4 * element_bytes_);
-    const int64_t loss_rows = std::min(place.loss_chunk_rows, request_.batch_tokens);
-    const int64_t loss = loss_rows * decoder_.head().value.size(0) * 4;
-    const int64_t tile = place.tile_rows > 0 ? place.tile_rows : request_.batch_tokens;
-    return std::max({attention, loss, tile * config.hidden_size * 4 * 4});
-  }
-
-  /// Rotary tables and the batch itself, with its noise.
-  int64_t tables() const {
-    const int64_t row = request_.row_tokens > 0 ? request_.row_tokens : request_.batch_tokens;
-    return row * decoder_.config.head_dim * 4 + request_.batch_tokens * kBatchBytes +
-           (request_.embedding_noise ? input_bytes() : 0);
-  }
-
-  /// The most that activations hold at once; fills in what of it are inputs and kept results.
-  int64_t activations(const LayerMemory& layer, const Placement& place, MemoryPlan& plan) const {
-    const int64_t input = layer.input(), on_disk = place.inputs_on_disk;
-    const int64_t weights = place.streamed ? streamed_layer_ : 0;
-    // Inputs on their way to the disk and back, beside the one in use.
-    const auto buffers = [&](int64_t i) {
-      return (i < on_disk ? input : 0) + (i > 0 && i <= on_disk ? input : 0);
-    };
-    int64_t held = 0, peak = 0;
-    for (int64_t i = 0; i < num_layers(); ++i) {
-      const Keep keep = plan.keep[static_cast<size_t>(i)];
-      held += layer.kept(keep) + (i < on_disk ? 0 : input);
-      plan.kept_bytes += layer.kept(keep);
-      plan.inputs_bytes += i < on_disk ? 0 : input;
-      peak = std::max(peak, held + buffers(i) + layer.forward(keep) + weights);
-    }
-    peak = std::max(peak, held + (on_disk == num_layers() ? input : 0) + layer.loss());
-    for (int64_t i = num_layers(); i-- > 0;) {
-      const Keep keep = plan.keep[static_cast<size_t>(i)];
-      peak = std::max(peak, held + buffers(i) + layer.backward(keep) + weights);
-      held -= layer.kept(keep) + (i < on_disk ? 0 : input);
-    }
-    return peak;
-  }
-
-  const model::Decoder& decoder_;
-  const PlanRequest& request_;
-  int64_t element_bytes_ = 2;
-  int64_t weights_ = 0, streamable_ = 0, optimizer_ = 0, largest_ = 0, streamed_layer_ = 0;
-};
+  std::stable_sort(places.begin(), places.end(), [&](const Placement& a, const Placement& b) {
+    return prediction.moved_bytes(a) < prediction.moved_bytes(b);
+  });
+  return places;
+}
 
 /// The first placement that fits when layers keep their inputs alone, or the smallest there is.
 struct Found {
@@ -183,33 +41,14 @@ struct Found {
 Found find_placement(const Prediction& prediction, const PlanRequest& request, Keep keep) {
   const std::vector<Keep> keeps(static_cast<size_t>(prediction.num_layers()), keep);
   Found found;
-  const auto attempt = [&](const Placement& place) {
-    if (found.fits) return;
+  for (const Placement& place : candidates(prediction, request, keep)) {
     MemoryPlan plan = prediction.plan(place, keeps);
     found.fits = plan.total_bytes() <= request.budget_bytes;
-    if (!found.fits && !found.plan.keep.empty() && plan.total_bytes() >= found.plan.total_bytes()) return;
+    if (!found.fits && !found.plan.keep.empty() && plan.total_bytes() >= found.plan.total_bytes()) continue;
     found.plan = std::move(plan);
     found.place = place;
-  };
-  const Placement roomy = {kTileRows, prediction.loss_chunk_rows(), 0, prediction.must_stream()};
-  const Placement tight = {kSmallTileRows, kSmallLossRows, 0, prediction.must_stream()};
-  const auto with_disk = [&](bool streamed) {
-    if (!request.disk || keep != Keep::kInput) return;
-    for (int64_t layers = 1; layers <= prediction.num_layers(); ++layers)
-      attempt({kSmallTileRows, kSmallLossRows, layers, streamed});
-  };
-  const auto with_streaming = [&] {
-    if (!prediction.may_stream() || prediction.must_stream()) return;
-    attempt({kTileRows, prediction.loss_chunk_rows(), 0, true});
-    attempt({kSmallTileRows, kSmallLossRows, 0, true});
-  };
-  attempt(roomy);
-  attempt(tight);
-  const bool inputs_first = prediction.input_bytes() * prediction.num_layers() < prediction.streamable();
-  if (inputs_first) with_disk(prediction.must_stream());
-  with_streaming();
-  if (!inputs_first) with_disk(prediction.must_stream());
-  if (prediction.may_stream()) with_disk(true);
+    if (found.fits) break;
+  }
   return found;
 }
 
@@ -249,6 +88,7 @@ int64_t tokens_that_fit(const model::Decoder& decoder, PlanRequest request, Keep
   const auto fits = [&](int64_t tokens) {
     PlanRequest smaller = request;
     smaller.batch_tokens = tokens;
+    smaller.window_tokens = request.window_tokens / request.batch_tokens * tokens;
     smaller.row_tokens = std::min(tokens, request.row_tokens);
     smaller.longest_segment_tokens = std::min(tokens, request.longest_segment_tokens);
     return find_placement(Prediction(decoder, smaller), smaller, keep).fits;
@@ -296,7 +136,17 @@ std::string MemoryPlan::describe() const {
   if (weights_streamed)
     text +=
         fmt::format("; {} of frozen weights read from their files as needed", format_bytes(streamed_bytes));
+  if (state_on_disk != model::StateOnDisk::kNone)
+    text += fmt::format("; {} on disk, {}",
+                        state_on_disk == model::StateOnDisk::kAll ? "masters and moments"
+                                                                  : "the embedding, its master and moments",
+                        format_bytes(state_bytes));
   return text;
+}
+
+const char* state_name(model::StateOnDisk on_disk) {
+  if (on_disk == model::StateOnDisk::kNone) return "none";
+  return on_disk == model::StateOnDisk::kAll ? "all" : "embedding";
 }
 
 double mean_seen_tokens(const ops::SegmentPlan& plan) {

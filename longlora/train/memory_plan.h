@@ -27,15 +27,17 @@ struct PlanRequest {
   int64_t batch_tokens = 0;            // N: rows × tokens of a micro-batch
   int64_t row_tokens = 0;              // T; 0: one row
   int64_t longest_segment_tokens = 0;  // that attention goes through at once; 0: the row
+  int64_t window_tokens = 0;           // of all micro-batches of an update; 0: any number
   double seen_tokens = 0.0;            // keys that a query sees on average (mean_seen_tokens)
   bool embedding_noise = false;        // [N, C] of noise beside the batch (NEFTune)
   bool dropout = false;                // on what low-rank pairs read
   bool moments_in_8_bits = false;      // the optimizer's, where AdamW keeps them so
+  bool weight_decay = false;           // updates reach every row of the embedding
   Recompute recompute = Recompute::kAuto;
   int64_t budget_bytes = 0;
   FrozenWeights frozen_weights = FrozenWeights::kInMemory;
   bool on_gpu = false;         // of libtorch's operators; the budget is the GPU's
-  bool disk = false;           // inputs of layers may wait in a scratch file
+  bool disk = false;           // inputs of layers and training state may lie in scratch files
   int64_t program_bytes = -1;  // resident before the model; below 0: what is usual
   int64_t num_threads = 1;
 };
@@ -43,7 +45,7 @@ struct PlanRequest {
 /// Predicted peak of one process in bytes, and what it comes from.
 struct MemoryPlan {
   int64_t weights_bytes = 0;    // values of all parameters that are in memory
-  int64_t optimizer_bytes = 0;  // masters, gradients, two moments
+  int64_t optimizer_bytes = 0;  // masters, gradients, two moments, as far as they are in memory
   int64_t inputs_bytes = 0;     // layer inputs that are in memory
   int64_t kept_bytes = 0;       // what layers hold beyond their input
   int64_t workspace_bytes = 0;  // what else tensors hold when most is held: one layer in flight, the loss
@@ -54,9 +56,12 @@ struct MemoryPlan {
   int64_t tile_rows = 0;
   int64_t loss_chunk_rows = 0;
   int64_t inputs_on_disk = 0;     // layers, from the lowest
-  bool weights_streamed = false;  // the large frozen weights of the layers stay in their files
-  int64_t scratch_bytes = 0;      // of disk
+  bool weights_streamed = false;  // the large frozen weights of layers and head stay in their files
+  int64_t scratch_bytes = 0;      // of disk, for inputs
   int64_t streamed_bytes = 0;     // weights left in their files
+  model::StateOnDisk state_on_disk = model::StateOnDisk::kNone;
+  int64_t state_bytes = 0;        // of disk, for training state
+  int64_t state_moved_bytes = 0;  // of it read and written by an update, while the embedding's rows are few
 
   int64_t total_bytes() const;
   /// The same without the program.
@@ -65,13 +70,17 @@ struct MemoryPlan {
   std::string describe() const;
 };
 
+/// "none", "embedding" or "all".
+const char* state_name(model::StateOnDisk on_disk);
+
 /// Plans for a decoder that already has its trainable parameters; its tensors need no values.
 ///
-/// Everything is held in memory where that fits. Where it does not, in this order: smaller tiles of rows,
-/// then inputs of the lowest layers on disk or the layers' frozen weights left in their files, whichever
-/// moves fewer bytes, then both. With what remains of the budget layers keep, from the last one down, what
-/// saves the most work for its bytes: attention's results first where attention is long, then everything.
-/// Throws ResourceError when nothing fits, saying what budget would do and how many tokens would fit.
+/// Everything is held in memory where that fits. Where it does not: smaller tiles of rows, and then of what
+/// may lie on disk (inputs of the lowest layers, frozen weights left in their files, the training state of
+/// the embedding or of everything) that combination which moves the fewest bytes in a step. With what remains
+/// of the budget layers keep, from the last one down, what saves the most work for its bytes: attention's
+/// results first where attention is long, then everything. Throws ResourceError when nothing fits, saying
+/// what budget would do and how many tokens would fit.
 MemoryPlan make_memory_plan(const model::Decoder& decoder, const PlanRequest& request);
 
 /// The prediction alone, for a choice made elsewhere: everything in memory, tiles of `tile_rows` rows (0:

@@ -5,13 +5,16 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iterator>
 #include <numeric>
 
 #include "longlora/core/error.h"
+#include "longlora/model/training_state.h"
 #include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
+#include "longlora/ops/disk_tensor.h"
 #include "longlora/ops/dynamic_map.h"
 #include "longlora/train/optimizer_composed.h"
 
@@ -37,14 +40,12 @@ double sum_of_squares(const float* data, int64_t count) {
   return std::accumulate(std::begin(lanes), std::end(lanes), 0.0);
 }
 
-/// Row by row in their order, whatever the number of threads.
-double sum_of_squares(const at::Tensor& matrix, const std::vector<int64_t>& rows) {
-  std::vector<double> sums(rows.size());
-  at::parallel_for(0, static_cast<int64_t>(rows.size()), kRowsPerTask, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      sums[static_cast<size_t>(i)] =
-          sum_of_squares(row_of(matrix, rows[static_cast<size_t>(i)]), matrix.size(1));
-    }
+/// Of the first rows, row by row in their order, whatever the number of threads.
+double sum_of_squares(const at::Tensor& matrix, int64_t num_rows) {
+  std::vector<double> sums(static_cast<size_t>(num_rows));
+  at::parallel_for(0, num_rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      sums[static_cast<size_t>(i)] = sum_of_squares(row_of(matrix, i), matrix.size(1));
   });
   return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
@@ -64,11 +65,41 @@ double sum_of_squares(const at::Tensor& tensor) {
   return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
+/// Rows of a matrix that are gone through at a time.
+int64_t rows_of_piece(const at::Tensor& matrix) {
+  return std::max<int64_t>(1, ops::kDiskPieceElements / matrix.size(1));
+}
+
 /// The rows of a second moment that hold anything.
 std::shared_ptr<model::RowSet> rows_in_use(const at::Tensor& exp_avg_sq) {
   auto rows = std::make_shared<model::RowSet>(exp_avg_sq.size(0));
-  rows->add(exp_avg_sq.ne(0.0).any(1).nonzero().squeeze(1));
+  int64_t begin = 0;
+  for (const at::Tensor& piece : exp_avg_sq.split(rows_of_piece(exp_avg_sq))) {
+    rows->add(piece.ne(0.0).any(1).nonzero().squeeze(1).add_(begin));
+    ops::release(piece);
+    begin += piece.size(0);
+  }
   return rows;
+}
+
+/// What an update reads and writes and may be on disk.
+std::array<at::Tensor, 4> state_tensors(const AdamW::Slot& slot) {
+  return {slot.parameter->master, slot.exp_avg, slot.exp_avg_sq, slot.parameter->value};
+}
+
+/// Calls body(begin, end) for all elements of a slot, where its state is on disk for a piece at a time: the
+/// next is read ahead, those before are let go.
+template <typename Body>
+void for_each_piece(const AdamW::Slot& slot, const Body& body) {
+  const int64_t elements = slot.exp_avg.numel();
+  if (!ops::is_on_disk(slot.exp_avg)) return body(0, elements);
+  const auto tensors = state_tensors(slot);
+  ops::for_each_disk_piece(elements, [&](int64_t begin, int64_t end) {
+    for (const at::Tensor& x : tensors)
+      ops::will_need_elements(x, end, std::min(elements, end + ops::kDiskPieceElements));
+    body(begin, end);
+    for (const at::Tensor& x : tensors) ops::release_elements(x, begin, end);
+  });
 }
 
 }  // namespace
@@ -103,15 +134,15 @@ AdamW::AdamW(model::Decoder& decoder, const AdamWOptions& options) : options_(op
   model::visit_parameters(decoder, [&](const std::string& name, model::Parameter& parameter) {
     if (!parameter.trainable()) return;
     const at::Tensor& master = parameter.master;
+    const auto moment = [&](at::ScalarType dtype) { return model::zero_state(decoder, parameter, dtype); };
     if (!options.moments_in_8_bits || !takes_8_bit_moments(decoder, parameter)) {
-      slots_.push_back({name, &parameter, at::zeros_like(master), at::zeros_like(master)});
+      slots_.push_back({name, &parameter, moment(at::kFloat), moment(at::kFloat)});
       return;
     }
-    const auto codes = [&] { return at::zeros_like(master, at::TensorOptions(at::kByte)); };
     const auto scales = [&] {
       return at::zeros({(master.numel() + ops::kQuantizedBlock - 1) / ops::kQuantizedBlock}, at::kFloat);
     };
-    slots_.push_back({name, &parameter, codes(), codes(), scales(), scales()});
+    slots_.push_back({name, &parameter, moment(at::kByte), moment(at::kByte), scales(), scales()});
   });
 }
 
@@ -133,8 +164,8 @@ void AdamW::zero_grad() {
       parameter.grad.zero_();
       continue;
     }
-    for (const int64_t row : parameter.grad_rows->rows())
-      std::fill_n(row_of(parameter.grad, row), parameter.grad.size(1), 0.0f);
+    const auto num_rows = static_cast<int64_t>(parameter.grad_rows->rows().size());
+    parameter.grad.slice(0, 0, num_rows).zero_();
     parameter.grad_rows->clear();
   }
 }
@@ -146,7 +177,7 @@ double AdamW::grad_norm() const {
     const model::Parameter& parameter = *slot.parameter;
     // Summed in double: float32 sums of an embedding's millions of terms are off by percents.
     if (parameter.grad_rows) {
-      sum += sum_of_squares(parameter.grad, parameter.grad_rows->rows());
+      sum += sum_of_squares(parameter.grad, static_cast<int64_t>(parameter.grad_rows->rows().size()));
       continue;
     }
     if (ops::cpu::has_kernels(parameter.grad))
@@ -160,13 +191,18 @@ double AdamW::grad_norm() const {
 
 void AdamW::set_num_steps(int64_t steps) {
   num_steps_ = steps;
-  for (Slot& slot : slots_) slot.active_rows.reset();
+  starts_from_zero_ = false;
+  for (Slot& slot : slots_) {
+    slot.active_rows.reset();
+    for_each_piece(slot, [&](int64_t begin, int64_t end) { slot.parameter->refresh_elements(begin, end); });
+  }
 }
 
 void AdamW::update_all(Slot& slot, const ops::cpu::AdamWStep& step) {
   if (!ops::cpu::has_kernels(slot.parameter->master)) {
     update_composed(*slot.parameter, slot.exp_avg, slot.exp_avg_sq, step);
     slot.parameter->refresh_value();
+    for (const at::Tensor& x : state_tensors(slot)) ops::release(x);
     return;
   }
   const auto kernel = ops::cpu::adamw_kernel();
@@ -174,10 +210,12 @@ void AdamW::update_all(Slot& slot, const ops::cpu::AdamWStep& step) {
   const float* grad = slot.parameter->grad.const_data_ptr<float>();
   float* exp_avg = slot.exp_avg.mutable_data_ptr<float>();
   float* exp_avg_sq = slot.exp_avg_sq.mutable_data_ptr<float>();
-  at::parallel_for(0, slot.exp_avg.numel(), kElementsPerTask, [&](int64_t begin, int64_t end) {
-    kernel(master + begin, grad + begin, exp_avg + begin, exp_avg_sq + begin, end - begin, step);
+  for_each_piece(slot, [&](int64_t first, int64_t last) {
+    at::parallel_for(first, last, kElementsPerTask, [&](int64_t begin, int64_t end) {
+      kernel(master + begin, grad + begin, exp_avg + begin, exp_avg_sq + begin, end - begin, step);
+    });
+    slot.parameter->refresh_elements(first, last);
   });
-  slot.parameter->refresh_value();
 }
 
 void AdamW::update_quantized(Slot& slot, const ops::cpu::AdamWStep& step) {
@@ -190,36 +228,60 @@ void AdamW::update_quantized(Slot& slot, const ops::cpu::AdamWStep& step) {
   auto* square_codes = slot.exp_avg_sq.mutable_data_ptr<uint8_t>();
   float* scales = slot.exp_avg_scales.mutable_data_ptr<float>();
   float* square_scales = slot.exp_avg_sq_scales.mutable_data_ptr<float>();
-  const int64_t elements = slot.exp_avg.numel();
-  at::parallel_for(0, slot.exp_avg_scales.numel(), kBlocksPerTask, [&](int64_t first, int64_t last) {
+  const auto update_block = [&](int64_t block, int64_t end) {
     float exp_avg[ops::kQuantizedBlock], exp_avg_sq[ops::kQuantizedBlock];
-    for (int64_t block = first; block < last; ++block) {
-      const int64_t begin = block * ops::kQuantizedBlock,
-                    count = std::min(ops::kQuantizedBlock, elements - begin);
-      signed_map.dequantize(codes + begin, scales[block], exp_avg, count);
-      unsigned_map.dequantize(square_codes + begin, square_scales[block], exp_avg_sq, count);
-      kernel(master + begin, grad + begin, exp_avg, exp_avg_sq, count, step);
-      scales[block] = signed_map.quantize(exp_avg, codes + begin, count);
-      square_scales[block] = unsigned_map.quantize(exp_avg_sq, square_codes + begin, count);
-    }
+    const int64_t begin = block * ops::kQuantizedBlock, count = std::min(ops::kQuantizedBlock, end - begin);
+    signed_map.dequantize(codes + begin, scales[block], exp_avg, count);
+    unsigned_map.dequantize(square_codes + begin, square_scales[block], exp_avg_sq, count);
+    kernel(master + begin, grad + begin, exp_avg, exp_avg_sq, count, step);
+    scales[block] = signed_map.quantize(exp_avg, codes + begin, count);
+    square_scales[block] = unsigned_map.quantize(exp_avg_sq, square_codes + begin, count);
+  };
+  static_assert(ops::kDiskPieceElements % ops::kQuantizedBlock == 0);
+  for_each_piece(slot, [&](int64_t begin, int64_t end) {
+    const int64_t end_block = (end + ops::kQuantizedBlock - 1) / ops::kQuantizedBlock;
+    at::parallel_for(begin / ops::kQuantizedBlock, end_block, kBlocksPerTask,
+                     [&](int64_t first, int64_t last) {
+                       for (int64_t block = first; block < last; ++block) update_block(block, end);
+                     });
+    slot.parameter->refresh_elements(begin, end);
   });
-  slot.parameter->refresh_value();
 }
 
 void AdamW::update_rows(Slot& slot, const ops::cpu::AdamWStep& step) {
   model::Parameter& parameter = *slot.parameter;
-  if (!slot.active_rows) slot.active_rows = rows_in_use(slot.exp_avg_sq);
-  const auto& fresh = parameter.grad_rows->rows();
-  slot.active_rows->add(at::tensor(fresh, at::kLong));
+  const model::RowSet& fresh = *parameter.grad_rows;
+  const int64_t num_rows = slot.exp_avg.size(0), width = slot.exp_avg.size(1);
+  std::vector<int64_t> rows(static_cast<size_t>(num_rows));
+  if (step.weight_decay != 0.0f) {  // decay reaches every row
+    std::iota(rows.begin(), rows.end(), int64_t{0});
+  } else {
+    if (!slot.active_rows)
+      slot.active_rows =
+          starts_from_zero_ ? std::make_shared<model::RowSet>(num_rows) : rows_in_use(slot.exp_avg_sq);
+    slot.active_rows->add(at::tensor(fresh.rows(), at::kLong));
+    rows = slot.active_rows->rows();
+    std::sort(rows.begin(), rows.end());
+  }
+  const at::Tensor no_grad = at::zeros({width}, at::kFloat);
+  const auto grad_of = [&](int64_t row) {
+    return fresh.contains(row) ? row_of(parameter.grad, fresh.place(row)) : no_grad.const_data_ptr<float>();
+  };
   const auto kernel = ops::cpu::adamw_kernel();
-  const int64_t width = parameter.grad.size(1);
-  const std::vector<int64_t>& rows = slot.active_rows->rows();
-  at::parallel_for(0, static_cast<int64_t>(rows.size()), kRowsPerTask, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      kernel(row_of(parameter.master, rows[i]), row_of(parameter.grad, rows[i]),
-             row_of(slot.exp_avg, rows[i]), row_of(slot.exp_avg_sq, rows[i]), width, step);
-  });
-  parameter.refresh_rows(rows);
+  const auto tensors = state_tensors(slot);
+  const int64_t piece_rows = ops::is_on_disk(slot.exp_avg) ? rows_of_piece(slot.exp_avg) : num_rows;
+  for (auto first = rows.begin(); first != rows.end();) {
+    const int64_t piece = *first / piece_rows * piece_rows, end = std::min(num_rows, piece + piece_rows);
+    const auto last = std::lower_bound(first, rows.end(), end);
+    at::parallel_for(0, last - first, kRowsPerTask, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i)
+        kernel(row_of(parameter.master, first[i]), grad_of(first[i]), row_of(slot.exp_avg, first[i]),
+               row_of(slot.exp_avg_sq, first[i]), width, step);
+    });
+    parameter.refresh_rows({first, last});
+    for (const at::Tensor& x : tensors) ops::release_elements(x, piece * width, end * width);
+    first = last;
+  }
 }
 
 void AdamW::step(double learning_rate, double grad_scale) {
@@ -239,10 +301,9 @@ void AdamW::step(double learning_rate, double grad_scale) {
     step.learning_rate =
         static_cast<float>(is_b ? learning_rate * options_.loraplus_lr_ratio : learning_rate);
     step.weight_decay = slot.parameter->master.dim() >= 2 ? static_cast<float>(options_.weight_decay) : 0.0f;
-    // Decay reaches every row.
     if (slot.exp_avg_scales.defined())
       update_quantized(slot, step);
-    else if (slot.parameter->grad_rows && step.weight_decay == 0.0f)
+    else if (slot.parameter->grad_rows)
       update_rows(slot, step);
     else
       update_all(slot, step);

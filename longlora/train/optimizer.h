@@ -43,7 +43,8 @@ int64_t moment_bytes(int64_t elements, bool in_8_bits);
 /// quantised again after every update, as bitsandbytes' AdamW8bit has them. The decoder must outlive it.
 /// Rows of an embedding that no batch has held yet are left alone: their moments
 /// are zero and, without weight decay, so is their update. The result is that of
-/// the whole update to the bit.
+/// the whole update to the bit. State that is on a disk (model/training_state.h) is gone through a piece at
+/// a time, with the same result.
 class AdamW {
  public:
   AdamW(model::Decoder& decoder, const AdamWOptions& options);
@@ -65,24 +66,26 @@ class AdamW {
     at::Tensor exp_avg_sq;
     at::Tensor exp_avg_scales = {};
     at::Tensor exp_avg_sq_scales = {};
-    /// With parameter->grad_rows: the rows whose moments can differ from zero, found when first needed.
+    /// With parameter->grad_rows: the rows whose moments can differ from zero; after set_num_steps() found
+    /// when first needed.
     std::shared_ptr<model::RowSet> active_rows = nullptr;
 
     /// All that resuming needs, by the names it is saved under: "master/…", "exp_avg/…".
     std::vector<std::pair<std::string, at::Tensor>> state() const;
   };
   std::vector<Slot>& slots() { return slots_; }
-  /// For who has replaced moments and masters by those of an earlier run.
+  /// For who has replaced moments and masters by those of an earlier run: refreshes the values too.
   void set_num_steps(int64_t steps);
 
  private:
   void update_rows(Slot& slot, const ops::cpu::AdamWStep& step);
-  void update_all(Slot& slot, const ops::cpu::AdamWStep& step);
-  void update_quantized(Slot& slot, const ops::cpu::AdamWStep& step);
+  static void update_all(Slot& slot, const ops::cpu::AdamWStep& step);
+  static void update_quantized(Slot& slot, const ops::cpu::AdamWStep& step);
 
   AdamWOptions options_;
   std::vector<Slot> slots_;
   int64_t num_steps_ = 0;
+  bool starts_from_zero_ = true;
 };
 
 }  // namespace longlora::train

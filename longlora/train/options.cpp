@@ -193,6 +193,7 @@ PlanRequest TrainOptions::plan_request() const {
   PlanRequest request;
   request.batch_tokens = per_device_train_batch_size * model_max_length;
   request.row_tokens = model_max_length;
+  request.window_tokens = window_tokens();
   request.longest_segment_tokens = longest_segment(plan);
   if (reference_sft_groups)  // of documents of any length
     request.longest_segment_tokens = std::max(
@@ -202,6 +203,7 @@ PlanRequest TrainOptions::plan_request() const {
   request.embedding_noise = neftune_noise_alpha > 0.0;
   request.dropout = lora.dropout > 0.0;
   request.moments_in_8_bits = adamw.moments_in_8_bits;
+  request.weight_decay = adamw.weight_decay > 0.0;
   request.recompute = recompute;
   request.disk = device.is_cpu();
   request.on_gpu = !device.is_cpu();

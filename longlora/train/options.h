@@ -96,6 +96,14 @@ struct TrainOptions {
   int64_t group_for(int64_t document_tokens) const;
   /// G of a whole row.
   int64_t group_tokens() const { return group_for(model_max_length); }
+  /// Tokens of all micro-batches of an update, at most.
+  int64_t window_tokens() const {
+    return per_device_train_batch_size * gradient_accumulation_steps * model_max_length;
+  }
+  /// The folder for what does not fit memory.
+  const std::filesystem::path& scratch_folder() const {
+    return scratch_dir.empty() ? output_dir : scratch_dir;
+  }
   /// What the memory plan has to know of this run, without a budget.
   PlanRequest plan_request() const;
 };

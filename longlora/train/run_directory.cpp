@@ -15,6 +15,7 @@
 #include "longlora/core/log.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
+#include "longlora/ops/disk_tensor.h"
 
 namespace longlora::train {
 namespace {
@@ -89,6 +90,18 @@ std::vector<std::string> differences(const Json& saved, const Json& asked) {
   return names;
 }
 
+/// Fills a tensor of the optimizer; one on disk becomes resident a piece at a time.
+void load_state(const checkpoint::TensorStore& store, const std::string& name, const at::Tensor& tensor) {
+  if (!ops::is_on_disk(tensor) || !store.can_view(name, tensor.scalar_type()))
+    return ops::copy_by_pieces(tensor, store.load(name, tensor.sizes(), tensor.scalar_type()));
+  const at::Tensor source = store.view(name, tensor.sizes()).view(-1), target = tensor.view(-1);
+  ops::for_each_disk_piece(target.numel(), [&](int64_t begin, int64_t end) {
+    target.slice(0, begin, end).copy_(source.slice(0, begin, end));
+    ops::release_elements(target, begin, end);
+    store.release(name);
+  });
+}
+
 /// Removes what write_model writes: weights, adapter and their descriptions.
 void remove_result(const fs::path& output_dir) {
   for (const fs::path& path : list_directory(output_dir)) {
@@ -146,11 +159,8 @@ std::optional<RunState> RunDirectory::restore(AdamW& optimizer) {
     throw InputError(fmt::format("[{}] expected the options that this run was started with; changed: {}",
                                  directory.string(), fmt::join(changed, "; ")));
   const auto store = checkpoint::TensorStore::open_file(directory / "optimizer.safetensors");
-  for (AdamW::Slot& slot : optimizer.slots()) {
-    for (auto& [name, tensor] : slot.state())
-      tensor.copy_(store.load(name, tensor.sizes(), tensor.scalar_type()));
-    slot.parameter->refresh_value();
-  }
+  for (AdamW::Slot& slot : optimizer.slots())
+    for (auto& [name, tensor] : slot.state()) load_state(store, name, tensor);
   optimizer.set_num_steps(state.step);
   return state;
 }

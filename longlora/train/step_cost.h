@@ -44,6 +44,10 @@ struct TrainingRates {
 TrainingRates measure_training_rates(const model::ModelConfig& config, at::ScalarType dtype,
                                      const std::optional<checkpoint::LoraConfig>& lora, double seen_tokens);
 
+/// Bytes a second of training state on disk that an update reads and writes: assumed, for a system whose
+/// cache holds it. A disk that has to be waited for is slower.
+constexpr double kStateBytesPerSecond = 2e9;
+
 double estimate_seconds(const StepFlops& flops, const TrainingRates& rates);
 
 }  // namespace longlora::train

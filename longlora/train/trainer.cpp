@@ -11,6 +11,7 @@
 #include "longlora/core/log.h"
 #include "longlora/core/random.h"
 #include "longlora/model/streamed_weights.h"
+#include "longlora/model/training_state.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/ops/device.h"
 
@@ -39,13 +40,20 @@ int64_t count_steps(const TrainOptions& options, int64_t num_rows) {
 }
 
 EngineOptions engine_options(const TrainOptions& options, const MemoryPlan& plan) {
-  const bool elsewhere = !options.scratch_dir.empty();
   EngineOptions found;
   found.tile_rows = plan.tile_rows;
   found.loss_chunk_rows = plan.loss_chunk_rows;
-  found.inputs = {plan.inputs_on_disk, elsewhere ? options.scratch_dir : options.output_dir,
+  found.inputs = {plan.inputs_on_disk, options.scratch_folder(),
                   plan.inputs_on_disk > 0 ? plan.scratch_bytes / plan.inputs_on_disk : 0};
+  found.window_tokens = options.window_tokens();
   return found;
+}
+
+/// The decoder with its training state where the plan says.
+model::Decoder& with_state(model::Decoder& decoder, const TrainOptions& options, const MemoryPlan& plan) {
+  if (plan.state_on_disk != decoder.state_place.on_disk)
+    model::place_state(decoder, {plan.state_on_disk, options.scratch_folder()});
+  return decoder;
 }
 
 }  // namespace
@@ -80,7 +88,7 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
       max_steps_(count_steps(options, order_.num_rows())),
       plan_(plan ? *std::move(plan) : plan_run(options, decoder)),
       directory_(options),
-      optimizer_(decoder, options.adamw),
+      optimizer_(with_state(decoder, options, plan_), options.adamw),
       engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_)),
       schedule_{options.schedule, options.learning_rate, options.warmup_steps, max_steps_} {
   if (options.resume) restore();

@@ -178,6 +178,89 @@ TEST_F(Budget, EndsBeforeTheFirstStepWhereTheDiskHasNoRoom) {
   EXPECT_THAT(ending.err, ::testing::HasSubstr("scratch space"));
 }
 
+/// Runs of a model whose training state, most of which can be on disk, takes more than the rest.
+class StateBudget : public ::testing::Test {
+ protected:
+  StateBudget() {
+    write_json(folder_ / "config.json", {{"architectures", {"LlamaForCausalLM"}},
+                                         {"model_type", "llama"},
+                                         {"vocab_size", 32768},
+                                         {"hidden_size", 256},
+                                         {"intermediate_size", 512},
+                                         {"num_hidden_layers", 2},
+                                         {"num_attention_heads", 4},
+                                         {"max_position_embeddings", 512},
+                                         {"rms_norm_eps", 1e-5},
+                                         {"tie_word_embeddings", false}});
+    write_ids(folder_ / "train.bin", 256 * 12, 32768);
+  }
+
+  Words words(const std::string& budget_gib, const std::string& output) const {
+    return {"fine-tune",
+            "--init",
+            "random",
+            "--config",
+            folder_ / "config.json",
+            "--low_rank_training",
+            "False",
+            "--data_path",
+            folder_ / "train.bin",
+            "--output_dir",
+            folder_ / output,
+            "--model_max_length",
+            "256",
+            "--max_steps",
+            "4",
+            "--save_steps",
+            "2",
+            "--learning_rate",
+            "1e-3",
+            "--resume",
+            "True",
+            "--memory_budget",
+            budget_gib,
+            "--json",
+            folder_ / "result.json"};
+  }
+  Json result() const { return read_json(folder_ / "result.json"); }
+
+  TemporaryDirectory folder_;
+};
+
+TEST_F(StateBudget, LeadsToTheSameResultOnDisk) {
+  expect_exit(0, words("4", "roomy"));
+  const Json roomy = result();
+  EXPECT_EQ(roomy["state_on_disk"], "none");
+  const int64_t most = roomy["predicted_memory_bytes"].get<int64_t>();
+  // Without the pieces that are in memory while they are used.
+  const std::string budget = std::to_string(static_cast<double>(most - 150 * kMiB) / (1 << 30));
+  expect_exit(0, words(budget, "tight"));
+  const Json tight = result();
+  EXPECT_EQ(tight["state_on_disk"], "all");
+  EXPECT_LE(tight["peak_memory_bytes"].get<int64_t>(), most - 150 * kMiB);
+  EXPECT_GT(roomy["peak_memory_bytes"].get<int64_t>(), most - 100 * kMiB);  // the measure can tell
+  EXPECT_EQ(tight["loss"], roomy["loss"]);
+  // Killed after its first checkpoint and resumed.
+  Process process(words(budget, "killed"));
+  ASSERT_TRUE(process.wait_for("step 3/4"));
+  process.send(SIGKILL);
+  EXPECT_EQ(process.wait().signal, SIGKILL);
+  for (const std::string& name : names_in(folder_ / "killed")) EXPECT_NE(name.find("scratch"), 0u) << name;
+  expect_exit(0, words(budget, "killed"));
+  EXPECT_LE(result()["peak_memory_bytes"].get<int64_t>(), most - 150 * kMiB);
+  for (const char* file : {"model.safetensors", "checkpoint-4/optimizer.safetensors"})
+    for (const char* run : {"tight", "killed"})
+      EXPECT_TRUE(read_file(folder_ / (std::string("roomy/") + file)) ==
+                  read_file(folder_ / (std::string(run) + "/" + file)))
+          << run << " " << file;
+}
+
+TEST_F(StateBudget, EndsBeforeTheFirstStepWhereTheDiskHasNoRoom) {
+  const Ending ending = expect_exit(4, words("0.4", "full"), {.file_size_limit_bytes = 1 << 20});
+  EXPECT_THAT(ending.err, ::testing::HasSubstr("scratch space"));
+  EXPECT_THAT(ending.err, ::testing::Not(::testing::HasSubstr("step 1/")));
+}
+
 TEST(MemoryThatIsMissing, IsSaidWithAnExitCodeOfItsOwn) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "the address sanitizer needs more addresses than any limit";

@@ -42,7 +42,9 @@ TEST(PlanVerb, PlansAShapeThatIsNowhereOnDisk) {
   EXPECT_EQ(plan["parameters"].get<int64_t>(), 6738415616 + 32 * 4 * 2 * 8 * 4096);
   EXPECT_EQ(plan["trainable_parameters"].get<int64_t>(), 32000 * 4096 + 65 * 4096 + 32 * 4 * 2 * 8 * 4096);
   EXPECT_EQ(plan["weights_bytes"].get<int64_t>(), 2 * plan["parameters"].get<int64_t>());
-  EXPECT_EQ(plan["optimizer_bytes"].get<int64_t>(), 16 * plan["trainable_parameters"].get<int64_t>());
+  // Gradients of the embedding's rows that a batch can hold.
+  EXPECT_EQ(plan["optimizer_bytes"].get<int64_t>(),
+            16 * plan["trainable_parameters"].get<int64_t>() - 4LL * (32000 - 4096) * 4096);
   EXPECT_LE(plan["memory_bytes"].get<int64_t>(), int64_t{80} << 30);
   // Four products with every weight but the embedding, and attention.
   EXPECT_GT(plan["model_flops"].get<double>(), 4.0 * 6.6e9 * 4096);
@@ -67,7 +69,7 @@ TEST(PlanVerb, TakesTargetsAndOptimizerAsTrainingDoes) {
   const Json in_8_bits =
       plan_7b({"--lora_target_modules", R"(.*\.1[0-9]\.self_attn\.(q|v)_proj)", "--optim", "adamw_8bit"});
   EXPECT_DOUBLE_EQ(in_8_bits["optimizer_bytes"].get<double>(),
-                   16.0 * 32000 * 4096 + (8.0 + 2.0 + 8.0 / 256.0) * (65 * 4096 + kPairs));
+                   (12.0 * 32000 + 4.0 * 4096) * 4096 + (8.0 + 2.0 + 8.0 / 256.0) * (65 * 4096 + kPairs));
   const Json dora = plan_7b({"--use_dora", "True"});
   EXPECT_EQ(dora["trainable_parameters"].get<int64_t>(), kOthers + 32 * 4 * (8 * (4096 + 4096) + 4096));
   EXPECT_THAT(
@@ -105,7 +107,7 @@ TEST(PlanVerb, TakesAssumedRatesForAGpu) {
 TEST(PlanVerb, SaysWhatWouldFit) {
   EXPECT_THAT(
       [] {
-        plan_of({"--shape", "7b", "--model_max_length", "32768", "--memory_budget", "5"});
+        plan_of({"--shape", "7b", "--model_max_length", "32768", "--memory_budget", "2"});
       },
       ThrowsMessage<ResourceError>(HasSubstr("tokens per micro-batch would fit")));
 }
@@ -116,8 +118,9 @@ TEST(PlanVerb, LeavesWeightsAndInputsOnDiskWhereTheBudgetHoldsNeither) {
   EXPECT_EQ(roomy["scratch_bytes"], 0);
   const Json streamed = plan_of({"--shape", "7b", "--model_max_length", "4096", "--memory_budget", "12"});
   EXPECT_TRUE(streamed["weights_streamed"].get<bool>());
-  // All matrices of the layers.
-  EXPECT_EQ(streamed["streamed_bytes"].get<int64_t>(), 2LL * 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008));
+  // All matrices of the layers, and the head.
+  EXPECT_EQ(streamed["streamed_bytes"].get<int64_t>(),
+            2LL * 32 * (4 * 4096 * 4096 + 3 * 4096 * 11008) + 2LL * 32000 * 4096);
   EXPECT_EQ(streamed["inputs_on_disk"], 0);
   EXPECT_LE(streamed["memory_bytes"].get<int64_t>(), int64_t{12} << 30);
   const Json least = plan_of({"--shape", "7b", "--model_max_length", "16384", "--memory_budget", "6"});
@@ -125,6 +128,25 @@ TEST(PlanVerb, LeavesWeightsAndInputsOnDiskWhereTheBudgetHoldsNeither) {
   EXPECT_GT(least["inputs_on_disk"], 0);
   EXPECT_EQ(least["scratch_bytes"].get<int64_t>(), least["inputs_on_disk"].get<int64_t>() * 16384 * 4096 * 2);
   EXPECT_LE(least["memory_bytes"].get<int64_t>(), int64_t{6} << 30);
+}
+
+TEST(PlanVerb, LeavesTrainingStateOnDiskWhereTheBudgetDoesNotHoldIt) {
+  const auto lora_in = [](const char* gib) {
+    return plan_of({"--shape", "7b-2layers", "--model_max_length", "4096", "--memory_budget", gib});
+  };
+  const Json roomy = lora_in("4.5");
+  EXPECT_EQ(roomy["state_on_disk"], "none");
+  EXPECT_EQ(roomy["state_bytes"], 0);
+  // The rows of an embedding's gradient that one batch can have, not all 32000.
+  EXPECT_LT(roomy["optimizer_bytes"].get<int64_t>(), 32000LL * 4096 * 12 + 4096LL * 4096 * 4 + (16 << 20));
+  const Json small = lora_in("1.8");
+  EXPECT_EQ(small["state_on_disk"], "embedding");
+  EXPECT_EQ(small["state_bytes"].get<int64_t>(), 32000LL * 4096 * 14);
+  EXPECT_LE(small["memory_bytes"].get<int64_t>(), int64_t{1} << 31);
+  const Json full = plan_of({"--shape", "110m", "--model_max_length", "8192", "--low_rank_training", "False",
+                             "--memory_budget", "2.2"});
+  EXPECT_EQ(full["state_on_disk"], "all");
+  EXPECT_GT(full["state_bytes"].get<int64_t>(), 12LL * 134'000'000);
 }
 
 TEST(PlanVerb, RefusesWhatContradictsItself) {

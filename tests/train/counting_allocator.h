@@ -44,6 +44,8 @@ class CountingAllocator : public c10::Allocator {
 
   /// Most bytes held at once since the last reset, beyond those held then.
   int64_t peak_bytes() const { return peak_ - base_; }
+  /// Bytes held beyond those held at the last reset.
+  int64_t held_bytes() const { return live_ - base_; }
   void reset() {
     base_ = live_.load();
     peak_ = live_.load();

@@ -1,5 +1,6 @@
 #include "longlora/train/optimizer.h"
 
+#include "longlora/core/error.h"
 #include "tests/train/support.h"
 
 namespace longlora::train {
@@ -82,6 +83,32 @@ TEST(EmbeddingRows, AreNotedOnlyWhereNothingElseAddsToTheGradient) {
   ASSERT_TRUE(untied.embed_tokens.grad_rows);
   engine.forward_backward(make_next_token_batch(at::tensor({7, 3, 7, 11}, at::kLong).view({1, 4}), 0), 1.0);
   EXPECT_THAT(untied.embed_tokens.grad_rows->rows(), ::testing::ElementsAre(7, 3, 11));
+}
+
+TEST(EmbeddingRows, TakeRoomForAWindowAlone) {
+  model::Decoder whole = full_model("gqa_untied"), narrow = full_model("gqa_untied");
+  const std::vector<Keep> keep(whole.blocks.size(), Keep::kInput);
+  EngineOptions options;
+  options.window_tokens = 20;
+  Engine expected(whole, keep, 10), engine(narrow, keep, 10, options);
+  EXPECT_EQ(whole.embed_tokens.grad.size(0), 96);
+  EXPECT_EQ(narrow.embed_tokens.grad.size(0), 20);
+  AdamW optimizer(narrow, {});
+  for (const uint64_t seed : {1, 2, 3}) {
+    const Batch batch = make_next_token_batch(test::random_ids({1, 10}, 96, seed), 0);
+    expected.forward_backward(batch, 1.0);
+    engine.forward_backward(batch, 1.0);
+    EXPECT_TRUE(at::equal(gradient_of(narrow.embed_tokens), gradient_of(whole.embed_tokens)));
+    if (seed != 2) continue;
+    optimizer.zero_grad();
+    AdamW(whole, {}).zero_grad();
+  }
+  // More tokens than the window has.
+  const auto overflow = [&] {
+    for (const int64_t start : {0, 10, 20, 30})
+      engine.forward_backward(make_next_token_batch(at::arange(start, start + 10).view({1, 10}), 0), 1.0);
+  };
+  EXPECT_THAT(test::message_of<Error>(overflow), ::testing::HasSubstr("at most 20 rows"));
 }
 
 }  // namespace

@@ -91,11 +91,20 @@ inline TrainOptions small_run(const std::filesystem::path& output_dir) {
   return options;
 }
 
+/// The gradient of a whole parameter.
+inline at::Tensor gradient_of(const model::Parameter& parameter) {
+  if (!parameter.grad_rows) return parameter.grad.clone();
+  const std::vector<int64_t>& rows = parameter.grad_rows->rows();
+  return at::zeros(parameter.value.sizes(), parameter.grad.options())
+      .index_copy_(0, at::tensor(rows, at::kLong),
+                   parameter.grad.slice(0, 0, static_cast<int64_t>(rows.size())));
+}
+
 /// Gradients by parameter name.
 inline std::vector<std::pair<std::string, at::Tensor>> gradients_of(const model::Decoder& decoder) {
   std::vector<std::pair<std::string, at::Tensor>> grads;
   model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
-    if (parameter.trainable()) grads.emplace_back(name, parameter.grad.clone());
+    if (parameter.trainable()) grads.emplace_back(name, gradient_of(parameter));
   });
   return grads;
 }
