@@ -11,7 +11,7 @@
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
 #include "longlora/report/inputs.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
@@ -56,7 +56,7 @@ Words score_words(const Words& more) {
 }
 
 TEST(EvalVerb, WritesOneLengthAtTheTopOfItsResult) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run(eval_words(
       {"--seq_len", "256", "--flash_attn", "False", "--label", "stories", "--json", folder / "eval.json"}));
   const Json json = read_json(folder / "eval.json");
@@ -74,7 +74,7 @@ TEST(EvalVerb, WritesOneLengthAtTheTopOfItsResult) {
 }
 
 TEST(EvalVerb, WritesSeveralLengthsAsAListThatTheReportReads) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run(eval_words({"--window", "same-targets", "--target_tokens", "32", "--max_windows", "3", "--seq_len",
                   "64", "128", "256", "--json", folder / "eval.json"}));
   const Json json = read_json(folder / "eval.json");
@@ -109,7 +109,7 @@ TEST(EvalVerb, RefusesDataThatIsTooShort) {
 }
 
 TEST(EvalVerb, LeavesNothingBehindWhenItFails) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   EXPECT_THROW(run(eval_words({"--seq_len", "600", "--json", folder / "eval.json"})), UsageError);
   EXPECT_TRUE(folder.names().empty());
 }
@@ -122,7 +122,7 @@ TEST(EvalVerb, RefusesWordsItDoesNotKnow) {
 }
 
 TEST(PasskeyVerb, WritesWhatTheReportReads) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run(passkey_words({"--lengths", "300", "--num_tests", "2", "--json", folder / "passkey.json", "--csv",
                      folder / "passkey.csv"}));
   const Json json = read_json(folder / "passkey.json");
@@ -138,7 +138,7 @@ TEST(PasskeyVerb, WritesWhatTheReportReads) {
 }
 
 TEST(PasskeyVerb, LeavesOutLengthsBeyondTheContextButNeedsOne) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run(passkey_words(
       {"--max_tokens", "1800", "--interval", "300", "--num_tests", "1", "--json", folder / "p.json"}));
   EXPECT_LT(read_json(folder / "p.json")["results"].size(), 6u);
@@ -213,7 +213,7 @@ TEST(AnswerVerb, RefusesBrokenSamplesAndAContextThatHoldsNone) {
 }
 
 TEST(ScoreVerb, WritesIdsAndTheirLogProbabilities) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const Json golden = read_json(data("goldens/evaluation/score.json"))[2];
   std::string ids;
   for (const Json& id : golden["ids"]) ids += (ids.empty() ? "" : ",") + id.dump();
@@ -226,7 +226,7 @@ TEST(ScoreVerb, WritesIdsAndTheirLogProbabilities) {
 }
 
 TEST(ScoreVerb, TakesTextFromTheLineOrAFile) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "text.txt", "Once upon a time");
   run(score_words({"--text", "Once upon a time", "--json", folder / "line.json"}));
   run(score_words({"--file", folder / "text.txt", "--json", folder / "file.json"}));

@@ -7,7 +7,7 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
@@ -26,7 +26,7 @@ void run(Words words) {
 
 /// The plan for these words, which it finds without measuring unless they say so.
 Json plan_of(Words words) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   words.insert(words.begin(), "plan");
   if (std::find(words.begin(), words.end(), "--measure") == words.end())
     words.insert(words.end(), {"--measure", "False"});

@@ -8,7 +8,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
@@ -53,7 +53,7 @@ TEST(TokenizeVerb, PrintsIdsAsHuggingFaceGivesThem) {
 }
 
 TEST(TokenizeVerb, PrintsOneListForEachTextAndFileAsItIs) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "crlf.txt", "\xEF\xBB\xBFone\r\ntwo");
   const Words inputs = {"--ids", "--text", "one", "--text", "", "--input", folder / "crlf.txt"};
   std::string out = run(llama3(inputs));
@@ -76,7 +76,7 @@ TEST(TokenizeVerb, TakesTextsThatLookLikeFlagsAndLists) {
 }
 
 TEST(TokenizeVerb, DecodesWhatItPrinted) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string text = "naïve 日本 \n 🦙";
   write_file_atomic(folder / "text.txt", text);
   write_file_atomic(folder / "ids.txt",
@@ -95,7 +95,7 @@ TEST(TokenizeVerb, DecodesWhatItPrinted) {
 }
 
 TEST(TokenizeVerb, DecodesATokenFile) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "text.txt", "one two\n");
   run({"--tokenizer", kTokenizers + "folder_plain", "--input", folder / "text.txt", "--output",
        folder / "text.bin"});
