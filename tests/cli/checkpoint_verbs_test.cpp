@@ -1,16 +1,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
 #include <filesystem>
 
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/tensor_store.h"
-#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
+#include "tests/cli/in_process.h"
 #include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
@@ -18,26 +16,11 @@ namespace {
 
 namespace fs = std::filesystem;
 using checkpoint::TensorStore;
+using test::data;
+using test::run;
+using test::Words;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Words = std::vector<std::string>;
-
-std::string data(const std::string& name) {
-  return std::string(LONGLORA_SOURCE_DIR) + "/tests/data/" + name;
-}
-
-void run(Words words) {
-  CLI::App app;
-  app.require_subcommand(1);
-  add_get_trainable_weights_verb(app);
-  add_merge_verb(app);
-  add_convert_verb(app);
-  add_score_verb(app);
-  add_fine_tune_verb(app);
-  add_plan_verb(app);
-  std::reverse(words.begin(), words.end());
-  app.parse(words);
-}
 
 void expect_same(const TensorStore& ours, const TensorStore& theirs) {
   EXPECT_EQ(ours.tensors().size(), theirs.tensors().size());

@@ -1,45 +1,25 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
-#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
 #include "longlora/report/inputs.h"
+#include "tests/cli/in_process.h"
 #include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
 
+using test::data;
+using test::run;
+using test::with;
+using test::Words;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Words = std::vector<std::string>;
-
-std::string data(const std::string& name) {
-  return std::string(LONGLORA_SOURCE_DIR) + "/tests/data/" + name;
-}
-
-/// What the program does with these words, errors included.
-void run(Words words) {
-  CLI::App app;
-  app.require_subcommand(1);
-  add_eval_verb(app);
-  add_passkey_verb(app);
-  add_score_verb(app);
-  add_answer_verb(app);
-  std::reverse(words.begin(), words.end());
-  app.parse(words);
-}
-
-Words with(Words words, const Words& more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
 
 Words eval_words(const Words& more) {
   return with(
@@ -156,7 +136,7 @@ TEST(PasskeyVerb, RefusesContradictoryLengths) {
 }
 
 TEST(AnswerVerb, CountsWhatIsRightWordForWordByTask) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto write = [&](const std::vector<Json>& samples) {
     std::string lines;
     for (const Json& sample : samples) lines += sample.dump() + "\n";
@@ -199,7 +179,7 @@ TEST(AnswerVerb, CountsWhatIsRightWordForWordByTask) {
 }
 
 TEST(AnswerVerb, RefusesBrokenSamplesAndAContextThatHoldsNone) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const Words words = {"answer", "--base_model", data("stories260K_hf"), "--data_path",
                        folder / "questions.json"};
   write_file_atomic(folder / "questions.json", R"([{"instruction": "What?"}])");

@@ -1,34 +1,29 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
+#include "tests/cli/in_process.h"
 #include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
 
+using test::Words;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Words = std::vector<std::string>;
 
 const std::string kTokenizers = std::string(LONGLORA_SOURCE_DIR) + "/tests/data/tokenizers/";
 
 // What the program does with these words, errors included; what it prints.
 std::string run(Words words) {
-  CLI::App app;
-  app.require_subcommand(1);
-  add_tokenize_verb(app);
   words.insert(words.begin(), "tokenize");
-  std::reverse(words.begin(), words.end());
   testing::internal::CaptureStdout();
   try {
-    app.parse(words);
+    test::run(words);
   } catch (...) {
     testing::internal::GetCapturedStdout();
     throw;
@@ -37,9 +32,7 @@ std::string run(Words words) {
 }
 
 Words llama3(const Words& more) {
-  Words words = {"--tokenizer", kTokenizers + "llama3"};
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
+  return test::with({"--tokenizer", kTokenizers + "llama3"}, more);
 }
 
 TEST(TokenizeVerb, PrintsIdsAsHuggingFaceGivesThem) {
