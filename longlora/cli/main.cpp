@@ -72,20 +72,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", version());
   app.get_formatter()->column_width(36);
-  add_tokenize_verb(app);
-  add_fine_tune_verb(app);
-  add_sft_verb(app);
-  add_get_trainable_weights_verb(app);
-  add_merge_verb(app);
-  add_convert_verb(app);
-  add_quantize_verb(app);
-  add_eval_verb(app);
-  add_passkey_verb(app);
-  add_inference_verb(app);
-  add_answer_verb(app);
-  add_score_verb(app);
-  add_plan_verb(app);
-  add_report_verb(app);
+  add_verbs(app);
   if (const std::string problem = missing_verb(app, argc, argv); !problem.empty()) {
     log_error(problem + "\n  longlora --help says what each verb does");
     return static_cast<int>(ExitCode::kUsage);

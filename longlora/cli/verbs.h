@@ -6,6 +6,9 @@
 
 namespace longlora::cli {
 
+/// All of them, in the order of --help.
+void add_verbs(CLI::App& app);
+
 void add_tokenize_verb(CLI::App& app);
 void add_fine_tune_verb(CLI::App& app);
 void add_sft_verb(CLI::App& app);

@@ -1,43 +1,26 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
 #include <filesystem>
 
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/tensor_store.h"
-#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/cli/in_process.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
 
 namespace fs = std::filesystem;
 using checkpoint::TensorStore;
+using test::data;
+using test::run;
+using test::Words;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Words = std::vector<std::string>;
-
-std::string data(const std::string& name) {
-  return std::string(LONGLORA_SOURCE_DIR) + "/tests/data/" + name;
-}
-
-void run(Words words) {
-  CLI::App app;
-  app.require_subcommand(1);
-  add_get_trainable_weights_verb(app);
-  add_merge_verb(app);
-  add_convert_verb(app);
-  add_score_verb(app);
-  add_fine_tune_verb(app);
-  add_plan_verb(app);
-  std::reverse(words.begin(), words.end());
-  app.parse(words);
-}
 
 void expect_same(const TensorStore& ours, const TensorStore& theirs) {
   EXPECT_EQ(ours.tensors().size(), theirs.tensors().size());
@@ -48,7 +31,7 @@ void expect_same(const TensorStore& ours, const TensorStore& theirs) {
 }
 
 TEST(GetTrainableWeightsVerb, WritesWhatTheReleasedScriptWrites) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run({"get-trainable-weights", "--checkpoint_path", data("goldens/peft_variants/released_checkpoint"),
        "--trainable_params", "embed,norm", "--output_dir", folder / "out"});
   const std::string golden = data("goldens/peft_variants/released/");
@@ -59,7 +42,7 @@ TEST(GetTrainableWeightsVerb, WritesWhatTheReleasedScriptWrites) {
 }
 
 TEST(GetTrainableWeightsVerb, ReadsSafetensorsAndShardsAndSingleFiles) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string checkpoint = data("goldens/peft_variants/released_checkpoint");
   run({"convert", "--input", checkpoint, "--output", folder / "shards", "--max_shard_size", "30KB"});
   EXPECT_TRUE(fs::exists(folder / "shards/model.safetensors.index.json"));
@@ -72,7 +55,7 @@ TEST(GetTrainableWeightsVerb, ReadsSafetensorsAndShardsAndSingleFiles) {
 }
 
 TEST(GetTrainableWeightsVerb, RefusesAPatternThatMatchesNothing) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   EXPECT_THAT(
       [&] {
         run({"get-trainable-weights", "--checkpoint_path", data("goldens/peft_variants/released_checkpoint"),
@@ -83,7 +66,7 @@ TEST(GetTrainableWeightsVerb, RefusesAPatternThatMatchesNothing) {
 }
 
 TEST(ConvertVerb, GoesBetweenSafetensorsAndBinWithoutLoss) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string model = data("stories260K_hf");
   run({"convert", "--input", model, "--output", folder / "bin", "--format", "bin", "--max_shard_size",
        "300KB"});
@@ -100,7 +83,7 @@ TEST(ConvertVerb, GoesBetweenSafetensorsAndBinWithoutLoss) {
 }
 
 TEST(ConvertVerb, TakesOneFileByItsName) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run({"convert", "--input", data("torch_save/made/views.pt"), "--output", folder / "views.safetensors"});
   run({"convert", "--input", folder / "views.safetensors", "--output", folder / "views.bin"});
   expect_same(TensorStore::open_file(folder / "views.bin"),
@@ -108,7 +91,7 @@ TEST(ConvertVerb, TakesOneFileByItsName) {
 }
 
 TEST(ConvertVerb, ChangesTheDtypeAndSaysSoInTheConfig) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run({"convert", "--input", data("stories260K_hf"), "--output", folder / "half", "--dtype", "float16"});
   EXPECT_EQ(read_json(folder / "half/config.json")["torch_dtype"], "float16");
   const TensorStore store = TensorStore::open_model_directory(folder / "half");
@@ -116,7 +99,7 @@ TEST(ConvertVerb, ChangesTheDtypeAndSaysSoInTheConfig) {
 }
 
 TEST(ConvertVerb, TakesMetasLayout) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run({"convert", "--input", data("stories260K_meta"), "--output", folder / "hf", "--json",
        folder / "convert.json"});
   EXPECT_EQ(read_json(folder / "convert.json")["tensors"], 47);
@@ -150,7 +133,7 @@ Words fine_tune(const std::string& model, const std::string& output) {
 }
 
 TEST(MetasLayout, IsABaseModelAsItsConversionIs) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const fs::path meta = folder / "meta", converted = folder / "hf";
   fs::create_directory(meta);
   for (const char* file : {"stories260K_meta/consolidated.00.pth", "stories260K_meta/params.json",
@@ -183,7 +166,7 @@ TEST(MetasLayout, IsABaseModelAsItsConversionIs) {
 }
 
 TEST(ConvertVerb, LeavesWhatIsThereAlone) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string file = data("torch_save/made/bare.pt");
   run({"convert", "--input", file, "--output", folder / "x.safetensors"});
   EXPECT_THAT(
@@ -206,7 +189,7 @@ TEST(ConvertVerb, LeavesWhatIsThereAlone) {
 }
 
 TEST(MergeVerb, MergesTheReleasedPairIntoShards) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run({"merge", "--base_model", data("goldens/tiny_models/gqa_untied"), "--peft_model",
        data("goldens/peft_variants/released"), "--save_path", folder / "merged", "--dtype", "float16",
        "--max_shard_size", "20KB", "--context_size", "256", "--json", folder / "merge.json"});
@@ -220,7 +203,7 @@ TEST(MergeVerb, MergesTheReleasedPairIntoShards) {
 }
 
 TEST(MergeVerb, AsksForTheTrainedParameters) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const Words words = {"merge",
                        "--base_model",
                        data("goldens/tiny_models/gqa_untied"),

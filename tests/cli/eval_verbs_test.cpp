@@ -1,45 +1,25 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
-#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
 #include "longlora/report/inputs.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/cli/in_process.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
 
+using test::data;
+using test::run;
+using test::with;
+using test::Words;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Words = std::vector<std::string>;
-
-std::string data(const std::string& name) {
-  return std::string(LONGLORA_SOURCE_DIR) + "/tests/data/" + name;
-}
-
-/// What the program does with these words, errors included.
-void run(Words words) {
-  CLI::App app;
-  app.require_subcommand(1);
-  add_eval_verb(app);
-  add_passkey_verb(app);
-  add_score_verb(app);
-  add_answer_verb(app);
-  std::reverse(words.begin(), words.end());
-  app.parse(words);
-}
-
-Words with(Words words, const Words& more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
 
 Words eval_words(const Words& more) {
   return with(
@@ -56,7 +36,7 @@ Words score_words(const Words& more) {
 }
 
 TEST(EvalVerb, WritesOneLengthAtTheTopOfItsResult) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run(eval_words(
       {"--seq_len", "256", "--flash_attn", "False", "--label", "stories", "--json", folder / "eval.json"}));
   const Json json = read_json(folder / "eval.json");
@@ -74,7 +54,7 @@ TEST(EvalVerb, WritesOneLengthAtTheTopOfItsResult) {
 }
 
 TEST(EvalVerb, WritesSeveralLengthsAsAListThatTheReportReads) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run(eval_words({"--window", "same-targets", "--target_tokens", "32", "--max_windows", "3", "--seq_len",
                   "64", "128", "256", "--json", folder / "eval.json"}));
   const Json json = read_json(folder / "eval.json");
@@ -109,7 +89,7 @@ TEST(EvalVerb, RefusesDataThatIsTooShort) {
 }
 
 TEST(EvalVerb, LeavesNothingBehindWhenItFails) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   EXPECT_THROW(run(eval_words({"--seq_len", "600", "--json", folder / "eval.json"})), UsageError);
   EXPECT_TRUE(folder.names().empty());
 }
@@ -122,7 +102,7 @@ TEST(EvalVerb, RefusesWordsItDoesNotKnow) {
 }
 
 TEST(PasskeyVerb, WritesWhatTheReportReads) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run(passkey_words({"--lengths", "300", "--num_tests", "2", "--json", folder / "passkey.json", "--csv",
                      folder / "passkey.csv"}));
   const Json json = read_json(folder / "passkey.json");
@@ -138,7 +118,7 @@ TEST(PasskeyVerb, WritesWhatTheReportReads) {
 }
 
 TEST(PasskeyVerb, LeavesOutLengthsBeyondTheContextButNeedsOne) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run(passkey_words(
       {"--max_tokens", "1800", "--interval", "300", "--num_tests", "1", "--json", folder / "p.json"}));
   EXPECT_LT(read_json(folder / "p.json")["results"].size(), 6u);
@@ -156,7 +136,7 @@ TEST(PasskeyVerb, RefusesContradictoryLengths) {
 }
 
 TEST(AnswerVerb, CountsWhatIsRightWordForWordByTask) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto write = [&](const std::vector<Json>& samples) {
     std::string lines;
     for (const Json& sample : samples) lines += sample.dump() + "\n";
@@ -199,7 +179,7 @@ TEST(AnswerVerb, CountsWhatIsRightWordForWordByTask) {
 }
 
 TEST(AnswerVerb, RefusesBrokenSamplesAndAContextThatHoldsNone) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const Words words = {"answer", "--base_model", data("stories260K_hf"), "--data_path",
                        folder / "questions.json"};
   write_file_atomic(folder / "questions.json", R"([{"instruction": "What?"}])");
@@ -213,7 +193,7 @@ TEST(AnswerVerb, RefusesBrokenSamplesAndAContextThatHoldsNone) {
 }
 
 TEST(ScoreVerb, WritesIdsAndTheirLogProbabilities) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const Json golden = read_json(data("goldens/evaluation/score.json"))[2];
   std::string ids;
   for (const Json& id : golden["ids"]) ids += (ids.empty() ? "" : ",") + id.dump();
@@ -226,7 +206,7 @@ TEST(ScoreVerb, WritesIdsAndTheirLogProbabilities) {
 }
 
 TEST(ScoreVerb, TakesTextFromTheLineOrAFile) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "text.txt", "Once upon a time");
   run(score_words({"--text", "Once upon a time", "--json", folder / "line.json"}));
   run(score_words({"--file", folder / "text.txt", "--json", folder / "file.json"}));

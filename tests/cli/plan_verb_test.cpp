@@ -1,32 +1,24 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/cli/in_process.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
 
+using test::run;
+using test::Words;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Words = std::vector<std::string>;
-
-void run(Words words) {
-  CLI::App app;
-  app.require_subcommand(1);
-  add_plan_verb(app);
-  std::reverse(words.begin(), words.end());
-  app.parse(words);
-}
 
 /// The plan for these words, which it finds without measuring unless they say so.
 Json plan_of(Words words) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   words.insert(words.begin(), "plan");
   if (std::find(words.begin(), words.end(), "--measure") == words.end())
     words.insert(words.end(), {"--measure", "False"});

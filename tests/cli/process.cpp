@@ -63,11 +63,6 @@ void add_contents(const fs::path& folder, const std::string& prefix,
 
 }  // namespace
 
-Words with(Words words, const Words& more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
 Process::Process(const Words& words, const Surroundings& surroundings) {
   const fs::path out = surroundings.stdout_path.empty() ? captured_ / "out" : surroundings.stdout_path;
   const fs::path err = captured_ / "err";

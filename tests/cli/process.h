@@ -11,14 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "tests/cli/words.h"
 #include "tests/support/temporary_directory.h"
 
 namespace longlora::test {
-
-using Words = std::vector<std::string>;
-
-/// `words` and then `more`.
-Words with(Words words, const Words& more);
 
 /// What a process is started with beside its words.
 struct Surroundings {
@@ -85,11 +81,6 @@ int64_t count_operations(const std::filesystem::path& counter);
 std::map<std::string, std::string> contents(const std::filesystem::path& folder);
 /// Names in `folder`, hidden ones included, sorted.
 std::vector<std::string> names_in(const std::filesystem::path& folder);
-
-/// A file or folder below tests/data.
-inline std::string data(const std::string& name) {
-  return std::string(LONGLORA_SOURCE_DIR) + "/tests/data/" + name;
-}
 
 /// Writes `count` pseudo-random ids below `vocab_size` as uint16.
 void write_ids(const std::filesystem::path& path, int64_t count, int64_t vocab_size, uint64_t seed = 1);

@@ -2,53 +2,36 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <CLI/CLI.hpp>
-#include <algorithm>
 #include <filesystem>
 
 #include "longlora/checkpoint/tensor_store.h"
-#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/cli/in_process.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
 
 namespace fs = std::filesystem;
 using checkpoint::TensorStore;
+using test::data;
+using test::run;
+using test::Words;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Words = std::vector<std::string>;
-
-std::string data(const std::string& name) {
-  return std::string(LONGLORA_SOURCE_DIR) + "/tests/data/" + name;
-}
-
-void run(Words words) {
-  CLI::App app;
-  app.require_subcommand(1);
-  add_quantize_verb(app);
-  add_merge_verb(app);
-  add_convert_verb(app);
-  add_score_verb(app);
-  add_fine_tune_verb(app);
-  add_plan_verb(app);
-  std::reverse(words.begin(), words.end());
-  app.parse(words);
-}
 
 /// Log-probabilities of some ids, for further words of `score`.
 Json logprobs(Words words) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   words.insert(words.begin(), {"score", "--ids", "1,40,13,7,21,60,3", "--json", folder / "score.json"});
   run(words);
   return read_json(folder / "score.json")["logprobs"];
 }
 
 TEST(QuantizeVerb, WritesAModelThatTheOtherVerbsTake) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string base = data("goldens/nf4/base"), quantized = folder / "nf4";
   run({"quantize", "--model_name_or_path", base, "--output_dir", quantized, "--json",
        folder / "report.json"});
@@ -76,7 +59,7 @@ TEST(QuantizeVerb, WritesAModelThatTheOtherVerbsTake) {
 }
 
 TEST(QuantizeVerb, RefusesWhatItCannotDo) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   EXPECT_THAT(
       [&] {
         run({"quantize", "--model_name_or_path", data("goldens/nf4/base"), "--output_dir", folder / "out",
@@ -122,7 +105,7 @@ Words fine_tune(const std::string& output, const char* steps) {
 }
 
 TEST(FineTuneVerb, TrainsOnWeightsInFourBitsAndResumesToTheSameBits) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run(fine_tune(folder / "whole", "4"));
   Words parts = fine_tune(folder / "parts", "4");
   run(parts);
@@ -140,7 +123,7 @@ TEST(FineTuneVerb, TrainsOnWeightsInFourBitsAndResumesToTheSameBits) {
 }
 
 TEST(MergeVerb, MergesIntoTheBaseOrIntoWhatFourBitsKept) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string base = data("stories260K_hf"), adapter = folder / "run";
   run(fine_tune(adapter, "2"));
   const auto merge = [&](const std::string& name, Words words) {
@@ -165,14 +148,14 @@ TEST(MergeVerb, MergesIntoTheBaseOrIntoWhatFourBitsKept) {
 }
 
 TEST(FineTuneVerb, RefusesFourBitsWhereEveryWeightTrains) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   Words words = fine_tune(folder / "run", "2");
   words.insert(words.end(), {"--low_rank_training", "False"});
   EXPECT_THAT([&] { run(words); }, ThrowsMessage<UsageError>(HasSubstr("--quantize")));
 }
 
 TEST(PlanVerb, CountsWeightsInFourBits) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   run({"plan", "--shape", "7b", "--model_max_length", "4096", "--memory_budget", "60", "--measure", "False",
        "--quantize", "nf4", "--json", folder / "plan.json"});
   const Json plan = read_json(folder / "plan.json");

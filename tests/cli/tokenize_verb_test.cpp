@@ -1,34 +1,29 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 
-#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/cli/in_process.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::cli {
 namespace {
 
+using test::Words;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-using Words = std::vector<std::string>;
 
 const std::string kTokenizers = std::string(LONGLORA_SOURCE_DIR) + "/tests/data/tokenizers/";
 
 // What the program does with these words, errors included; what it prints.
 std::string run(Words words) {
-  CLI::App app;
-  app.require_subcommand(1);
-  add_tokenize_verb(app);
   words.insert(words.begin(), "tokenize");
-  std::reverse(words.begin(), words.end());
   testing::internal::CaptureStdout();
   try {
-    app.parse(words);
+    test::run(words);
   } catch (...) {
     testing::internal::GetCapturedStdout();
     throw;
@@ -37,9 +32,7 @@ std::string run(Words words) {
 }
 
 Words llama3(const Words& more) {
-  Words words = {"--tokenizer", kTokenizers + "llama3"};
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
+  return test::with({"--tokenizer", kTokenizers + "llama3"}, more);
 }
 
 TEST(TokenizeVerb, PrintsIdsAsHuggingFaceGivesThem) {
@@ -53,7 +46,7 @@ TEST(TokenizeVerb, PrintsIdsAsHuggingFaceGivesThem) {
 }
 
 TEST(TokenizeVerb, PrintsOneListForEachTextAndFileAsItIs) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "crlf.txt", "\xEF\xBB\xBFone\r\ntwo");
   const Words inputs = {"--ids", "--text", "one", "--text", "", "--input", folder / "crlf.txt"};
   std::string out = run(llama3(inputs));
@@ -76,7 +69,7 @@ TEST(TokenizeVerb, TakesTextsThatLookLikeFlagsAndLists) {
 }
 
 TEST(TokenizeVerb, DecodesWhatItPrinted) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string text = "naïve 日本 \n 🦙";
   write_file_atomic(folder / "text.txt", text);
   write_file_atomic(folder / "ids.txt",
@@ -95,7 +88,7 @@ TEST(TokenizeVerb, DecodesWhatItPrinted) {
 }
 
 TEST(TokenizeVerb, DecodesATokenFile) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "text.txt", "one two\n");
   run({"--tokenizer", kTokenizers + "folder_plain", "--input", folder / "text.txt", "--output",
        folder / "text.bin"});

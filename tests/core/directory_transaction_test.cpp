@@ -9,7 +9,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/file_internal.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora {
 namespace {
@@ -27,7 +27,7 @@ void publish(const std::filesystem::path& path, const std::string& content) {
 }
 
 TEST(DirectoryTransaction, PublishesNestedFoldersAtOnce) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   DirectoryTransaction transaction(folder / "out");
   make_directories(transaction.staging() / "nested");
   write_file_atomic(transaction.staging() / "nested" / "x", "1");
@@ -40,7 +40,7 @@ TEST(DirectoryTransaction, PublishesNestedFoldersAtOnce) {
 }
 
 TEST(DirectoryTransaction, LeavesNothingWithoutCommit) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   {
     const DirectoryTransaction transaction(folder / "out");
     write_file_atomic(transaction.staging() / "x", "1");
@@ -49,7 +49,7 @@ TEST(DirectoryTransaction, LeavesNothingWithoutCommit) {
 }
 
 TEST(DirectoryTransaction, ReplacesAFolderAndItsOldFiles) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   make_directories(folder / "out");
   write_file_atomic(folder / "out/old", "0");
   publish(folder / "out/", "1");
@@ -59,7 +59,7 @@ TEST(DirectoryTransaction, ReplacesAFolderAndItsOldFiles) {
 }
 
 TEST(DirectoryTransaction, ReplacesWhereTheFileSystemCannotExchange) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   publish(folder / "out", "0");
   make_directories(folder / "new");
   write_file_atomic(folder / "new/x", "1");
@@ -69,7 +69,7 @@ TEST(DirectoryTransaction, ReplacesWhereTheFileSystemCannotExchange) {
 }
 
 TEST(DirectoryTransaction, PutsTheOldFolderBackWhenTheNewOneCannotTakeItsPlace) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   publish(folder / "out", "0");
   EXPECT_THROW(
       internal::publish_directory(folder / "missing", folder / "out", internal::Replacement::kRenameAside),
@@ -79,7 +79,7 @@ TEST(DirectoryTransaction, PutsTheOldFolderBackWhenTheNewOneCannotTakeItsPlace) 
 }
 
 TEST(DirectoryTransaction, RestoresAFolderThatAKilledReplacementHadRenamedAside) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   publish(folder / "out", "0");
   ASSERT_EQ(::rename((folder / "out").c_str(), (folder / ".out.replaced-1-0").c_str()), 0);
   const DirectoryTransaction transaction(folder / "out");
@@ -87,7 +87,7 @@ TEST(DirectoryTransaction, RestoresAFolderThatAKilledReplacementHadRenamedAside)
 }
 
 TEST(DirectoryTransaction, RemovesTheAsideCopyWhenTheReplacementHadHappened) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   publish(folder / "out", "1");
   publish(folder / ".out.replaced-1-0", "0");
   repair_directory(folder / "out");
@@ -96,7 +96,7 @@ TEST(DirectoryTransaction, RemovesTheAsideCopyWhenTheReplacementHadHappened) {
 }
 
 TEST(DirectoryTransaction, RemovesTheStagingFolderOfAKilledProcess) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const pid_t child = ::fork();
   if (child == 0) {
     const DirectoryTransaction transaction(folder / "out");
@@ -112,7 +112,7 @@ TEST(DirectoryTransaction, RemovesTheStagingFolderOfAKilledProcess) {
 }
 
 TEST(DirectoryTransaction, LeavesTheStagingFolderOfALiveProcessAlone) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   DirectoryTransaction first(folder / "out");
   write_file_atomic(first.staging() / "x", "1");
   { const DirectoryTransaction second(folder / "out"); }
@@ -121,7 +121,7 @@ TEST(DirectoryTransaction, LeavesTheStagingFolderOfALiveProcessAlone) {
 }
 
 TEST(DirectoryTransaction, DoesNotTouchNeighboursWithLongerNames) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   DirectoryTransaction neighbour(folder / "out-2");
   make_directories(folder / ".out2.staging-1-0");
   publish(folder / "out", "1");
@@ -130,7 +130,7 @@ TEST(DirectoryTransaction, DoesNotTouchNeighboursWithLongerNames) {
 }
 
 TEST(DirectoryTransaction, ReplacesWhatALinkPointsTo) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   make_directories(folder / "real");
   ASSERT_EQ(::symlink("real", (folder / "link").c_str()), 0);
   publish(folder / "link", "1");
@@ -139,15 +139,15 @@ TEST(DirectoryTransaction, ReplacesWhatALinkPointsTo) {
 }
 
 TEST(DirectoryTransaction, RefusesAFileInThePlaceOfTheFolder) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "out", "x");
-  EXPECT_THAT(message_of<ResourceError>([&] { DirectoryTransaction(folder / "out"); }),
+  EXPECT_THAT(test::message_of<ResourceError>([&] { DirectoryTransaction(folder / "out"); }),
               HasSubstr("Not a directory"));
   EXPECT_EQ(read_file(folder / "out"), "x");
 }
 
 TEST(DirectoryTransaction, CreatesMissingParents) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   publish(folder / "a/b/out", "1");
   EXPECT_EQ(read_file(folder / "a/b/out/nested/x"), "1");
 }

@@ -13,7 +13,7 @@
 #include <string>
 
 #include "longlora/core/error.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora {
 namespace {
@@ -43,7 +43,7 @@ class FileSizeLimit {
 };
 
 TEST(ReadFile, GivesEveryByte) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string bytes("a\0b\r\n\xff", 6);
   write_file_atomic(folder / "x", bytes);
   EXPECT_EQ(read_file(folder / "x"), bytes);
@@ -52,14 +52,14 @@ TEST(ReadFile, GivesEveryByte) {
 }
 
 TEST(ReadFile, NamesAMissingFileAndTheCause) {
-  const std::string message = message_of<InputError>([] { read_file("/nowhere/x.json"); });
+  const std::string message = test::message_of<InputError>([] { read_file("/nowhere/x.json"); });
   EXPECT_THAT(message, HasSubstr("[/nowhere/x.json] expected a readable file"));
   EXPECT_THAT(message, HasSubstr("No such file or directory"));
 }
 
 TEST(ReadFile, RefusesAFolder) {
-  const TemporaryFolder folder;
-  EXPECT_THAT(message_of<InputError>([&] { read_file(folder.path()); }), HasSubstr("got a folder"));
+  const test::TemporaryDirectory folder;
+  EXPECT_THAT(test::message_of<InputError>([&] { read_file(folder.path()); }), HasSubstr("got a folder"));
 }
 
 TEST(ReadFile, ReadsFilesThatStateNoSize) {
@@ -67,13 +67,14 @@ TEST(ReadFile, ReadsFilesThatStateNoSize) {
 }
 
 TEST(MappedFile, RefusesAPipeWithoutWaitingForIt) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
-  EXPECT_THAT(message_of<InputError>([&] { MappedFile(folder / "pipe"); }), HasSubstr("device or pipe"));
+  EXPECT_THAT(test::message_of<InputError>([&] { MappedFile(folder / "pipe"); }),
+              HasSubstr("device or pipe"));
 }
 
 TEST(MappedFile, ShowsTheBytesAndMoves) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "x", "hello");
   MappedFile first(folder / "x");
   MappedFile second(std::move(first));
@@ -87,7 +88,7 @@ TEST(MappedFile, ShowsTheBytesAndMoves) {
 }
 
 TEST(AtomicFileWriter, ShowsNothingBeforeCommit) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "x", "old");
   AtomicFileWriter writer(folder / "x");
   writer.write("new", 3);
@@ -98,7 +99,7 @@ TEST(AtomicFileWriter, ShowsNothingBeforeCommit) {
 }
 
 TEST(AtomicFileWriter, LeavesNothingWithoutCommit) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   {
     AtomicFileWriter writer(folder / "x");
     writer.write("new", 3);
@@ -107,13 +108,13 @@ TEST(AtomicFileWriter, LeavesNothingWithoutCommit) {
 }
 
 TEST(AtomicFileWriter, KeepsTheOldFileWhenTheDiskIsFull) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "x", "old");
   const std::string big(100'000, 'x');
   std::string message;
   {
     const FileSizeLimit limit(4096);
-    message = message_of<ResourceError>([&] { write_file_atomic(folder / "x", big); });
+    message = test::message_of<ResourceError>([&] { write_file_atomic(folder / "x", big); });
   }
   EXPECT_THAT(message, HasSubstr((folder / "x").string()));
   EXPECT_THAT(message, HasSubstr("File too large"));
@@ -122,7 +123,7 @@ TEST(AtomicFileWriter, KeepsTheOldFileWhenTheDiskIsFull) {
 }
 
 TEST(AtomicFileWriter, SaysWhatToDoAboutAFullDevice) {
-  const std::string message = message_of<ResourceError>([] { write_file_atomic("/dev/full", "x"); });
+  const std::string message = test::message_of<ResourceError>([] { write_file_atomic("/dev/full", "x"); });
   EXPECT_THAT(message, HasSubstr("[/dev/full]"));
   EXPECT_THAT(message, HasSubstr("No space left on device; free space"));
 }
@@ -135,19 +136,19 @@ TEST(AtomicFileWriter, WritesToADeviceInsteadOfReplacingIt) {
 }
 
 TEST(AtomicFileWriter, NamesAMissingFolder) {
-  const std::string message = message_of<ResourceError>([] { write_file_atomic("/nowhere/x", "x"); });
+  const std::string message = test::message_of<ResourceError>([] { write_file_atomic("/nowhere/x", "x"); });
   EXPECT_THAT(message, HasSubstr("[/nowhere/x]"));
   EXPECT_THAT(message, HasSubstr("create the folder first"));
 }
 
 TEST(AtomicFileWriter, RefusesToReplaceAFolder) {
-  const TemporaryFolder folder;
-  EXPECT_THAT(message_of<ResourceError>([&] { write_file_atomic(folder.path(), "x"); }),
+  const test::TemporaryDirectory folder;
+  EXPECT_THAT(test::message_of<ResourceError>([&] { write_file_atomic(folder.path(), "x"); }),
               HasSubstr("Is a directory"));
 }
 
 TEST(AtomicFileWriter, FollowsALink) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "real", "old");
   ASSERT_EQ(::symlink("real", (folder / "link").c_str()), 0);
   write_file_atomic(folder / "link", "new");
@@ -158,7 +159,7 @@ TEST(AtomicFileWriter, FollowsALink) {
 }
 
 TEST(AtomicFileWriter, RemovesWhatAKilledWriterLeft) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const pid_t child = ::fork();
   if (child == 0) {
     AtomicFileWriter writer(folder / "x");
@@ -174,7 +175,7 @@ TEST(AtomicFileWriter, RemovesWhatAKilledWriterLeft) {
 }
 
 TEST(AtomicFileWriter, LeavesALiveWriterOfTheSameFileAlone) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   AtomicFileWriter first(folder / "x");
   first.write("first", 5);
   write_file_atomic(folder / "x", "second");
@@ -183,18 +184,18 @@ TEST(AtomicFileWriter, LeavesALiveWriterOfTheSameFileAlone) {
 }
 
 TEST(ListDirectory, SortsByBytesAndShowsHiddenNames) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   for (const char* name : {"b", "a", "B", ".c", "a10", "a9"}) write_file_atomic(folder / name, "");
   EXPECT_THAT(folder.names(), ElementsAre(".c", "B", "a", "a10", "a9", "b"));
 }
 
 TEST(ListDirectory, NamesAMissingFolder) {
-  EXPECT_THAT(message_of<InputError>([] { list_directory("/nowhere"); }),
+  EXPECT_THAT(test::message_of<InputError>([] { list_directory("/nowhere"); }),
               HasSubstr("[/nowhere] expected a readable folder"));
 }
 
 TEST(MakeDirectories, CreatesParentsAndAcceptsExistingOnes) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   make_directories(folder / "a/b/c/");
   make_directories(folder / "a/b");
   struct stat info;
@@ -203,9 +204,10 @@ TEST(MakeDirectories, CreatesParentsAndAcceptsExistingOnes) {
 }
 
 TEST(MakeDirectories, RefusesAFileInTheWay) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "a", "");
-  EXPECT_THAT(message_of<ResourceError>([&] { make_directories(folder / "a/b"); }), HasSubstr("got a file"));
+  EXPECT_THAT(test::message_of<ResourceError>([&] { make_directories(folder / "a/b"); }),
+              HasSubstr("got a file"));
 }
 
 TEST(Sha256, EqualsThePublishedValues) {  // FIPS 180-2, appendix B

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "longlora/core/memory_internal.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora {
 namespace {
@@ -24,7 +24,7 @@ class FakeMachine {
   int64_t available_mib() const { return internal::available_memory_bytes(folder_.path()) / kMiB; }
 
  private:
-  TemporaryFolder folder_;
+  test::TemporaryDirectory folder_;
 };
 
 TEST(Memory, PeakFollowsATouchedBlock) {

@@ -7,7 +7,7 @@
 
 #include "longlora/core/json.h"
 #include "longlora/tokenizer/tokenizer.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::data {
 
@@ -15,7 +15,7 @@ inline const std::filesystem::path kStories = LONGLORA_SOURCE_DIR "/tests/data/s
 
 /// A tokenizer of 512 pieces with the given settings.
 inline std::unique_ptr<tokenizer::Tokenizer> stories_tokenizer(const Json& config = Json::object()) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "tokenizer.model", read_file(kStories / "tokenizer.model"));
   write_json(folder / "tokenizer_config.json", config);
   return tokenizer::load_tokenizer(folder.path());

@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "longlora/core/error.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::data {
 namespace {
@@ -112,7 +112,7 @@ class InstructionFiles : public ::testing::Test {
   std::string refusal(const std::string& text) {
     return problem_of([&] { file(text); });
   }
-  TemporaryFolder folder;
+  test::TemporaryDirectory folder;
 };
 
 TEST_F(InstructionFiles, AreListsOrLinesByTheirContent) {

@@ -42,7 +42,7 @@ class InstructionSets : public ::testing::Test {
     return found;
   }
 
-  TemporaryFolder folder;
+  test::TemporaryDirectory folder;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer = stories_tokenizer();
 };
 
@@ -144,7 +144,7 @@ TEST_F(InstructionSets, TrustNoCacheWhoseHashFitsButWhoseContentDoesNot) {
 TEST_F(InstructionSets, NameBrokenSamplesOrLeaveThemOut) {
   write(12, R"(, {"instruction": "Q"}, {"instruction": "Q", "output": ""})");
   for (int attempt = 0; attempt < 2; ++attempt) {  // the second from the cache
-    EXPECT_THAT(message_of<InputError>([&] { read(options()); }),
+    EXPECT_THAT(test::message_of<InputError>([&] { read(options()); }),
                 AllOf(HasSubstr("got 2 broken"), HasSubstr("--skip_bad_samples"),
                       HasSubstr("data.json, sample 12] expected the field \"output\""),
                       HasSubstr("data.json, sample 13] expected an answer"), Not(HasSubstr("more"))));
@@ -162,7 +162,7 @@ TEST_F(InstructionSets, NameTenBrokenSamplesAndCountTheRest) {
   std::string broken;
   for (int i = 0; i < 13; ++i) broken += ", 1";
   write(1, broken);
-  EXPECT_THAT(message_of<InputError>([&] { read(options()); }),
+  EXPECT_THAT(test::message_of<InputError>([&] { read(options()); }),
               AllOf(HasSubstr("got 13 broken"), HasSubstr("sample 10]"), Not(HasSubstr("sample 11]")),
                     HasSubstr("and 3 more")));
 }
@@ -187,11 +187,11 @@ TEST_F(InstructionSets, CountWhatIsCutAndLeftOut) {
 TEST_F(InstructionSets, RefuseWhatCannotBeTrainedOn) {
   InstructionOptions asked = options();
   asked.max_tokens = 4;
-  EXPECT_THAT(message_of<InputError>([&] { read(asked); }),
+  EXPECT_THAT(test::message_of<InputError>([&] { read(asked); }),
               AllOf(HasSubstr("0 of 12 samples (12 too long left out)"), HasSubstr("--model_max_length")));
   asked = options();
   asked.vocab_size = 300;
-  EXPECT_THAT(message_of<InputError>([&] { read(asked); }),
+  EXPECT_THAT(test::message_of<InputError>([&] { read(asked); }),
               AllOf(HasSubstr("sample 0]"), HasSubstr("300 embedding rows")));
 }
 

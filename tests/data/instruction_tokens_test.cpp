@@ -32,7 +32,7 @@ TEST(InstructionTokens, AreThoseOfTheTokenizersLibraryWithItsOffsets) {
     SCOPED_TRACE(name + " " + each["form"].get<std::string>() + " " + each["sample"].dump());
     auto& tokenizer = tokenizers[name];
     if (!tokenizer) {
-      const TemporaryFolder folder;
+      const test::TemporaryDirectory folder;
       write_file_atomic(folder / "tokenizer.json",
                         read_file(kTestData / "tokenizers" / name / "tokenizer.json"));
       write_json(folder / "tokenizer_config.json", {{"eos_token", each["eos"]}});
@@ -99,7 +99,7 @@ TEST(InstructionTokens, CountATokenThatReachesIntoTheAnswerAsTheAnswers) {
 }
 
 TEST(InstructionTokens, FindTheAnswerOfATextThatTheTokenizerChanges) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "tokenizer.json", read_file(kTestData / "tokenizers/qwen/tokenizer.json"));
   write_json(folder / "tokenizer_config.json", {{"eos_token", "<|im_end|>"}});
   const auto tokenizer = tokenizer::load_tokenizer(folder.path());

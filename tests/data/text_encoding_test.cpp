@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "longlora/core/error.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::data {
 namespace {
@@ -32,7 +32,7 @@ TEST(TextEncoding, FallsBackToWindows1252WhereItsQuotesOccur) {
 
 TEST(TextEncoding, RefusesUtf16AndBinaryData) {
   const auto message = [](std::string_view bytes) {
-    return message_of<InputError>([&] { detect_encoding(bytes, "dir/x.txt"); });
+    return test::message_of<InputError>([&] { detect_encoding(bytes, "dir/x.txt"); });
   };
   EXPECT_THAT(message(std::string_view("\xFF\xFEh\0i\0", 6)),
               HasSubstr("[dir/x.txt] expected UTF-8 or Latin-1"));

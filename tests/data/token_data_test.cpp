@@ -21,11 +21,11 @@ std::vector<int64_t> read_all(const TokenData& data) {
 }
 
 std::string open_message(const std::vector<std::filesystem::path>& paths, const TokenDataOptions& options) {
-  return message_of<InputError>([&] { open_token_data(paths, options); });
+  return test::message_of<InputError>([&] { open_token_data(paths, options); });
 }
 
 TEST(TokenData, ReadsUint16WhereNothingElseIsSaid) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_ids<uint16_t>(folder / "x.bin", {5, 0, 511, 7});
   const auto data = open_token_data({folder / "x.bin"}, {.vocab_size = 512});
   EXPECT_THAT(read_all(*data), ElementsAre(5, 0, 511, 7));
@@ -33,14 +33,14 @@ TEST(TokenData, ReadsUint16WhereNothingElseIsSaid) {
 }
 
 TEST(TokenData, ReadsUint32ForLargeVocabularies) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_ids<uint32_t>(folder / "x.bin", {5, 128255});
   const auto data = open_token_data({folder / "x.bin"}, {.vocab_size = 128256});
   EXPECT_THAT(read_all(*data), ElementsAre(5, 128255));
 }
 
 TEST(TokenData, JoinsFilesAndFoldersInOrder) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto tokenizer = stories_tokenizer();
   make_directories(folder / "texts");
   write_file_atomic(folder / "texts/b.txt", "Once upon");
@@ -59,7 +59,7 @@ TEST(TokenData, JoinsFilesAndFoldersInOrder) {
 }
 
 TEST(TokenData, ReadsAnyRangeAcrossFiles) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_ids<uint16_t>(folder / "a.bin", {0, 1, 2});
   write_ids<uint16_t>(folder / "b.bin", {3});
   write_ids<uint16_t>(folder / "c.bin", {4, 5, 6, 7});
@@ -77,7 +77,7 @@ TEST(TokenData, ReadsAnyRangeAcrossFiles) {
 }
 
 TEST(TokenData, NamesTheFirstIdBeyondTheVocabulary) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   std::vector<uint16_t> ids(100'000, 511);
   ids[77'777] = 512;
   ids[88'888] = 600;
@@ -91,7 +91,7 @@ TEST(TokenData, NamesTheFirstIdBeyondTheVocabulary) {
 }
 
 TEST(TokenData, RefusesEmptyAndOddSizedFiles) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "x.bin", "");
   EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 512}), HasSubstr("got an empty file"));
   write_file_atomic(folder / "x.bin", "abc");
@@ -100,7 +100,7 @@ TEST(TokenData, RefusesEmptyAndOddSizedFiles) {
 }
 
 TEST(TokenData, NamesMissingPathsAndEmptyFolders) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   EXPECT_THAT(open_message({"/nowhere/x.bin"}, {.vocab_size = 512}), HasSubstr("[/nowhere/x.bin] expected"));
   EXPECT_THAT(open_message({folder.path()}, {.vocab_size = 512}),
               HasSubstr(".txt, .bin or .jsonl files, got none"));
@@ -108,13 +108,13 @@ TEST(TokenData, NamesMissingPathsAndEmptyFolders) {
 }
 
 TEST(TokenData, NeedsATokenizerForText) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "x.txt", "text");
   EXPECT_THAT(open_message({folder / "x.txt"}, {.vocab_size = 512}), HasSubstr("no tokenizer is at hand"));
 }
 
 TEST(TokenData, RefusesTextOfATokenizerThatIsLargerThanTheModel) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "x.txt", "Once upon a time");
   const auto tokenizer = stories_tokenizer();
   EXPECT_THAT(open_message({folder / "x.txt"}, {.vocab_size = 300, .tokenizer = tokenizer.get()}),
@@ -122,7 +122,7 @@ TEST(TokenData, RefusesTextOfATokenizerThatIsLargerThanTheModel) {
 }
 
 TEST(TokenData, TakesEveryLineOfAJsonlFileAsADocument) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto tokenizer = stories_tokenizer();
   write_file_atomic(folder / "x.jsonl",
                     "\xEF\xBB\xBF{\"body\": \"One\\r\\nday\", \"id\": 1}\r\n\n{\"body\": \"\"}\n{\"body\": "
@@ -133,7 +133,7 @@ TEST(TokenData, TakesEveryLineOfAJsonlFileAsADocument) {
 }
 
 TEST(TokenData, NamesFileAndLineOfAMalformedJsonlLine) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto tokenizer = stories_tokenizer();
   const auto message = [&](const std::string& line) {
     write_file_atomic(folder / "x.jsonl", "{\"text\": \"fine\"}\n" + line + "\n");
@@ -146,7 +146,7 @@ TEST(TokenData, NamesFileAndLineOfAMalformedJsonlLine) {
 }
 
 TEST(TokenData, ReadsLatin1AndSaysSo) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto tokenizer = stories_tokenizer();
   write_file_atomic(folder / "x.txt", "caf\xE9\r\n");
   testing::internal::CaptureStderr();
@@ -156,7 +156,7 @@ TEST(TokenData, ReadsLatin1AndSaysSo) {
 }
 
 TEST(TokenData, RefusesEmptyText) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto tokenizer = stories_tokenizer();
   write_file_atomic(folder / "x.txt", "\xEF\xBB\xBF");
   EXPECT_THAT(open_message({folder / "x.txt"}, {.vocab_size = 512, .tokenizer = tokenizer.get()}),
@@ -164,7 +164,7 @@ TEST(TokenData, RefusesEmptyText) {
 }
 
 TEST(TokenData, RefusesABrokenDescription) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_ids<uint16_t>(folder / "x.bin", {1, 2});
   const auto message = [&](const Json& json) {
     write_json(folder / "x.bin.json", json);

@@ -42,10 +42,10 @@ class TokenizeFiles : public testing::Test {
 
   template <typename E>
   std::string message() {
-    return message_of<E>([&] { tokenize_files(options_); });
+    return test::message_of<E>([&] { tokenize_files(options_); });
   }
 
-  TemporaryFolder folder_;
+  test::TemporaryDirectory folder_;
   std::unique_ptr<tokenizer::Tokenizer> tokenizer_;
   TokenizeOptions options_;
 };
@@ -160,7 +160,8 @@ TEST_F(TokenizeFiles, RefusesABinThatItsDescriptionDoesNotFit) {
   tokenize_files(options_);
   const std::string ids = read_file(folder_ / "x.bin");
   write_file_atomic(folder_ / "x.bin", ids.substr(2));
-  EXPECT_THAT(message_of<InputError>([&] { written_ids(); }), HasSubstr("the file is incomplete or another"));
+  EXPECT_THAT(test::message_of<InputError>([&] { written_ids(); }),
+              HasSubstr("the file is incomplete or another"));
 }
 
 TEST_F(TokenizeFiles, RefusesABinOfAnotherTokenizer) {
@@ -168,7 +169,7 @@ TEST_F(TokenizeFiles, RefusesABinOfAnotherTokenizer) {
   tokenize_files(options_);
   const auto other = stories_tokenizer(Json{{"legacy", false}});
   options_.tokenizer = other.get();
-  EXPECT_THAT(message_of<InputError>([&] { written_ids(); }),
+  EXPECT_THAT(test::message_of<InputError>([&] { written_ids(); }),
               AllOf(HasSubstr("got ids of another (stories)"), HasSubstr("x.bin]")));
 }
 

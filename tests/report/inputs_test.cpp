@@ -116,7 +116,7 @@ TEST(PasskeyResult, RefusesSharesOutsideZeroToOne) {
 }
 
 TEST(ReadInputs, RecognisesFilesByContentAndKeepsTheOrderOfModels) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto inputs = read_inputs({{write_sample(folder, "x1", kEvalBefore), ""},
                                    {write_sample(folder, "x2", kPasskeyAfter), ""},
                                    {write_sample(folder, "run/train_log.jsonl", kTrainLog).parent_path(), ""},
@@ -130,7 +130,7 @@ TEST(ReadInputs, RecognisesFilesByContentAndKeepsTheOrderOfModels) {
 }
 
 TEST(ReadInputs, TakesTheLabelOfARunFromItsRunJson) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_sample(folder, "out/run.json", R"({"label":"after <1>","learning_rate":2e-05})");
   write_sample(folder, "out/train_log.jsonl", kTrainLog);
   const auto inputs = read_inputs({{folder.path() / "out" / "", ""}});
@@ -139,7 +139,7 @@ TEST(ReadInputs, TakesTheLabelOfARunFromItsRunJson) {
 }
 
 TEST(ReadInputs, SaysWhatItExpectedOfFilesThatItDoesNotKnow) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const auto error_of = [&](const std::filesystem::path& path) {
     return input_error_of([&] { read_inputs({{path, ""}}); });
   };

@@ -34,7 +34,7 @@ class Report : public ::testing::Test {
     options_.version = "1.2.3";
   }
 
-  TemporaryFolder folder_;
+  test::TemporaryDirectory folder_;
   ReportOptions options_;
 };
 

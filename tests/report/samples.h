@@ -9,11 +9,11 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
-#include "tests/report/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::report {
 
-inline std::filesystem::path write_sample(const TemporaryFolder& folder, const std::string& name,
+inline std::filesystem::path write_sample(const test::TemporaryDirectory& folder, const std::string& name,
                                           const std::string& text) {
   const std::filesystem::path path = folder.path() / name;
   make_directories(path.parent_path());

@@ -12,7 +12,7 @@
 #include "longlora/core/file.h"
 #include "longlora/report/crc32c.h"
 #include "longlora/report/event_record.h"
-#include "tests/report/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::report {
 namespace {
@@ -95,7 +95,7 @@ TEST_F(EventRecord, MarksTheStartOfASessionAsTensorBoardDoes) {
 }
 
 TEST(TensorBoardWriter, WritesWholeFramesInOrder) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   TensorBoardWriter writer(folder.path() / "new" / "runs", 8);
   writer.scalar("train/loss", 2.5, 8);
   writer.scalar("train/loss", std::nan(""), 9);
@@ -111,7 +111,7 @@ TEST(TensorBoardWriter, WritesWholeFramesInOrder) {
 }
 
 TEST(TensorBoardWriter, GivesEveryWriterItsOwnFile) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const TensorBoardWriter first(folder.path());
   const TensorBoardWriter second(folder.path());
   EXPECT_NE(first.path(), second.path());
@@ -120,7 +120,7 @@ TEST(TensorBoardWriter, GivesEveryWriterItsOwnFile) {
 }
 
 TEST(TensorBoardWriter, NamesTheFileThatCannotBeWritten) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder.path() / "file", "not a folder");
   EXPECT_THROW(TensorBoardWriter(folder.path() / "file"), ResourceError);
 }

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "longlora/core/file.h"
 #include "longlora/core/file_internal.h"
@@ -27,6 +28,12 @@ class TemporaryDirectory {
 
   const std::filesystem::path& path() const { return path_; }
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+  /// Names of what lies in the folder, hidden ones too, sorted.
+  std::vector<std::string> names() const {
+    std::vector<std::string> result;
+    for (const auto& entry : list_directory(path_)) result.push_back(entry.filename().string());
+    return result;
+  }
 
  private:
   std::filesystem::path path_;

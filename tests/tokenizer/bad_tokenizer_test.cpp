@@ -13,7 +13,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::string load_message(const std::filesystem::path& path) {
-  return message_of<InputError>([&] { load_tokenizer(path); });
+  return test::message_of<InputError>([&] { load_tokenizer(path); });
 }
 
 std::string config_message(const Json& config) {
@@ -25,12 +25,12 @@ TEST(LoadTokenizer, NamesAPathThatDoesNotExist) {
 }
 
 TEST(LoadTokenizer, NamesWhatAFolderLacks) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   EXPECT_THAT(load_message(folder.path()), HasSubstr("got a folder without one"));
 }
 
 TEST(LoadTokenizer, RefusesAnEmptyFileAPointerAndOtherBytes) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "tokenizer.model", "");
   EXPECT_THAT(load_message(folder.path()), HasSubstr("got an empty file"));
   write_file_atomic(folder / "tokenizer.model", "version https://git-lfs.github.com/spec/v1\noid x\n");
@@ -40,7 +40,7 @@ TEST(LoadTokenizer, RefusesAnEmptyFileAPointerAndOtherBytes) {
 }
 
 TEST(LoadTokenizer, RefusesATruncatedModelWithoutCrashing) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string model = read_file(kData / "stories260K_tokenizer/tokenizer.model");
   // Cuts inside the list of pieces; what comes after it may be missing without harm.
   for (size_t size = 1; size < model.size() / 2; size += 97) {
@@ -54,7 +54,7 @@ TEST(LoadTokenizer, RefusesATruncatedModelWithoutCrashing) {
 }
 
 TEST(LoadTokenizer, SurvivesDamagedModels) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   const std::string model = read_file(kData / "stories260K_tokenizer/tokenizer.model");
   for (uint64_t round = 0; round < 60; ++round) {
     std::string damaged = model;
@@ -92,7 +92,7 @@ TEST(LoadTokenizer, NamesAConfigFileWithASyntaxError) {
 TEST(CopyTokenizerFiles, CopiesThoseThatExist) {
   const TokenizerFolder from(
       Json{{"tokenizer_config.json", Json{{"legacy", false}}}, {"config.json", Json{}}});
-  const TemporaryFolder to;
+  const test::TemporaryDirectory to;
   copy_tokenizer_files(from.path(), to.path());
   EXPECT_THAT(to.names(), ElementsAre("tokenizer.model", "tokenizer_config.json"));
   EXPECT_EQ(load_tokenizer(to.path())->fingerprint(), load_tokenizer(from.path())->fingerprint());
@@ -100,7 +100,7 @@ TEST(CopyTokenizerFiles, CopiesThoseThatExist) {
 
 TEST(CopyTokenizerFiles, TakesOneFileUnderANameThatIsFound) {
   for (const char* file : {"tokenizers/qwen/tokenizer.json", "novels_tokenizer/tokenizer.model"}) {
-    const TemporaryFolder from, to;
+    const test::TemporaryDirectory from, to;
     const std::filesystem::path other = from / ("mine" + std::filesystem::path(file).extension().string());
     write_file_atomic(other, read_file(kData / file));
     copy_tokenizer_files(other, to.path());

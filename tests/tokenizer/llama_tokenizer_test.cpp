@@ -59,7 +59,7 @@ TEST(LlamaTokenizer, DecodesWhatItEncoded) {
 // As SentencePiece does where its model has remove_extra_whitespaces.
 TEST(LlamaTokenizer, LeavesOutSpacesInFrontWhereTheModelTrimsText) {
   const std::filesystem::path model = kData / "stories260K_tokenizer/tokenizer.model";
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "trims.model", read_file(model) + "\x1a\x02\x20\x01");  // its last value holds
   const auto keeps = load_tokenizer(model);
   const Ids ids = keeps->encode("  Once upon", true);
@@ -92,7 +92,7 @@ TEST(LlamaTokenizer, TextOfASequenceBeginsWithTheTextOfItsBeginnings) {
 
 TEST(LlamaTokenizer, RefusesIdsOutsideItsVocabulary) {
   const auto tokenizer = llama2(false);
-  EXPECT_THAT(message_of<InputError>([&] {
+  EXPECT_THAT(test::message_of<InputError>([&] {
                 tokenizer->decode({5, 8000});
               }),
               HasSubstr("expected ids from 0 to 7999, got 8000"));

@@ -100,7 +100,7 @@ TEST(PipelineTokenizer, StatesItsSpecialIds) {
 
 TEST(PipelineTokenizer, RefusesIdsOutsideItsVocabulary) {
   const auto tokenizer = open("gpt2");
-  EXPECT_THAT(message_of<InputError>([&] {
+  EXPECT_THAT(test::message_of<InputError>([&] {
                 tokenizer->decode({5, 600});
               }),
               HasSubstr("expected ids from 0 to 599, got 600"));
@@ -165,7 +165,7 @@ TEST(PipelineTokenizer, GivesTheSameIdsInEveryThread) {
 TEST(PipelineTokenizer, FingerprintTellsWhatChangesIdsFromWhatDoesNot) {
   const std::string file = read_file(kTokenizers / "llama3/tokenizer.json");
   const auto fingerprint = [](const Json& json, const Json& config = Json::object()) {
-    const TemporaryFolder folder;
+    const test::TemporaryDirectory folder;
     write_json(folder / "tokenizer.json", json);
     write_json(folder / "tokenizer_config.json", config);
     return load_tokenizer(folder.path())->fingerprint();

@@ -80,18 +80,18 @@ TEST(TextPattern, ReadsOniguramasSyntax) {
   EXPECT_THAT(split_by_regex(R"(x{,2})", "xxx"), ElementsAre("xx", "x"));
   EXPECT_THAT(split_by_regex(R"([]a]+)", "]a["), ElementsAre("]a"));
   EXPECT_THAT(split_by_regex(R"([[:alpha:]]+)", "aé1"), ElementsAre("aé"));
-  EXPECT_THAT(message_of<InputError>([] {
+  EXPECT_THAT(test::message_of<InputError>([] {
                 TextPattern({R"([\s&&[^\n]])", true}, "f.json");
               }),
               HasSubstr("[f.json]"));
-  EXPECT_THAT(message_of<InputError>([] {
+  EXPECT_THAT(test::message_of<InputError>([] {
                 TextPattern({"[a[bc]]", true}, "f.json");
               }),
               HasSubstr("a set inside a set"));
 }
 
 TEST(TextPattern, StopsAtExpressionsThatTakeForever) {
-  EXPECT_THAT(message_of<InputError>([] { split_by_regex("(a+a+)+[bc]", std::string(60, 'a')); }),
+  EXPECT_THAT(test::message_of<InputError>([] { split_by_regex("(a+a+)+[bc]", std::string(60, 'a')); }),
               HasSubstr("PCRE2's limits"));
 }
 

@@ -48,7 +48,7 @@ TEST(Tiktoken, EqualsTheTiktokenPackage) {
 }
 
 TEST(Tiktoken, KnowsTheSpecialTokensOfLlama3) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "tokenizer.model", file_of(128000));
   const auto tokenizer = load_tokenizer(folder.path());
   EXPECT_EQ(tokenizer->vocab_size(), 128256);
@@ -61,7 +61,7 @@ TEST(Tiktoken, KnowsTheSpecialTokensOfLlama3) {
 }
 
 TEST(Tiktoken, TakesTheTokensThatTheFolderLists) {
-  const TemporaryFolder folder;
+  const test::TemporaryDirectory folder;
   write_file_atomic(folder / "tiktoken.model", file_of(300));
   const Json listed{{"300", Json{{"content", "<|end|>"}, {"special", true}}}};
   write_json(folder / "tokenizer_config.json",
@@ -73,7 +73,7 @@ TEST(Tiktoken, TakesTheTokensThatTheFolderLists) {
 
 TEST(Tiktoken, NamesTheLineThatIsWrong) {
   const auto message = [](const std::string& content) {
-    return message_of<InputError>([&] { parse_tiktoken_file(content, "t.model", "/nowhere"); });
+    return test::message_of<InputError>([&] { parse_tiktoken_file(content, "t.model", "/nowhere"); });
   };
   EXPECT_THAT(message("IQ== 0\nIg== one\n"),
               HasSubstr("[t.model] expected a token in base64 and its rank in line 2"));

@@ -5,14 +5,14 @@
 
 #include "longlora/core/json.h"
 #include "longlora/tokenizer/tokenizer.h"
-#include "tests/core/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace longlora::tokenizer {
 
 inline const std::filesystem::path kData = LONGLORA_SOURCE_DIR "/tests/data";
 
 /// A folder with a SentencePiece model of Llama 2's kind, of 8000 pieces, and the given JSON files beside it.
-class TokenizerFolder : public TemporaryFolder {
+class TokenizerFolder : public test::TemporaryDirectory {
  public:
   explicit TokenizerFolder(const Json& files = Json::object(),
                            const std::filesystem::path& model = kData / "novels_tokenizer/tokenizer.model") {

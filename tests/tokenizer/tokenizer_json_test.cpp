@@ -38,7 +38,8 @@ Ids encode(const Json& json, const std::string& text) {
 }
 
 std::string message_of_text(const std::string& text) {
-  return message_of<InputError>([&] { PipelineTokenizer tokenizer(parse_tokenizer_json(text, "t.json")); });
+  return test::message_of<InputError>(
+      [&] { PipelineTokenizer tokenizer(parse_tokenizer_json(text, "t.json")); });
 }
 
 std::string message(const Json& json) {
@@ -118,7 +119,7 @@ TEST(TokenizerJson, SaysWhenTheUnknownTokenIsUnknown) {
   const PipelineTokenizer tokenizer(
       parse_tokenizer_json(tiny_with_model("unk_token", "<unk>").dump(), "t.json"));
   EXPECT_EQ(tokenizer.encode("ab", true), Ids{2});
-  EXPECT_THAT(message_of<InputError>([&] { tokenizer.encode("x", true); }),
+  EXPECT_THAT(test::message_of<InputError>([&] { tokenizer.encode("x", true); }),
               HasSubstr("expected the unknown token"));
 }
 
