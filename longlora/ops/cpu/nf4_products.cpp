@@ -8,10 +8,8 @@
 namespace longlora::ops::cpu {
 namespace {
 
-// Groups whose elements of four rows of x stay in a first-level cache beside codes and scales.
-constexpr int64_t kChunkGroups = 16;
-// Scales of a chunk's lanes, and what spread() writes beyond.
-constexpr int64_t kScalesApart = kChunkGroups * kLanes + 8;
+// Groups of one row of x that stay in a first-level cache beside codes and scales.
+constexpr int64_t kChunkGroups = 64;
 
 static_assert(kNf4Group == kLanes * kNf4Neighbours, "a lane has neighbours that share a scale");
 
@@ -29,6 +27,14 @@ LONGLORA_INLINE F32x16 fused_add(F32x16 a, F32x16 b, F32x16 sum) {  // a b + sum
 #else
   return a * b + sum;
 #endif
+}
+
+/// Loaded once: the compiler would read it anew for every shift.
+LONGLORA_INLINE U32x16 in_register(U32x16 words) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(words));
+#endif
+  return words;
 }
 
 /// How elements of x and the values meet.
@@ -73,44 +79,54 @@ struct Bf16Factors {
 };
 #endif
 
-/// Eight lanes.
-LONGLORA_INLINE void store_eight(float* out, float value) {
-  typedef float F32x8 __attribute__((vector_size(32)));
-  const F32x8 eight = value - F32x8{};
-  std::memcpy(out, &eight, sizeof eight);
+typedef float F32x8 __attribute__((vector_size(32)));
+
+LONGLORA_INLINE F32x8 eight(float value) {
+  return value - F32x8{};
+}
+
+/// `lanes` lanes of the scale of each of `count` blocks, and up to seven more.
+template <typename ScaleOf>
+LONGLORA_INLINE void fill_lanes(int64_t block, int64_t count, int64_t lanes, float* out,
+                                const ScaleOf& scale_of) {
+  if (lanes == 8) {  // blocks of 64
+#pragma GCC unroll 4
+    for (int64_t b = 0; b < count; ++b) {
+      const F32x8 scale = scale_of(block + b);
+      std::memcpy(out + 8 * b, &scale, sizeof scale);
+    }
+    return;
+  }
+  for (int64_t b = 0; b < count; ++b, out += lanes) {
+    const F32x8 scale = scale_of(block + b);
+    for (int64_t i = 0; i < lanes; i += 8) std::memcpy(out + i, &scale, sizeof scale);
+  }
 }
 
 /// The scales of lanes [first, first + count), which have kNf4Neighbours elements each: writes up to seven
 /// more.
-template <typename ScaleOf>
-LONGLORA_INLINE void spread(int64_t block_size, int64_t first, int64_t count, float* out,
-                            const ScaleOf& scale_of) {
-  const int64_t block_lanes = block_size / kNf4Neighbours;
-  int64_t block = first >> __builtin_ctzll(static_cast<uint64_t>(block_lanes));
-  int64_t left = (block + 1) * block_lanes - first;
-  for (;; ++block, left = block_lanes) {
-    const float scale = scale_of(block);
-    left = left < count ? left : count;
-    for (int64_t i = 0; i < left; i += 8) store_eight(out + i, scale);
-    count -= left;
-    if (count == 0) return;
-    out += left;
-  }
-}
-
 void spread_scales(Nf4Scales scales, int64_t first, int64_t count, float* out) {
-  if (scales.codes == nullptr)
-    return spread(scales.block_size, first, count, out, [=](int64_t block) { return scales.absmax[block]; });
-  const int64_t nested_lanes = scales.block_size / kNf4Neighbours * scales.nested_block_size;
-  int64_t nested = first / nested_lanes, next = (nested + 1) * scales.nested_block_size;
-  float factor = scales.nested[nested];
-  spread(scales.block_size, first, count, out, [&](int64_t block) {
-    if (block == next) {
-      factor = scales.nested[++nested];
-      next += scales.nested_block_size;
+  const int64_t block_lanes = scales.block_size / kNf4Neighbours;
+  const int shift = __builtin_ctzll(static_cast<uint64_t>(block_lanes));
+  for (int64_t at = first; at < first + count;) {
+    // Whole blocks with one nested scale, or a part of a block.
+    const int64_t block = at >> shift, place = at - (block << shift), left = first + count - at;
+    const bool is_whole = place == 0 && left >= block_lanes;
+    int64_t lanes = is_whole ? block_lanes : block_lanes - place, blocks = is_whole ? left >> shift : 1;
+    lanes = lanes < left ? lanes : left;
+    if (scales.codes == nullptr) {
+      fill_lanes(block, blocks, lanes, out, [=](int64_t b) { return eight(scales.absmax[b]); });
+    } else {
+      const int64_t nested = block / scales.nested_block_size;
+      const int64_t same = (nested + 1) * scales.nested_block_size - block;
+      blocks = blocks < same ? blocks : same;
+      const F32x8 factor = eight(scales.nested[nested]), offset = eight(scales.offset);
+      fill_lanes(block, blocks, lanes, out,
+                 [=](int64_t b) { return eight(scales.map[scales.codes[b]]) * factor + offset; });
     }
-    return scales.map[scales.codes[block]] * factor + scales.offset;
-  });
+    at += blocks * lanes;
+    out += blocks * lanes;
+  }
 }
 
 /// The codes of a group, or those of its first `count` elements and zeros.
@@ -133,6 +149,9 @@ template <typename Factors, int NumLeft, int NumRight>
 struct Tile {
   using Element = typename Factors::Element;
   static constexpr int64_t kCodes = kNf4CodesPerWord<Element>, kWords = kNf4Group / kCodes;
+  static constexpr int64_t kGroups = kChunkGroups / NumLeft;
+  // Of scales of a chunk's lanes, and what spread() writes beyond.
+  static constexpr int64_t kScalesApart = (kGroups + 1) * kLanes;
 
   F32x16 totals[NumRight][NumLeft];
 
@@ -141,7 +160,7 @@ struct Tile {
   LONGLORA_INLINE void add_group(const Element* x, const float* scales,
                                  const typename Factors::Values& values, const Load& load) {
     U32x16 words[NumRight];
-    for (int r = 0; r < NumRight; ++r) words[r] = load(r);
+    for (int r = 0; r < NumRight; ++r) words[r] = in_register(load(r));
     F32x16 sums[NumRight][NumLeft] = {};
 #pragma GCC unroll 8
     for (int n = 0; n < kCodes; ++n)
@@ -160,7 +179,7 @@ struct Tile {
   static void add_chunk(const Element* x, const Nf4RightRows& w, int64_t row, int64_t begin, int64_t count,
                         F32x16* sums) {
     const int64_t whole = count / kNf4Group, rest = count % kNf4Group, row_bytes = w.columns / 2;
-    float scales[NumRight * kScalesApart];
+    alignas(64) float scales[NumRight * kScalesApart];
     for (int r = 0; r < NumRight; ++r) {
       float* const to = scales + r * kScalesApart;
       if (rest != 0) store_16(to + whole * kLanes, F32x16{});
@@ -173,6 +192,8 @@ struct Tile {
     const uint8_t* codes = w.codes + (row * w.columns + begin) / 2;
     const float* scale = scales;
     for (int64_t g = 0; g < whole; ++g) {
+      // The next rows' codes lie too far apart for the processor to see them coming.
+      for (int r = 0; r < NumRight; ++r) __builtin_prefetch(codes + (NumRight + r) * row_bytes);
       tile.add_group(x, scale, values, [=](int r) { return load_codes(codes + r * row_bytes); });
       x += kNf4Group * NumLeft;
       scale += kLanes;
@@ -190,9 +211,9 @@ template <typename Factors, int NumLeft, int NumRight>
 void multiply_band(int64_t n, const typename Factors::Element* x, const Nf4RightRows& w, int64_t row,
                    float* out, int64_t out_stride) {
   F32x16 sums[kNf4Band * NumLeft] = {};
-  for (int64_t begin = 0; begin < w.columns; begin += kChunkGroups * kNf4Group) {
-    const int64_t left = w.columns - begin;
-    const int64_t count = left < kChunkGroups * kNf4Group ? left : kChunkGroups * kNf4Group;
+  constexpr int64_t kChunk = Tile<Factors, NumLeft, NumRight>::kGroups * kNf4Group;
+  for (int64_t begin = 0; begin < w.columns; begin += kChunk) {
+    const int64_t left = w.columns - begin, count = left < kChunk ? left : kChunk;
     const auto* const part = x + begin * NumLeft;
     int64_t r = 0;
     for (; r + NumRight <= n; r += NumRight)
