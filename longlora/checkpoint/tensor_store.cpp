@@ -24,6 +24,7 @@ namespace fs = std::filesystem;
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr const char* kTorchFile = "pytorch_model.bin";
+constexpr uint64_t kBytesAtOnce = uint64_t{16} << 20;  // of a file
 constexpr const char* kTorchIndexFile = "pytorch_model.bin.index.json";
 
 std::string shape_text(at::IntArrayRef shape) {
@@ -251,10 +252,16 @@ void TensorStore::read_into(const TensorInfo& stored, const at::Tensor& target) 
     aligned.assign(start, start + num_bytes);
   const at::Tensor source = view_of(stored, aligned.empty() ? start : aligned.data());
 
-  if (is_plain_copy)
-    std::memcpy(target.data_ptr(), start, stored.num_bytes);
-  else
-    target.copy_(stored.dtype == at::kBool ? source.ne(0) : source);
+  if (is_plain_copy) {
+    // In parts, lest all of it be in memory twice.
+    for (uint64_t at = 0; at < num_bytes; at += kBytesAtOnce) {
+      const uint64_t count = std::min(kBytesAtOnce, num_bytes - at);
+      std::memcpy(static_cast<std::byte*>(target.data_ptr()) + at, start + at, count);
+      file.release(stored.offset_bytes + at, count);
+    }
+    return;
+  }
+  target.copy_(stored.dtype == at::kBool ? source.ne(0) : source);
   file.release(stored.offset_bytes, num_bytes);
 }
 

@@ -4,11 +4,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
+#include <map>
 #include <string_view>
 
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
+#include "longlora/model/nf4_state.h"
 
 namespace longlora::model {
 namespace {
@@ -16,85 +17,35 @@ namespace {
 using checkpoint::TensorStore;
 using ops::Nf4Matrix;
 
-constexpr const char* kAbsmax = ".absmax";
-constexpr const char* kValues = ".quant_map";
-constexpr const char* kNestedAbsmax = ".nested_absmax";
-constexpr const char* kNestedValues = ".nested_quant_map";
-constexpr const char* kState = ".quant_state.bitsandbytes__nf4";
-/// The JSON has a few short members.
-constexpr int64_t kLargestState = 4096;
-
 [[noreturn]] void refuse(const TensorStore& store, const std::string& name, const std::string& reason) {
-  throw InputError(
-      fmt::format("[{}] expected {} as bitsandbytes stores NF4: {}; was the file cut or changed?",
-                  store.file_of(name).string(), name, reason));
+  refuse_nf4(store.file_of(name).string(), name, reason);
 }
 
 /// A part whose type and number of elements are known, whatever its shape.
-at::Tensor load_part(const TensorStore& store, const std::string& weight, const char* end,
-                     at::ScalarType dtype, int64_t count) {
-  const std::string name = weight + end;
+at::Tensor load_part(const TensorStore& store, const std::string& weight, const Nf4Part& part) {
+  const std::string name = weight + part.suffix;
   if (!store.contains(name)) refuse(store, weight, fmt::format("{} is missing", name));
   const auto& info = store.info(name);
   int64_t found = 1;
   for (const int64_t size : info.shape) found *= size;
-  if (info.dtype != dtype || found != count)
+  if (info.dtype != part.dtype || found != part.count)
     refuse(store, name,
-           fmt::format("wanted {} elements of {}, found {} of {}", count, c10::toString(dtype), found,
-                       c10::toString(info.dtype)));
-  at::Tensor part = store.load(name).reshape({-1});
-  if (dtype == at::kFloat && !at::isfinite(part).all().item<bool>())
+           fmt::format("wanted {} elements of {}, found {} of {}", part.count, c10::toString(part.dtype),
+                       found, c10::toString(info.dtype)));
+  at::Tensor loaded = store.load(name).reshape({-1});
+  if (part.dtype == at::kFloat && !at::isfinite(loaded).all().item<bool>())
     refuse(store, name, "wanted finite numbers, found infinities or NaN");
-  return part;
+  return loaded;
 }
 
-/// What the JSON says.
-struct State {
-  int64_t block_size = 0;
-  at::ScalarType dtype = at::kFloat;
-  std::vector<int64_t> shape;
-  bool is_nested = false;
-  int64_t nested_block_size = 0;
-  double nested_offset = 0.0;
-};
-
-at::ScalarType dtype_from_text(const std::string& text) {
-  if (text == "float32") return at::kFloat;
-  if (text == "bfloat16") return at::kBFloat16;
-  return text == "float16" ? at::kHalf : at::ScalarType::Undefined;
-}
-
-State read_state(const TensorStore& store, const std::string& weight) {
-  const std::string name = weight + kState;
+Nf4State read_state(const TensorStore& store, const std::string& weight) {
+  const std::string name = weight + kNf4QuantState;
   const auto& info = store.info(name);
-  if (info.dtype != at::kByte || info.shape.size() != 1 || info.shape[0] > kLargestState)
-    refuse(store, name, fmt::format("wanted at most {} bytes of JSON", kLargestState));
+  if (info.dtype != at::kByte || info.shape.size() != 1 || info.shape[0] > kLargestNf4State)
+    refuse(store, name, fmt::format("wanted at most {} bytes of JSON", kLargestNf4State));
   const at::Tensor bytes = store.load(name);
   const std::string text(static_cast<const char*>(bytes.data_ptr()), static_cast<size_t>(bytes.numel()));
-  const Json json = parse_json(text, fmt::format("{}, {}", store.file_of(name).string(), name));
-  State state;
-  try {
-    if (json.at("quant_type") != "nf4") refuse(store, name, "wanted quant_type nf4");
-    state.block_size = json.at("blocksize").get<int64_t>();
-    state.dtype = dtype_from_text(json.at("dtype").get<std::string>());
-    state.shape = json.at("shape").get<std::vector<int64_t>>();
-    state.is_nested = json.contains("nested_blocksize");
-    if (state.is_nested) {
-      state.nested_block_size = json.at("nested_blocksize").get<int64_t>();
-      state.nested_offset = json.at("nested_offset").get<double>();
-    }
-  } catch (const Json::exception& error) {
-    refuse(store, name, error.what());
-  }
-  if (!ops::is_nf4_block_size(state.block_size))
-    refuse(store, name, fmt::format("wanted a blocksize of 32, 64, … 4096, found {}", state.block_size));
-  if (state.dtype == at::ScalarType::Undefined)
-    refuse(store, name, "wanted dtype float32, bfloat16 or float16");
-  if (state.is_nested && (state.nested_block_size < 1 || state.nested_block_size > (1 << 20)))
-    refuse(store, name, fmt::format("wanted a nested_blocksize of 256, found {}", state.nested_block_size));
-  if (!std::isfinite(static_cast<float>(state.nested_offset)))
-    refuse(store, name, "wanted a finite nested_offset");
-  return state;
+  return parse_nf4_state(text, store.file_of(name).string(), name);
 }
 
 Json state_json(const Nf4Matrix& matrix) {
@@ -116,13 +67,13 @@ Json state_json(const Nf4Matrix& matrix) {
 
 std::vector<std::string> nf4_part_names(const std::string& name) {
   std::vector<std::string> names = {name};
-  for (const char* end : {kAbsmax, kValues, kNestedAbsmax, kNestedValues, kState})
+  for (const char* end : {kNf4Absmax, kNf4QuantMap, kNf4NestedAbsmax, kNf4NestedQuantMap, kNf4QuantState})
     names.push_back(name + end);
   return names;
 }
 
 bool is_stored_quantized(const TensorStore& store, const std::string& name) {
-  if (store.contains(name + kState)) return true;
+  if (store.contains(name + kNf4QuantState)) return true;
   const std::string module = name.substr(0, name.rfind('.'));
   const char* other = nullptr;
   if (store.contains(name + ".quant_state.bitsandbytes__fp4")) other = "FP4";
@@ -135,49 +86,46 @@ bool is_stored_quantized(const TensorStore& store, const std::string& name) {
 }
 
 Nf4Matrix load_nf4(const TensorStore& store, const std::string& name, at::IntArrayRef shape) {
-  const State state = read_state(store, name);
+  const Nf4State state = read_state(store, name);
   if (state.shape != shape.vec())
     refuse(
         store, name,
         fmt::format("wanted shape [{}], found [{}]", fmt::join(shape, ", "), fmt::join(state.shape, ", ")));
+  // Whatever type the bytes are stored as.
+  const uint64_t found = store.info(name).num_bytes;
+  if (found != static_cast<uint64_t>(nf4_code_bytes(state)))
+    refuse(store, name, fmt::format("wanted {} bytes of codes, found {}", nf4_code_bytes(state), found));
   Nf4Matrix matrix;
   matrix.rows = shape[0];
   matrix.columns = shape[1];
   matrix.block_size = state.block_size;
   matrix.source_dtype = state.dtype;
-  // Whatever type the bytes are stored as.
-  const auto& info = store.info(name);
-  const int64_t bytes = (matrix.num_elements() + 1) / 2;
-  if (info.num_bytes != static_cast<uint64_t>(bytes))
-    refuse(store, name, fmt::format("wanted {} bytes of codes, found {}", bytes, info.num_bytes));
   matrix.codes = store.load(name).reshape({-1}).view(at::kByte);
-  const at::Tensor values = load_part(store, name, kValues, at::kFloat, 16);
-  if ((values - ops::nf4_values()).abs().max().item<float>() > 1e-6f)
-    refuse(store, name + kValues, "wanted the 16 values of NF4, found others");
-  matrix.absmax =
-      load_part(store, name, kAbsmax, state.is_nested ? at::kByte : at::kFloat, matrix.num_blocks());
+  std::map<std::string_view, at::Tensor> parts;
+  for (const Nf4Part& part : nf4_parts(state)) parts[part.suffix] = load_part(store, name, part);
+  if ((parts[kNf4QuantMap] - ops::nf4_values()).abs().max().item<float>() > 1e-6f)
+    refuse(store, name + kNf4QuantMap, "wanted the 16 values of NF4, found others");
+  matrix.absmax = parts[kNf4Absmax];
   if (!state.is_nested) return matrix;
   matrix.nested_block_size = state.nested_block_size;
   matrix.nested_offset = static_cast<float>(state.nested_offset);
-  matrix.nested_map = load_part(store, name, kNestedValues, at::kFloat, 256);
-  matrix.nested_absmax =
-      load_part(store, name, kNestedAbsmax, at::kFloat,
-                (matrix.num_blocks() + state.nested_block_size - 1) / state.nested_block_size);
+  matrix.nested_map = parts[kNf4NestedQuantMap];
+  matrix.nested_absmax = parts[kNf4NestedAbsmax];
   return matrix;
 }
 
 void append_nf4_tensors(const std::string& name, const Nf4Matrix& matrix, checkpoint::NamedTensors& tensors) {
   tensors.emplace_back(name, matrix.codes.view({-1, 1}));
-  tensors.emplace_back(name + kAbsmax, matrix.absmax);
-  tensors.emplace_back(name + kValues, ops::nf4_values());
+  tensors.emplace_back(name + kNf4Absmax, matrix.absmax);
+  tensors.emplace_back(name + kNf4QuantMap, ops::nf4_values());
   if (matrix.is_nested()) {
-    tensors.emplace_back(name + kNestedAbsmax, matrix.nested_absmax);
-    tensors.emplace_back(name + kNestedValues, matrix.nested_map);
+    tensors.emplace_back(name + kNf4NestedAbsmax, matrix.nested_absmax);
+    tensors.emplace_back(name + kNf4NestedQuantMap, matrix.nested_map);
   }
   const std::string text = state_json(matrix).dump();
   at::Tensor bytes = at::empty({static_cast<int64_t>(text.size())}, at::kByte);
   std::copy(text.begin(), text.end(), bytes.mutable_data_ptr<uint8_t>());
-  tensors.emplace_back(name + kState, bytes);
+  tensors.emplace_back(name + kNf4QuantState, bytes);
 }
 
 Nf4Matrix nf4_of_shape(at::IntArrayRef shape, const ops::Nf4Options& options) {
@@ -200,8 +148,12 @@ Nf4Matrix quantize_stored(const TensorStore& store, const std::string& name, at:
                           const ops::Nf4Options& options) {
   const at::ScalarType stored = store.info(name).dtype;
   const bool is_source = stored == at::kBFloat16 || stored == at::kHalf;
+  const at::ScalarType dtype = is_source ? stored : at::kFloat;
   try {
-    return ops::quantize_nf4(store.load(name, shape, is_source ? stored : at::kFloat), options);
+    if (!store.can_view(name, dtype)) return ops::quantize_nf4(store.load(name, shape, dtype), options);
+    const Nf4Matrix matrix = ops::quantize_nf4(store.view(name, shape), options);
+    store.release(name);
+    return matrix;
   } catch (const InputError&) {
     throw;
   } catch (const Error& error) {

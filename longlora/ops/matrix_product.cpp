@@ -234,11 +234,6 @@ at::Tensor plain_product(const at::Tensor& a, const RightOperand& right) {
   return right.transposed ? at::linear(a, right.matrix) : at::mm(a, right.matrix);
 }
 
-bool takes_codes(const at::Tensor& a, const RightOperand& right) {
-  return right.quantized && right.transposed && cpu::has_kernels(a) && a.size(0) <= cpu::kFewRows &&
-         has_nf4_rows(*right.quantized);
-}
-
 /// A few rows: sums and terms in float32, rounded once.
 at::Tensor product_with_codes(const at::Tensor& a, const Nf4Matrix& matrix, const ProductTerms& terms) {
   at::Tensor y = multiply_nf4_rows(a, matrix);
@@ -254,9 +249,10 @@ at::Tensor product_with_codes(const at::Tensor& a, const Nf4Matrix& matrix, cons
 
 at::Tensor matrix_product(const at::Tensor& a, const RightOperand& right, const ProductTerms& terms) {
   const cpu::ProductKernels* const kernels = cpu::product_kernels();
+  if (right.quantized && right.transposed && takes_nf4_rows(a, *right.quantized))
+    return product_with_codes(a, *right.quantized, terms);
   if (kernels != nullptr && takes_blocks(a, right, terms))
     return product_of_blocks(*kernels, a, right, terms);
-  if (takes_codes(a, right)) return product_with_codes(a, *right.quantized, terms);
   const bool few_rows = kernels != nullptr && a.size(0) <= cpu::kFewRows;
   const bool with_bias = terms.bias.defined() && right.transposed && !few_rows && !right.quantized;
   at::Tensor y = with_bias ? at::linear(a, right.matrix, terms.bias) : plain_product(a, right);

@@ -19,7 +19,6 @@ namespace longlora::ops {
 namespace {
 
 using cpu::Bf16;
-using cpu::kNf4Group;
 using cpu::kNf4Values;
 using cpu::nf4_kernels;
 
@@ -169,20 +168,6 @@ at::Tensor dequantize_composed(const Nf4Matrix& matrix) {
       .view({matrix.rows, matrix.columns});
 }
 
-/// x in the order of multiply_rows.
-at::Tensor in_order_of_codes(const at::Tensor& x) {
-  const int64_t rows = x.size(0), columns = x.size(1);
-  const int64_t groups = cpu::num_tasks(columns, kNf4Group);
-  at::Tensor padded = at::zeros({rows, groups * kNf4Group}, at::kFloat);
-  padded.slice(1, 0, columns).copy_(x);
-  // [m, groups, word, pair, half] to [m, groups, pair, the other half, word].
-  return padded.view({rows, groups, 16, 4, 2})
-      .flip({4})
-      .permute({0, 1, 3, 4, 2})
-      .contiguous()
-      .view({rows, groups * kNf4Group});
-}
-
 }  // namespace
 
 int64_t Nf4Matrix::num_bytes() const {
@@ -270,26 +255,6 @@ void dequantize_nf4_part(const Nf4Matrix& matrix, int64_t row, int64_t column, c
       dequantize_run(matrix, (row + r) * matrix.columns + column, length, room,
                      cpu::element_data<T>(out) + r * out.stride(0));
   });
-}
-
-bool has_nf4_rows(const Nf4Matrix& matrix) {
-  return matrix.block_size >= 64 && matrix.columns % matrix.block_size == 0;
-}
-
-at::Tensor multiply_nf4_rows(const at::Tensor& x, const Nf4Matrix& matrix) {
-  const int64_t k = matrix.columns, m = x.size(0), scales_per_row = k / matrix.block_size;
-  const at::Tensor left = in_order_of_codes(x);
-  at::Tensor out = at::empty({m, matrix.rows}, at::kFloat);
-  const int64_t rows_at_once = std::max<int64_t>(8, cpu::kElementsPerTask * 4 / k / 8 * 8);
-  cpu::parallel_chunks(matrix.rows, rows_at_once, [&](int64_t, int64_t begin, int64_t end) {
-    std::vector<float> room;
-    nf4_kernels().multiply_rows(
-        m, end - begin, k, {left.const_data_ptr<float>(), left.size(1)},
-        matrix.codes.const_data_ptr<uint8_t>() + begin * (k / 2),
-        scales_of(matrix, begin * scales_per_row, (end - begin) * scales_per_row, room), matrix.block_size,
-        out.mutable_data_ptr<float>() + begin, matrix.rows);
-  });
-  return out;
 }
 
 }  // namespace longlora::ops

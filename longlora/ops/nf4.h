@@ -59,11 +59,14 @@ at::Tensor dequantize_nf4(const Nf4Matrix& matrix, at::ScalarType dtype);
 /// whose columns lie side by side. Runs in the calling thread.
 void dequantize_nf4_part(const Nf4Matrix& matrix, int64_t row, int64_t column, const at::Tensor& out);
 
-/// x Wᵀ for a few rows x [m, columns], straight from the codes with float32 sums; float32 [m, rows]. Outside
-/// autograd. The result does not depend on the number of threads.
+/// x Wᵀ for a few rows x [m, columns] straight from the codes, with float32 sums: float32 [m, rows]. For
+/// bfloat16 x on machines that multiply bfloat16 pairs the values of the codes are rounded too
+/// (cpu/nf4_products.h), with half the error of a weight that is dequantised to bfloat16. Outside autograd.
+/// The result does not depend on the number of threads.
 at::Tensor multiply_nf4_rows(const at::Tensor& x, const Nf4Matrix& matrix);
 
-/// Whether multiply_nf4_rows takes matrices of this form: blocks of at least 64 that end where rows end.
-bool has_nf4_rows(const Nf4Matrix& matrix);
+/// Whether multiply_nf4_rows takes them and is the fastest way: few rows on the CPU, rows of the matrix of a
+/// multiple of 8 elements.
+bool takes_nf4_rows(const at::Tensor& x, const Nf4Matrix& matrix);
 
 }  // namespace longlora::ops

@@ -38,6 +38,10 @@ TEST(FuzzCorpus, MetaParamsAreReadOrRefused) {
   replay("meta_params", parse_meta_params);
 }
 
+TEST(FuzzCorpus, StatesOfNf4WeightsAreReadOrRefused) {
+  replay("nf4_weight", parse_nf4_weight);
+}
+
 TEST(FuzzCorpus, InstructionsAreReadOrRefused) {
   replay("instructions", parse_instructions);
 }

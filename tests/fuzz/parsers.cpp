@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 
 #include "longlora/checkpoint/dtypes.h"
 #include "longlora/checkpoint/meta_params.h"
@@ -12,6 +13,7 @@
 #include "longlora/core/json.h"
 #include "longlora/data/instruction_file.h"
 #include "longlora/model/config.h"
+#include "longlora/model/nf4_state.h"
 
 namespace longlora::fuzz {
 namespace {
@@ -23,6 +25,22 @@ void touch(std::string_view bytes, uint64_t begin, uint64_t end) {
   const volatile char first = bytes[begin], last = bytes[end - 1];
   static_cast<void>(first);
   static_cast<void>(last);
+}
+
+/// The parts that are asked for cover every element.
+void check_nf4_state(const model::Nf4State& state) {
+  require(state.shape.size() == 2 && state.num_elements() > 0, "a weight has elements");
+  const int64_t blocks = (state.num_elements() - 1) / state.block_size + 1;
+  int64_t scales = 0, nested = 0;
+  for (const model::Nf4Part& part : model::nf4_parts(state)) {
+    require(part.count > 0, "a part has elements");
+    if (part.suffix == std::string_view(model::kNf4Absmax)) scales = part.count;
+    if (part.suffix == std::string_view(model::kNf4NestedAbsmax)) nested = part.count;
+  }
+  require(scales == blocks, "a block has a scale");
+  require(state.is_nested == (nested > 0), "nested scales are there where they are meant");
+  require(nested == 0 || (blocks - 1) / state.nested_block_size < nested, "a scale has a nested one");
+  require(2 * model::nf4_code_bytes(state) >= state.num_elements(), "an element has a code");
 }
 
 }  // namespace
@@ -99,6 +117,20 @@ void parse_meta_params(std::string_view bytes) {
     require(params.multiple_of == 0 || params.feed_forward_size() % params.multiple_of == 0,
             "the feed-forward width is a multiple");
     require(params.feed_forward_size() >= 0, "the feed-forward width is not negative");
+  } catch (const InputError&) {
+  }
+}
+
+void parse_nf4_weight(std::string_view bytes) {
+  const std::string file = "fuzz.safetensors", end = model::kNf4QuantState;
+  try {
+    // The JSON by itself, or a file with such weights.
+    if (bytes.starts_with('{')) return check_nf4_state(model::parse_nf4_state(std::string(bytes), file, end));
+    for (const auto& entry : checkpoint::parse_safetensors_header(bytes, file).entries) {
+      if (!entry.name.ends_with(end)) continue;
+      const std::string_view text = bytes.substr(entry.begin_bytes, entry.end_bytes - entry.begin_bytes);
+      check_nf4_state(model::parse_nf4_state(std::string(text), file, entry.name));
+    }
   } catch (const InputError&) {
   }
 }

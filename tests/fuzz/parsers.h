@@ -16,6 +16,8 @@ void parse_torch_file(std::string_view bytes);
 void parse_config(std::string_view bytes);
 void parse_adapter_config(std::string_view bytes);
 void parse_meta_params(std::string_view bytes);
+/// Safetensors with what describes weights in NF4.
+void parse_nf4_weight(std::string_view bytes);
 void parse_instructions(std::string_view bytes);
 /// Of tokenizers: texts are encoded and decoded with what was read.
 void parse_tokenizer_json(std::string_view bytes);

@@ -8,6 +8,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "longlora/ops/cpu/nf4_kernels.h"
+#include "longlora/ops/cpu/nf4_products.h"
 #include "longlora/ops/cpu/tensor_access.h"
 #include "longlora/ops/functional.h"
 #include "longlora/ops/matrix_product.h"
@@ -112,7 +113,8 @@ struct Sizes {
 // Few and many rows, whole and partial groups, blocks that end within rows, rows of an odd length.
 constexpr Sizes kSizes[] = {{1, 64, 70, 64},   {2, 192, 65, 64},    {3, 256, 130, 256}, {4, 1088, 33, 64},
                             {7, 512, 40, 512}, {16, 128, 90, 64},   {17, 128, 64, 64},  {60, 2050, 100, 64},
-                            {5, 45, 70, 64},   {200, 320, 256, 64}, {3, 96, 80, 32},    {100, 96, 20, 64}};
+                            {5, 45, 70, 64},   {200, 320, 256, 64}, {3, 96, 80, 32},    {100, 96, 20, 64},
+                            {1, 688, 70, 64},  {2, 2056, 40, 256},  {7, 4104, 5, 4096}, {65, 688, 64, 64}};
 
 /// A product with a matrix in four bits in both directions, and its terms.
 void expect_products(const Sizes& sizes, at::ScalarType dtype) {
@@ -148,7 +150,7 @@ TEST(Nf4Product, EqualsTheProductWithTheDequantisedMatrix) {
 TEST(Nf4Product, DoesNotDependOnTheNumberOfThreads) {
   const auto quantized = std::make_shared<const Nf4Matrix>(quantize_nf4(random_tensor({700, 1024}, 3)));
   const int threads = at::get_num_threads();
-  for (const int64_t rows : {1, 4, 100}) {
+  for (const int64_t rows : {1, 4, 33, 100}) {
     const at::Tensor a = random_tensor({rows, 1024}, 4, at::kBFloat16),
                      b = random_tensor({rows, 700}, 5, at::kBFloat16);
     at::set_num_threads(1);
@@ -161,14 +163,12 @@ TEST(Nf4Product, DoesNotDependOnTheNumberOfThreads) {
   at::set_num_threads(threads);
 }
 
-/// Every variant that this machine runs gives the same values, and sums that differ by rounding alone.
+/// Every variant that this machine runs gives the same values.
 TEST(Nf4Kernels, AgreeForEveryInstructionSet) {
   const Nf4Matrix matrix = quantize_nf4(random_tensor({24, 448}, 9), {.double_quant = false});
   const at::Tensor weight = random_tensor({24, 448}, 9), dense = dequantize_nf4(matrix, at::kFloat);
-  const at::Tensor x = at::randn({5, 512}, at::kFloat);
   const auto* codes = matrix.codes.const_data_ptr<uint8_t>();
   const auto* scales = matrix.absmax.const_data_ptr<float>();
-  at::Tensor first_sums;
   for (const cpu::InstructionSet set : cpu::kInstructionSets) {
     if (!cpu::is_supported(set)) continue;
     SCOPED_TRACE(cpu::instruction_set_name(set));
@@ -188,12 +188,79 @@ TEST(Nf4Kernels, AgreeForEveryInstructionSet) {
     }
     EXPECT_TRUE(at::equal(row, dense[3]));
     EXPECT_TRUE(at::equal(narrow, dense[3].to(at::kBFloat16)));
-    at::Tensor sums = at::empty({5, 24}, at::kFloat);
-    kernels.multiply_rows(5, 24, 448, {x.const_data_ptr<float>(), 512}, codes, scales, 64,
-                          sums.mutable_data_ptr<float>(), 24);
-    if (!first_sums.defined()) first_sums = sums;
-    EXPECT_CLOSE(sums, first_sums, 1e-6);
   }
+}
+
+/// x in the order of cpu/nf4_products.h: four rows and then one.
+template <typename T>
+at::Tensor in_order_of_products(const at::Tensor& x) {
+  constexpr int64_t kCodes = cpu::kNf4CodesPerWord<T>;
+  const auto together = [&](const at::Tensor& rows) {
+    return rows.view({rows.size(0), -1, cpu::kNf4Group / kCodes, kCodes / 2, 2})
+        .flip({4})
+        .permute({1, 3, 4, 0, 2})
+        .reshape({-1});
+  };
+  return at::cat({together(x.slice(0, 0, 4)), together(x.slice(0, 4))});
+}
+
+TEST(Nf4Products, AgreeForEveryInstructionSet) {
+  constexpr int64_t kRows = 21, kColumns = 448;
+  Nf4Matrix matrix = quantize_nf4(random_tensor({kRows, kColumns}, 9), {.block_size = 32});
+  matrix.nested_block_size = 100;  // 294 blocks
+  matrix.nested_absmax = at::tensor({0.5, 1.0, 0.25}, at::kFloat);
+  const at::Tensor x = at::constant_pad_nd(random_tensor({5, kColumns}, 10, at::kBFloat16), {0, 64});
+  const at::Tensor left = in_order_of_products<float>(x.to(at::kFloat)),
+                   narrow = in_order_of_products<cpu::Bf16>(x);
+  const cpu::Nf4RightRows right = {matrix.codes.const_data_ptr<uint8_t>(),
+                                   {.block_size = 32,
+                                    .absmax = nullptr,
+                                    .codes = matrix.absmax.const_data_ptr<uint8_t>(),
+                                    .map = matrix.nested_map.const_data_ptr<float>(),
+                                    .nested = matrix.nested_absmax.const_data_ptr<float>(),
+                                    .nested_block_size = 100,
+                                    .offset = matrix.nested_offset},
+                                   kColumns,
+                                   /*first_row=*/2};
+  const at::Tensor weight = wide(dequantize_nf4(matrix, at::kFloat)).slice(0, 2);
+  const at::Tensor expected = at::mm(wide(x).slice(1, 0, kColumns), weight.t());
+  for (const cpu::InstructionSet set : cpu::kInstructionSets) {
+    if (!cpu::is_supported(set)) continue;
+    SCOPED_TRACE(cpu::instruction_set_name(set));
+    const cpu::Nf4Products& products = cpu::nf4_products_of(set);
+    at::Tensor sums = at::empty({5, kRows - 2}, at::kFloat);
+    auto* const out = sums.mutable_data_ptr<float>();
+    products.multiply_float(5, kRows - 2, left.const_data_ptr<float>(), right, out, kRows - 2);
+    EXPECT_CLOSE(sums, expected, 1e-6);
+    EXPECT_EQ(products.multiply_bf16 != nullptr, set == cpu::InstructionSet::kAvx512Bf16);
+    if (products.multiply_bf16 == nullptr) continue;
+    products.multiply_bf16(5, kRows - 2, cpu::element_data<cpu::Bf16>(narrow), right, out, kRows - 2);
+    EXPECT_CLOSE(sums, expected, 2e-3);
+  }
+}
+
+TEST(Nf4Product, OfFewRowsIsCloserThanThatOfRoundedWeights) {
+  const Nf4Matrix matrix = quantize_nf4(random_tensor({512, 1024}, 3));
+  const at::Tensor x = random_tensor({4, 1024}, 4, at::kBFloat16);
+  const auto product = [&](at::ScalarType dtype) {
+    return at::mm(wide(x), wide(dequantize_nf4(matrix, dtype)).t());
+  };
+  const at::Tensor exact = product(at::kFloat);
+  const auto error = [&](const at::Tensor& y) {
+    return ((wide(y) - exact).norm() / exact.norm()).item<double>();
+  };
+  const double found = error(multiply_nf4_rows(x, matrix));
+  EXPECT_LT(found, 9e-4);
+  EXPECT_LT(found, 0.6 * error(product(at::kBFloat16)));
+  EXPECT_LT(error(multiply_nf4_rows(x.to(at::kFloat), matrix)), 1e-6);
+}
+
+TEST(Nf4Product, OfARowIsTheSameAmongOthers) {
+  const Nf4Matrix matrix = quantize_nf4(random_tensor({70, 4104}, 3));
+  const at::Tensor x = random_tensor({11, 4104}, 4, at::kBFloat16);
+  const at::Tensor all = multiply_nf4_rows(x, matrix);
+  for (int64_t i = 0; i < 11; ++i)
+    EXPECT_TRUE(at::equal(multiply_nf4_rows(x.slice(0, i, i + 1), matrix)[0], all[i]));
 }
 
 TEST(Linear, HasTheGradientsOfTheDequantisedWeight) {

@@ -29,16 +29,6 @@ constexpr float kNf4Values[16] = {
     1.0f,
 };
 
-/// Elements that multiply_rows goes through together: 64 bytes of codes.
-constexpr int64_t kNf4Group = 128;
-
-/// x [m, k] for multiply_rows, float32 in the order in which the codes come out of their words: element
-/// 8 j + (n ^ 1) of a group at 16 n + j; zero beyond k. Whole groups.
-struct Nf4LeftRows {
-  const float* data;
-  int64_t row_stride;
-};
-
 struct Nf4Kernels {
   /// Whole blocks: their largest magnitudes and the codes of x / absmax. False where an element is not
   /// finite.
@@ -49,11 +39,6 @@ struct Nf4Kernels {
   /// Elements [first, first + count) of one block, whose scale is given; codes is the start of the matrix.
   void (*dequantize_float)(const uint8_t* codes, int64_t first, int64_t count, float scale, float* out);
   void (*dequantize_bf16)(const uint8_t* codes, int64_t first, int64_t count, float scale, Bf16* out);
-  /// out[i][j] = Σ x[i] w[j] for m rows of x and n rows of w [n, k], k a multiple of 64: rows of codes
-  /// k / 2 bytes apart, rows of scales k / block_size apart; block_size a power of two, at least 64, that
-  /// divides k. Each element is one sum in a fixed order.
-  void (*multiply_rows)(int64_t m, int64_t n, int64_t k, Nf4LeftRows x, const uint8_t* codes,
-                        const float* scales, int64_t block_size, float* out, int64_t out_stride);
 };
 
 /// The kernels for this machine's widest instruction set, and one variant by name for tests.
