@@ -106,7 +106,12 @@ DirectoryTransaction::DirectoryTransaction(const fs::path& final_path)
       throw internal::write_error(final_path_, "create a folder beside it", errno);
     }
     internal::Descriptor folder = open_folder(staging_);
-    if (!folder.is_open()) continue;  // taken for stale by another process before it was locked
+    if (!folder.is_open()) {
+      const int error_number = errno;
+      if (error_number == ENOENT) continue;  // taken for stale by another process before it was locked
+      ::rmdir(staging_.c_str());
+      throw internal::write_error(final_path_, "open a folder just made beside it", error_number);
+    }
     if (internal::try_lock(folder.get()) == internal::LockResult::kHeldElsewhere) continue;
     if (!is_there(staging_)) continue;
     lock_ = folder.release();

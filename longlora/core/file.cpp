@@ -14,6 +14,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file_internal.h"
+#include "longlora/core/mapped_ranges.h"
 
 namespace longlora {
 
@@ -48,10 +49,13 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
   void* mapping = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (mapping == MAP_FAILED) throw read_error(path, "a file that can be mapped into memory", errno);
   data_ = static_cast<const std::byte*>(mapping);
+  remember_mapping(data_, size_, MappedKind::kInput, path);
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  forget_mapping(data_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 void MappedFile::release(size_t offset, size_t num_bytes) const {

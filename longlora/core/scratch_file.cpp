@@ -14,6 +14,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file_internal.h"
+#include "longlora/core/mapped_ranges.h"
 #include "longlora/core/progress.h"
 
 namespace longlora {
@@ -88,10 +89,13 @@ ScratchMemory::ScratchMemory(const std::filesystem::path& folder, int64_t num_by
                          file.descriptor_, 0);
   if (mapping == MAP_FAILED) throw internal::write_error(folder, "map scratch space", errno);
   data_ = static_cast<std::byte*>(mapping);
+  remember_mapping(data_, static_cast<size_t>(num_bytes), MappedKind::kScratch, folder);
 }
 
 ScratchMemory::~ScratchMemory() {
-  if (data_ != nullptr) ::munmap(data_, static_cast<size_t>(num_bytes_));
+  if (data_ == nullptr) return;
+  forget_mapping(data_);
+  ::munmap(data_, static_cast<size_t>(num_bytes_));
 }
 
 void ScratchMemory::advise(int64_t offset, int64_t num_bytes, int advice) const {

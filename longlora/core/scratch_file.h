@@ -32,7 +32,7 @@ class ScratchFile {
 
 /// Memory that lies in such a file. Pages become resident when they are touched and count as memory of this
 /// process until they are released; where the system has room it keeps them in its cache. A disk that fails
-/// while the memory is in use ends the process (SIGBUS).
+/// while the memory is in use ends the process, with a message in the program (mapped_ranges.h).
 class ScratchMemory {
  public:
   /// Zeros. Throws as ScratchFile.

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -144,6 +145,19 @@ TEST(DirectoryTransaction, RefusesAFileInThePlaceOfTheFolder) {
   EXPECT_THAT(test::message_of<ResourceError>([&] { DirectoryTransaction(folder / "out"); }),
               HasSubstr("Not a directory"));
   EXPECT_EQ(read_file(folder / "out"), "x");
+}
+
+TEST(DirectoryTransaction, EndsWithAnErrorWhereItsNewFolderCannotBeOpened) {
+  const test::TemporaryDirectory folder;
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none = {0, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const std::string message =
+      test::message_of<ResourceError>([&] { DirectoryTransaction transaction(folder / "out"); });
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_THAT(message, HasSubstr("Too many open files"));
+  EXPECT_THAT(folder.names(), IsEmpty());
 }
 
 TEST(DirectoryTransaction, CreatesMissingParents) {

@@ -1,0 +1,166 @@
+#include "longlora/core/folder_manifest.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <set>
+
+#include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/core/sha256.h"
+
+namespace longlora {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kProgram = "longlora";
+
+bool is_real_folder(const fs::path& path) {
+  struct stat info;
+  return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool is_marked(const fs::path& folder) {
+  struct stat info;
+  return ::lstat((folder / FolderManifest::kName).c_str(), &info) == 0;
+}
+
+/// Calls visit(path, name) for every file and empty folder below `folder`; stops at marked subfolders where
+/// `into_marked` is false and hands those over whole.
+template <typename Visit>
+void visit_below(const fs::path& folder, const std::string& prefix, bool into_marked, const Visit& visit) {
+  for (const fs::path& path : list_directory(folder)) {
+    const std::string name = prefix + path.filename().string();
+    if (path.filename() == FolderManifest::kName || is_temporary_name(path.filename().string())) continue;
+    if (!is_real_folder(path) || (!into_marked && is_marked(path)))
+      visit(path, name);
+    else if (list_directory(path).empty())
+      visit(path, name + "/");
+    else
+      visit_below(path, name + "/", into_marked, visit);
+  }
+}
+
+/// Removes the folders that became empty, from that of `name` upwards, but not `folder` itself.
+void remove_empty_parents(const fs::path& folder, const std::string& name) {
+  for (fs::path parent = fs::path(name).parent_path(); !parent.empty(); parent = parent.parent_path())
+    if (::rmdir((folder / parent).c_str()) != 0) return;
+}
+
+}  // namespace
+
+FolderManifest::FolderManifest(const std::string& verb) : verb_(verb) {}
+
+bool is_temporary_name(const std::string& name) {
+  if (!name.starts_with('.')) return false;
+  const size_t last = name.find_last_not_of("0123456789-");
+  for (const char* kind : {".partial", ".staging", ".replaced", ".removed"})
+    if (last != std::string::npos && last + 1 < name.size() && name.substr(0, last + 1).ends_with(kind))
+      return true;
+  return false;
+}
+
+std::optional<FolderManifest> FolderManifest::read(const fs::path& folder) {
+  if (!is_marked(folder)) return std::nullopt;
+  const fs::path path = folder / kName;
+  const Json json = read_json(path);
+  try {
+    if (json.at("program") != kProgram) throw InputError("");
+    FolderManifest found(json.at("verb").get<std::string>());
+    for (const auto& [name, fingerprint] : json.at("files").items())
+      found.files_[name] = fingerprint.get<std::string>();
+    found.notes_ = json.value("notes", Json());
+    return found;
+  } catch (const std::exception&) {
+    throw InputError(
+        fmt::format("[{}] expected this program's list of the files that it wrote there, got "
+                    "something else; choose another folder",
+                    path.string()));
+  }
+}
+
+bool FolderManifest::owns(const fs::path& folder, const std::string& name) const {
+  const auto found = files_.find(name);
+  struct stat info;
+  if (found == files_.end() || ::lstat((folder / name).c_str(), &info) != 0 || !S_ISREG(info.st_mode))
+    return false;
+  return file_fingerprint(folder / name) == found->second;
+}
+
+void FolderManifest::add(const fs::path& folder, const std::string& name) {
+  files_[name] = file_fingerprint(folder / name);
+}
+
+void FolderManifest::write(const fs::path& folder) const {
+  Json files = Json::object();
+  for (const auto& [name, fingerprint] : files_) files[name] = fingerprint;
+  Json json = {{"program", kProgram},
+               {"about", "Files that longlora wrote here. It replaces or removes no others."},
+               {"verb", verb_},
+               {"files", files}};
+  if (!notes_.is_null()) json["notes"] = notes_;
+  write_json(folder / kName, json);
+}
+
+std::vector<std::string> files_below(const fs::path& folder) {
+  std::vector<std::string> names;
+  visit_below(folder, "", /*into_marked=*/true,
+              [&](const fs::path&, const std::string& name) { names.push_back(name); });
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> strangers_in(const fs::path& folder) {
+  const auto manifest = FolderManifest::read(folder);
+  std::set<std::string> strangers;
+  visit_below(folder, "", /*into_marked=*/false, [&](const fs::path& path, const std::string& name) {
+    if (is_real_folder(path) && is_marked(path)) {
+      for (const std::string& inner : strangers_in(path)) strangers.insert(name + "/" + inner);
+      return;
+    }
+    if (manifest && manifest->owns(folder, name)) return;
+    if (manifest && manifest->files().count(name) != 0)
+      strangers.insert(name + " (changed since it was written)");
+    else
+      strangers.insert(name.substr(0, name.find('/')));
+  });
+  return {strangers.begin(), strangers.end()};
+}
+
+std::string list_names(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 8;
+  if (names.size() <= kShown) return fmt::format("{}", fmt::join(names, ", "));
+  return fmt::format("{} and {} more", fmt::join(names.begin(), names.begin() + kShown, ", "),
+                     names.size() - kShown);
+}
+
+int remove_own_files(const fs::path& folder) {
+  const auto manifest = FolderManifest::read(folder);
+  if (!manifest) return 0;
+  int first_error = 0;
+  const auto note = [&](int error_number) {
+    if (first_error == 0) first_error = error_number;
+  };
+  visit_below(folder, "", /*into_marked=*/false, [&](const fs::path& path, const std::string& name) {
+    if (is_real_folder(path) && is_marked(path))
+      note(remove_own_files(path));
+    else if (manifest->owns(folder, name))
+      note(::unlink(path.c_str()) == 0 ? 0 : errno);
+    else
+      return;
+    remove_empty_parents(folder, name);
+  });
+  // The marker goes last, so that a removal that was cut short can be ended.
+  const auto left = list_directory(folder);
+  if (left.size() > 1) return first_error;
+  if (::unlink((folder / FolderManifest::kName).c_str()) != 0) note(errno);
+  if (::rmdir(folder.c_str()) != 0) note(errno);
+  return first_error;
+}
+
+}  // namespace longlora
