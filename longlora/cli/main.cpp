@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "longlora/cli/flags.h"
+#include "longlora/cli/threads.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
@@ -135,6 +136,7 @@ int main(int argc, char** argv) {
   // A limit on file sizes (ulimit -f) is then an error of the write like a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
   longlora::ops::pool_tensor_memory();
+  longlora::cli::limit_threads();
   int code = longlora::cli::run_guarded(argc, argv);
   if (std::fflush(stdout) != 0 && code == 0)
     code = longlora::cli::fail(
