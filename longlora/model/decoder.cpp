@@ -37,12 +37,16 @@ void Parameter::hold_quantized(ops::Nf4Matrix matrix, at::ScalarType dtype) {
 }
 
 void Parameter::make_trainable() {
+  make_master();
+  grad = at::zeros_like(master);
+}
+
+void Parameter::make_master() {
   if (quantized)
     throw UsageError(
         "[quantize] expected to train what is not in four bits, got a weight that is; use low-rank pairs, or "
         "start from the model in full precision");
   master = value.to(at::kFloat);  // the same tensor when value is float32 already
-  grad = at::zeros_like(master);
   value.requires_grad_(true);
 }
 

@@ -61,6 +61,8 @@ struct Parameter {
   bool trainable() const { return master.defined(); }
   /// Gives the parameter a master and a zero gradient.
   void make_trainable();
+  /// Gives it a master alone: whoever adds to the gradient makes that.
+  void make_master();
   /// Copies the master into the value (no-op when they are one).
   void refresh_value() { refresh_elements(0, value.numel()); }
   /// The same for these elements, in the order of memory.

@@ -8,6 +8,11 @@ namespace {
 /// What is smaller stays in memory: each tensor on disk is a file of its own.
 constexpr int64_t kLeastElements = 4096;
 
+/// Whether each batch reads some rows of the parameter and nothing else does.
+bool is_looked_up_alone(const Decoder& decoder, const Parameter& parameter) {
+  return &parameter == &decoder.embed_tokens && decoder.lm_head.value.defined();
+}
+
 at::Tensor copy_on_disk(const at::Tensor& x, at::ScalarType dtype, const StatePlace& place) {
   at::Tensor copy = ops::zeros_on_disk(x.sizes(), dtype, place.folder);
   ops::copy_by_pieces(copy, x);
@@ -33,8 +38,7 @@ void hold_on_disk(Decoder& decoder, Parameter& parameter) {
 }  // namespace
 
 bool has_value_on_disk(const Decoder& decoder, const Parameter& parameter, StateOnDisk on_disk) {
-  const bool is_looked_up_alone = &parameter == &decoder.embed_tokens && decoder.lm_head.value.defined();
-  return is_looked_up_alone && on_disk != StateOnDisk::kNone;
+  return is_looked_up_alone(decoder, parameter) && on_disk != StateOnDisk::kNone;
 }
 
 bool has_state_on_disk(const Decoder& decoder, const Parameter& parameter, StateOnDisk on_disk) {
@@ -45,6 +49,8 @@ bool has_state_on_disk(const Decoder& decoder, const Parameter& parameter, State
 void make_trainable(Decoder& decoder, Parameter& parameter) {
   if (!parameter.quantized && has_state_on_disk(decoder, parameter, decoder.state_place.on_disk))
     hold_on_disk(decoder, parameter);
+  else if (is_looked_up_alone(decoder, parameter))
+    parameter.make_master();
   else
     parameter.make_trainable();
 }

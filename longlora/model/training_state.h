@@ -12,8 +12,8 @@ bool has_state_on_disk(const Decoder& decoder, const Parameter& parameter, State
 bool has_value_on_disk(const Decoder& decoder, const Parameter& parameter, StateOnDisk on_disk);
 
 /// Gives a parameter of the decoder a master and a zero gradient, each where the decoder's state_place says;
-/// the gradient of an embedding on disk is left to the engine, which knows how many rows it takes. In float32
-/// runs the master is the value. Throws ResourceError when the disk has no room.
+/// the gradient of an embedding that is looked up alone is left to the engine, which knows how many rows it
+/// takes. In float32 runs the master is the value. Throws ResourceError when the disk has no room.
 void make_trainable(Decoder& decoder, Parameter& parameter);
 
 /// Sets the decoder's state_place and moves there what already trains.

@@ -87,7 +87,7 @@ void Engine::prepare_embedding_gradient() {
   }
   if (embedding.grad.defined() && embedding.grad.size(0) == rows) return;
   embedding.grad.reset();  // the old one goes before the new one comes
-  embedding.grad = at::zeros({rows, width}, at::TensorOptions(at::kFloat));
+  embedding.grad = at::zeros({rows, width}, at::TensorOptions(at::kFloat).device(device_of(decoder_)));
   if (embedding.grad_rows) embedding.grad_rows->clear();
 }
 

@@ -85,6 +85,20 @@ TEST(EmbeddingRows, AreNotedOnlyWhereNothingElseAddsToTheGradient) {
   EXPECT_THAT(untied.embed_tokens.grad_rows->rows(), ::testing::ElementsAre(7, 3, 11));
 }
 
+TEST(EmbeddingRows, AreNotMadeBeforeTheirNumberIsKnown) {
+  for (const char* name : {"mha_tied", "gqa_untied"}) {
+    model::Decoder decoder = model::load_decoder(tiny_model(name), at::kBFloat16);
+    model::train_everything(decoder);
+    EXPECT_TRUE(decoder.embed_tokens.trainable());
+    // A tied embedding is the head, too, all of whose rows get gradients.
+    EXPECT_EQ(decoder.embed_tokens.grad.defined(), !decoder.lm_head.value.defined()) << name;
+    EngineOptions options;
+    options.window_tokens = 20;
+    Engine(decoder, std::vector<Keep>(decoder.blocks.size(), Keep::kInput), 10, options);
+    EXPECT_EQ(decoder.embed_tokens.grad.size(0), decoder.lm_head.value.defined() ? 20 : 96) << name;
+  }
+}
+
 TEST(EmbeddingRows, TakeRoomForAWindowAlone) {
   model::Decoder whole = full_model("gqa_untied"), narrow = full_model("gqa_untied");
   const std::vector<Keep> keep(whole.blocks.size(), Keep::kInput);

@@ -47,10 +47,17 @@ inline std::filesystem::path tiny_model(const std::string& name) {
   return test::data_path("goldens/tiny_models") / name;
 }
 
+/// Gives the embedding the gradient of all its rows that an engine would make.
+inline void add_embedding_gradient(model::Decoder& decoder) {
+  model::Parameter& embedding = decoder.embed_tokens;
+  if (!embedding.grad.defined()) embedding.grad = at::zeros_like(embedding.master);
+}
+
 /// A reference model of which every weight trains.
 inline model::Decoder full_model(const std::string& name, at::ScalarType dtype = at::kFloat) {
   model::Decoder decoder = model::load_decoder(tiny_model(name), dtype);
   model::train_everything(decoder);
+  add_embedding_gradient(decoder);
   return decoder;
 }
 
@@ -64,6 +71,7 @@ inline void add_lora_plus(model::Decoder& decoder) {
       linear.lora->b.value = test::random_tensor(linear.lora->b.value.sizes(), seed++).mul(0.05).to(dtype);
   });
   model::train_adapter(decoder, {"embed", "norm"});
+  add_embedding_gradient(decoder);
 }
 
 /// A reference model under LoRA+.
