@@ -3,7 +3,10 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "longlora/core/error.h"
+#include "longlora/model/not_finite.h"
 #include "longlora/ops/segment_attention.h"
 
 namespace longlora::eval {
@@ -16,6 +19,17 @@ int64_t first_labelled(const at::Tensor& labels) {
 }
 
 }  // namespace
+
+void require_finite(const ops::LinearCrossEntropyResult& result, const model::Decoder& decoder,
+                    int64_t row_tokens, const std::function<std::string(int64_t row, int64_t token)>& place) {
+  if (std::isfinite(result.loss_sum)) return;
+  const at::Tensor losses = result.losses.cpu();
+  const at::Tensor wrong = at::isfinite(losses).logical_not().nonzero();
+  const int64_t first = wrong.numel() > 0 ? wrong[0].item<int64_t>() : 0;
+  throw InputError(fmt::format("[{}] expected a finite loss, got {}; {}",
+                               place(first / row_tokens, first % row_tokens), losses[first].item<double>(),
+                               model::explain_not_finite(decoder)));
+}
 
 RowScorer::RowScorer(const model::Decoder& decoder, int64_t max_row_tokens)
     : decoder_(decoder), rotary_(rotary_table(max_row_tokens)) {}

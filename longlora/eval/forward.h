@@ -4,11 +4,18 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <functional>
+#include <string>
 
 #include "longlora/model/decoder.h"
 #include "longlora/ops/cross_entropy.h"
 
 namespace longlora::eval {
+
+/// Throws InputError where a loss of `result` (RowScorer::score, rows of `row_tokens`) is not finite; `place`
+/// says which one it is.
+void require_finite(const ops::LinearCrossEntropyResult& result, const model::Decoder& decoder,
+                    int64_t row_tokens, const std::function<std::string(int64_t row, int64_t token)>& place);
 
 /// Rows through one decoder, which must outlive it. Immutable; thread-safe.
 class RowScorer {
@@ -21,6 +28,8 @@ class RowScorer {
   /// what should follow id n or ops::kIgnoreLabel. `losses` of the result is [B · T]. Throws Error for T
   /// beyond the tables; ids must lie inside the vocabulary.
   ops::LinearCrossEntropyResult score(const at::Tensor& ids, const at::Tensor& labels) const;
+
+  const model::Decoder& decoder() const { return decoder_; }
 
  private:
   model::RotaryTable rotary_table(int64_t row_tokens) const;

@@ -45,6 +45,10 @@ void score_batch(const RowScorer& scorer, const data::TokenData& data, std::span
     sums.num_predictions += num_predicted - window.first_scored;
   }
   const auto result = scorer.score(ids, labels);
+  require_finite(result, scorer.decoder(), seq_len, [&](int64_t row, int64_t token) {
+    const int64_t start = windows[static_cast<size_t>(row)].start;
+    return fmt::format("token {} of the data, in the window from {} on", start + token + 1, start);
+  });
   const at::Tensor row_sums =
       result.losses.view({rows, seq_len}).slice(1, 0, seq_len - 1).sum({1}, false, at::kDouble).cpu();
   for (int64_t row = 0; row < rows; ++row) {

@@ -25,7 +25,10 @@ std::vector<double> token_logprobs(const model::Decoder& decoder, std::span<cons
   const at::Tensor labels = at::full({1, count}, ops::kIgnoreLabel, at::kLong);
   std::copy(ids.begin(), ids.end(), row.mutable_data_ptr<int64_t>());
   std::copy(ids.begin() + 1, ids.end(), labels.mutable_data_ptr<int64_t>());
-  const at::Tensor losses = RowScorer(decoder, count).score(row, labels).losses.to(at::kDouble).cpu();
+  const auto result = RowScorer(decoder, count).score(row, labels);
+  require_finite(result, decoder, count,
+                 [](int64_t, int64_t token) { return fmt::format("token {} of the text", token + 1); });
+  const at::Tensor losses = result.losses.to(at::kDouble).cpu();
   std::vector<double> logprobs;
   for (int64_t i = 0; i + 1 < count; ++i) logprobs.push_back(-losses.const_data_ptr<double>()[i]);
   return logprobs;

@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "longlora/core/error.h"
 #include "longlora/generate/cached_attention.h"
+#include "longlora/model/not_finite.h"
 #include "longlora/ops/matrix_product.h"
 #include "longlora/ops/segment_attention.h"
 
@@ -129,7 +131,18 @@ at::Tensor DecodeSession::feed(std::span<const int64_t> ids) {
   if (again) cache_->clear();
   const at::Tensor hidden = forward(again ? std::span<const int64_t>(ids_) : ids);
   const at::Tensor last = model::final_norm(decoder_, hidden);
-  return ops::matrix_product(last, {decoder_.head().value, /*transposed=*/true}).squeeze(0).to(at::kFloat);
+  const at::Tensor logits =
+      ops::matrix_product(last, {decoder_.head().value, /*transposed=*/true}).squeeze(0).to(at::kFloat);
+  check_finite(logits);
+  return logits;
+}
+
+void DecodeSession::check_finite(const at::Tensor& logits) const {
+  // In double no sum of float32 overflows; it is finite where every term is.
+  const auto sum = logits.sum(at::kDouble).item<double>();
+  if (std::isfinite(sum)) return;
+  throw InputError(fmt::format("[logits] expected finite numbers after token {} of the text, got {}; {}",
+                               cache_->num_tokens(), sum, model::explain_not_finite(decoder_)));
 }
 
 void DecodeSession::reset() {

@@ -33,7 +33,8 @@ class DecodeSession {
 
   /// Appends `ids` to the sequence and returns the logits [V], float32, of what
   /// follows the last. Throws InputError for ids beyond the vocabulary and for
-  /// more tokens than the cache takes; the sequence is unchanged then.
+  /// more tokens than the cache takes; the sequence is unchanged then. Throws InputError too for logits that
+  /// are not finite: no token can be picked from them.
   at::Tensor feed(std::span<const int64_t> ids);
 
   /// Hears how many tokens of the ids in hand have gone through the model, after every chunk of a feed.
@@ -52,6 +53,7 @@ class DecodeSession {
   /// LongRoPE, keys keep the angles of the sequence as it was when they came.
   at::Tensor forward(std::span<const int64_t> ids);
   at::Tensor forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens, Wanted wanted);
+  void check_finite(const at::Tensor& logits) const;
   model::RotaryTable rotary_table(const model::RotaryRange& range) const;
   model::Positions positions_of(int64_t place, int64_t count, int64_t sequence_tokens) const;
   /// Whether `count` more tokens take the sequence beyond the original window of

@@ -168,6 +168,9 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const Load
         }
       });
   if (quantizes) decoder.config.quantization = options.quantize;
+  if (options.quantize && config.quantization)
+    log_info(fmt::format("{} is in four bits already, in blocks of {}: --quantize leaves it as it is",
+                         directory.string(), config.quantization->block_size));
   if (!options.left_in_files.empty())
     decoder.streamed = std::make_shared<const StreamedWeights>(store, options.left_in_files, dtype);
   warn_about_unused(store, used, config.family());

@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstring>
+
 #include "longlora/core/json.h"
 #include "tests/cli/process.h"
 
@@ -53,6 +56,34 @@ class BadInput : public ::testing::Test {
   const std::string base = data("stories260K_hf");
   TemporaryDirectory folder;
 };
+
+/// A model with one weight that is not a number, whichever lies at the end of the file.
+std::string spoiled(std::string bytes) {
+  const float wrong = std::nanf("");
+  std::memcpy(bytes.data() + bytes.size() - sizeof wrong, &wrong, sizeof wrong);
+  return bytes;
+}
+
+TEST_F(BadInput, AModelThatIsNotFiniteEndsEveryVerbThatRunsIt) {
+  const fs::path model = model_with("nan", spoiled);
+  write_file_atomic(folder / "asked.jsonl",
+                    R"({"instruction": "Tell me a story.", "output": "Once upon a time."})");
+  const std::vector<std::string> told = {"finite", "holds numbers that are not finite: its file is damaged"};
+  expect_refused(kInput, score(model), told);
+  expect_refused(
+      kInput, {"eval", "--base_model", model, "--seq_len", "256", "--data_path", folder / "good.bin"}, told);
+  expect_refused(
+      kInput,
+      {"passkey", "--base_model", model, "--context_size", "512", "--lengths", "400", "--num_tests", "1"},
+      told);
+  expect_refused(kInput, {"inference", "--base_model", model, "--question", "Who?", "--max_gen_len", "4"},
+                 told);
+  expect_refused(kInput, {"answer", "--base_model", model, "--data_path", folder / "asked.jsonl"}, told);
+  const Ending trained = expect_exit(
+      kInput, {"fine-tune", "--model_name_or_path", model, "--output_dir", folder / "out", "--data_path",
+               folder / "good.bin", "--model_max_length", "64", "--max_steps", "2"});
+  EXPECT_THAT(trained.err, HasSubstr("[step 1] expected a finite loss and gradient, got loss nan"));
+}
 
 std::string replaced(std::string text, const std::string& old, const std::string& by) {
   return text.replace(text.find(old), old.size(), by);

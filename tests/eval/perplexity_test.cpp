@@ -9,6 +9,7 @@
 #include "longlora/core/json.h"
 #include "longlora/eval/open_model.h"
 #include "longlora/eval/score.h"
+#include "longlora/model/decoder.h"
 #include "tests/eval/test_data.h"
 
 namespace longlora::eval {
@@ -111,6 +112,17 @@ TEST(Perplexity, BFloat16IsCloseToFloat32) {
                                           .dtype = "bfloat16"});
   const auto data = open_ids("goldens/evaluation/stories.bin", exact);
   EXPECT_NEAR(evaluate(rounded, *data, 256, {}).loss, evaluate(exact, *data, 256, {}).loss, 0.02);
+}
+
+TEST(Perplexity, EndsAtTheTokenWhoseLossIsNotFinite) {
+  const LoadedModel model = open("stories260K_hf", 512);
+  const auto data = open_ids("goldens/evaluation/stories.bin", model);
+  const auto decoder = std::const_pointer_cast<model::Decoder>(model.decoder);
+  decoder->norm.weight.value[3].fill_(std::nanf(""));
+  EXPECT_THAT(
+      [&] { evaluate(model, *data, 128, {.mode = WindowMode::kLast}); },
+      ThrowsMessage<InputError>(HasSubstr("[token 1 of the data, in the window from 0 on] expected a finite "
+                                          "loss, got nan; model.norm.weight holds numbers")));
 }
 
 TEST(Perplexity, RefusesOptionsAndDataThatDoNotFit) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "longlora/model/load.h"
@@ -12,6 +14,7 @@
 namespace longlora::eval {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 using Ids = std::vector<int64_t>;
@@ -42,6 +45,44 @@ TEST(Score, UsesTheAnglesOfTheLengthThatIsScored) {
       for (int64_t i = 0; i + 1 < tokens; ++i)
         EXPECT_NEAR(logprobs[i], expected[i][ids[i + 1]].item<double>(), 2e-4) << "token " << i + 1;
     }
+}
+
+TEST(Score, EndsWhereOneElementOfAnyWeightIsNotFinite) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
+    for (const char* name : {"goldens/tiny_models/gqa_untied", "goldens/families/neox",
+                             "goldens/families/phi3", "goldens/families/qwen3"}) {
+      model::Decoder decoder = model::load_decoder(test_data(name), dtype);
+      const Ids ids = {5, 9, 30, 2, 41, 9, 5};
+      std::vector<std::pair<std::string, model::Parameter*>> weights;
+      model::visit_parameters(decoder, [&](const std::string& weight, model::Parameter& parameter) {
+        weights.emplace_back(weight, &parameter);
+      });
+      for (const auto& [weight, parameter] : weights)
+        for (const float wrong : {std::nanf(""), HUGE_VALF}) {
+          const at::Tensor right = parameter->value;
+          parameter->value = right.clone();
+          // Of the embedding the row of a token that is there.
+          (parameter->value.dim() == 2 ? parameter->value[9][0] : parameter->value[1]).fill_(wrong);
+          EXPECT_THAT(
+              [&] { token_logprobs(decoder, ids, 16); },
+              ThrowsMessage<InputError>(AllOf(HasSubstr("of the text] expected a finite loss, got "),
+                                              HasSubstr(weight + " holds numbers that are not finite"))))
+              << weight << " " << wrong;
+          parameter->value = right;
+        }
+    }
+}
+
+TEST(Score, SaysWhereNumbersOutgrowTheDtype) {
+  model::Decoder decoder = model::load_decoder(test_data("goldens/tiny_models/gqa_untied"), at::kBFloat16);
+  decoder.blocks[2].down_proj.weight.value.mul_(1e30).clamp_(-3e38, 3e38);
+  decoder.blocks[2].up_proj.weight.value.mul_(1e20);
+  EXPECT_THAT(
+      [&] {
+        token_logprobs(decoder, Ids{5, 9, 30}, 16);
+      },
+      ThrowsMessage<InputError>(AllOf(HasSubstr("token 1 of the text"), HasSubstr("every weight is finite"),
+                                      HasSubstr("--dtype float32"))));
 }
 
 TEST(Score, RefusesIdsThatCannotBeScored) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "longlora/core/error.h"
@@ -79,6 +80,24 @@ TEST(DecodeSession, RefusesIdsBeyondTheVocabularyAndStaysAsItWas) {
   EXPECT_THAT([&] { session.feed(Ids{-1}); }, ThrowsMessage<InputError>(HasSubstr("got -1 at position 0")));
   EXPECT_THAT([&] { session.feed(Ids{}); }, ThrowsMessage<InputError>(HasSubstr("at least one token")));
   EXPECT_EQ(session.cache().num_tokens(), 5);
+}
+
+TEST(DecodeSession, EndsWhereLogitsAreNotFinite) {
+  model::Decoder decoder = small_decoder(4, 2);
+  const at::Tensor embedding = decoder.embed_tokens.value.clone();
+  for (const float wrong : {std::nanf(""), HUGE_VALF}) {
+    decoder.embed_tokens.value = embedding.clone();
+    decoder.embed_tokens.value.select(0, 33)[2].fill_(wrong);
+    decoder.lm_head.value = embedding.clone();
+    DecodeSession session(decoder);
+    session.feed(Ids{1, 2, 3});
+    EXPECT_THAT([&] { session.feed(Ids{33}); },
+                ThrowsMessage<InputError>(testing::AllOf(
+                    HasSubstr("[logits] expected finite numbers after token 4 of the text, got "),
+                    HasSubstr("model.embed_tokens.weight holds numbers that are not finite"))));
+    DecodeSession whole(decoder);
+    EXPECT_THROW(generate(whole, Ids{1, 33, 2}, {}), InputError);
+  }
 }
 
 TEST(DecodeSession, RefusesAPromptLongerThanTheContext) {
