@@ -65,7 +65,10 @@ void add_fine_tune_verb(CLI::App& app) {
   add_step_flags(verb, *arguments);
   add_output_flags(verb, *arguments);
   add_released_flags(verb);
-  verb.callback([arguments] { run_fine_tune(*arguments); });
+  verb.callback([arguments, &verb] {
+    arguments->given = given_flags(verb);
+    run_fine_tune(*arguments);
+  });
 }
 
 }  // namespace longlora::cli

@@ -7,6 +7,7 @@
 #include <cctype>
 #include <numeric>
 
+#include "longlora/core/error.h"
 #include "longlora/core/log.h"
 
 namespace longlora::cli {
@@ -69,6 +70,24 @@ void add_ignored(CLI::App& app, const std::string& name, const std::string& reas
          fmt::format("Accepted for old command lines; no effect: {}", reason))
       ->expected(0, 1)
       ->group("Accepted without effect");
+}
+
+std::set<std::string> given_flags(const CLI::App& app) {
+  std::set<std::string> given;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->count() == 0) continue;
+    for (const std::string& name : option->get_lnames()) given.insert("--" + name);
+  }
+  return given;
+}
+
+std::vector<std::string> parameter_patterns(std::vector<std::string> words) {
+  std::erase(words, "");
+  const auto none = std::erase(words, "none");
+  if (none > 0 && !words.empty())
+    throw UsageError(
+        fmt::format("[--trainable_params] expected none or parts of names, got none beside {}", words[0]));
+  return words;
 }
 
 std::string nearest_word(const std::vector<std::string>& words, const std::string& unknown) {

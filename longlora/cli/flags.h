@@ -4,6 +4,7 @@
 #include <CLI/App.hpp>
 
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,14 @@ CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::
 
 /// A flag of the released scripts that has no effect here: taken, and mentioned once with the reason.
 void add_ignored(CLI::App& app, const std::string& name, const std::string& reason);
+
+/// Names of the flags that a command line gave, all names of each: "--evaluation_strategy",
+/// "--eval_strategy".
+std::set<std::string> given_flags(const CLI::App& app);
+
+/// Words of --trainable_params as parts of names: none for "" and "none". Throws UsageError for "none" beside
+/// others.
+std::vector<std::string> parameter_patterns(std::vector<std::string> words);
 
 /// The word nearest to `unknown` in spelling; empty when none is near.
 std::string nearest_word(const std::vector<std::string>& words, const std::string& unknown);

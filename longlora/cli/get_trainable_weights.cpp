@@ -94,6 +94,7 @@ void write_selection(const fs::path& directory, const std::string& name, const S
 }
 
 void run(Arguments& arguments) {
+  arguments.trainable_params = parameter_patterns(arguments.trainable_params);
   if (arguments.output_dir.empty())
     arguments.output_dir = fs::is_regular_file(arguments.checkpoint_path)
                                ? arguments.checkpoint_path.parent_path()
@@ -135,7 +136,7 @@ void add_get_trainable_weights_verb(CLI::App& app) {
                   "Directory with pytorch_model.bin or model.safetensors (shards too), or one such file")
       ->required();
   add_list(verb, "--trainable_params", arguments->trainable_params,
-           "Parts of the names of tensors that were trained beside the pairs");
+           "Parts of the names of tensors that were trained beside the pairs; none: the pairs alone");
   verb.add_option("--output_dir", arguments->output_dir,
                   "Where adapter_model and trainable_params are written (default: beside the checkpoint)");
   verb.add_option("--format", arguments->format, "Files to write")

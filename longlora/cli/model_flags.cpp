@@ -46,12 +46,17 @@ void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize
                   "nf4: put linear layers into 4 bits while the model is read, with bitsandbytes' values")
       ->check(CLI::IsMember({"none", "nf4"}))
       ->capture_default_str();
-  verb.add_option("--quantize_block", words->options.block_size,
-                  "Elements that share a scale in --quantize nf4")
-      ->capture_default_str();
-  add_bool(verb, "--double_quant", words->options.double_quant, "Keep those scales in 8 bits");
-  verb.parse_complete_callback([words, &quantize] {
-    if (words->form == "none") return;
+  CLI::Option* block = verb.add_option("--quantize_block", words->options.block_size,
+                                       "Elements that share a scale in --quantize nf4")
+                           ->capture_default_str();
+  CLI::Option* nested =
+      add_bool(verb, "--double_quant", words->options.double_quant, "Keep those scales in 8 bits");
+  verb.parse_complete_callback([words, block, nested, &quantize] {
+    if (words->form == "none") {
+      for (const CLI::Option* option : {block, nested})
+        if (option->count() > 0) throw UsageError(fmt::format("{} needs --quantize nf4", option->get_name()));
+      return;
+    }
     if (!ops::is_nf4_block_size(words->options.block_size))
       throw UsageError(
           fmt::format("[--quantize_block] expected 32, 64, 128, 256, 512, 1024, 2048 or 4096, got {}",

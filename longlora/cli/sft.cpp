@@ -22,8 +22,6 @@ struct SftArguments : TrainingArguments {
   std::string prompt = "llama2";
   std::string truncate = "middle";
   std::string order = "random";
-  bool skip_bad_samples = false;
-  bool cache_tokens = true;
   int64_t preview = 0;
 };
 
@@ -44,8 +42,8 @@ data::InstructionSet read_set(const SftArguments& arguments, const std::vector<s
                                             .truncation = options.truncation,
                                             .max_tokens = options.model_max_length,
                                             .vocab_size = vocab_size,
-                                            .skip_bad_samples = arguments.skip_bad_samples,
-                                            .cache = arguments.cache_tokens,
+                                            .skip_bad_samples = options.skip_bad_samples,
+                                            .cache = options.cache_tokens,
                                             .num_threads = at::get_num_threads()});
 }
 
@@ -115,9 +113,9 @@ void add_data_flags(CLI::App& verb, SftArguments& arguments) {
                   "random; sequential: as in the files; length: like lengths together")
       ->check(CLI::IsMember({"random", "sequential", "length"}))
       ->capture_default_str();
-  add_bool(verb, "--skip_bad_samples", arguments.skip_bad_samples,
+  add_bool(verb, "--skip_bad_samples", options.skip_bad_samples,
            "Leave broken samples out instead of stopping");
-  add_bool(verb, "--cache_tokens", arguments.cache_tokens,
+  add_bool(verb, "--cache_tokens", options.cache_tokens,
            "Keep tokens beside each file of samples for the next run");
   verb.add_option("--preview", arguments.preview,
                   "Print this many samples with what is learned marked, and do not train")
@@ -140,7 +138,10 @@ void add_sft_verb(CLI::App& app) {
   add_step_flags(verb, *arguments);
   add_output_flags(verb, *arguments);
   add_released_flags(verb);
-  verb.callback([arguments] { run_sft(*arguments); });
+  verb.callback([arguments, &verb] {
+    arguments->given = given_flags(verb);
+    run_sft(*arguments);
+  });
 }
 
 }  // namespace longlora::cli

@@ -29,7 +29,8 @@ void add_model_flags(CLI::App& verb, TrainingArguments& arguments) {
   verb.add_option("--config", options.config_file, "config.json of a model trained from nothing");
   verb.add_option("--tokenizer", options.tokenizer_path,
                   "Tokenizer for text data (default: the model's directory)");
-  verb.add_option("--peft_model", options.peft_model, "Go on from this adapter directory");
+  verb.add_option("--peft_model", options.peft_model,
+                  "Go on from this adapter directory; its pairs keep their shape");
   add_bool(verb, "--bf16", arguments.bf16, "Compute in bfloat16, with float32 master weights");
   add_bool(verb, "--fp32", options.fp32, "Compute in float32");
   add_quantize_flags(verb, options.quantize);
@@ -63,7 +64,7 @@ void add_adapter_flags(CLI::App& verb, TrainingArguments& arguments) {
   add_bool(verb, "--low_rank_training", options.low_rank_training,
            "Train low-rank pairs and --trainable_params alone; False trains every weight");
   add_list(verb, "--trainable_params", options.trainable_params,
-           "Also train parameters whose names contain one of these");
+           "Also train parameters whose names contain one of these; none: the pairs alone (plain LoRA)");
   add_pair_flags(verb, options.lora, arguments.lora_target_modules);
   verb.add_option("--lora_alpha", options.lora.alpha, "Their scale times the rank")->capture_default_str();
   verb.add_option(
@@ -139,6 +140,8 @@ void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
   verb.add_option("--gradient_accumulation_steps", options.gradient_accumulation_steps,
                   "Batches summed into one update")
       ->capture_default_str();
+  add_bool(verb, "--dataloader_drop_last", options.dataloader_drop_last,
+           "Leave out the last rows of an epoch that fill no batch");
   verb.add_option("--learning_rate", options.learning_rate, "Peak learning rate")->capture_default_str();
   verb.add_option("--lr_scheduler_type", arguments.schedule, "constant_with_warmup, linear or cosine")
       ->capture_default_str();
@@ -183,11 +186,12 @@ void add_output_flags(CLI::App& verb, TrainingArguments& arguments) {
   verb.add_option("--save_total_limit", options.save_total_limit, "Checkpoints to keep; 0: all")
       ->capture_default_str();
   verb.add_option("--evaluation_strategy,--eval_strategy", arguments.evaluation_strategy,
-                  "no, or steps: every --eval_steps")
+                  "no, or steps: every --eval_steps (default: steps where --eval_data_path is given)")
       ->check(CLI::IsMember({"no", "steps"}));
-  verb.add_option("--eval_steps", options.eval_steps,
-                  "Updates between evaluations on --eval_data_path; 0: none")
-      ->capture_default_str();
+  verb.add_option(
+      "--eval_steps", options.eval_steps,
+      "Updates between evaluations on --eval_data_path, which come at the end too (default: 500); 0: "
+      "none");
   verb.add_option("--logging_steps", options.logging_steps, "Updates between progress lines")
       ->capture_default_str();
   verb.add_option("--label,--run_name", arguments.label,

@@ -1,14 +1,17 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <charconv>
+#include <cmath>
 #include <csignal>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string_view>
 
+#include "longlora/cli/flag_checks.h"
 #include "longlora/cli/flags.h"
 #include "longlora/cli/model_flags.h"
 #include "longlora/cli/training_verb.h"
@@ -30,6 +33,20 @@ namespace longlora::cli {
 
 namespace {
 
+constexpr int64_t kEvalSteps = 500;
+
+/// Turns --evaluation_strategy into a number of steps. True where nothing but the held-out data itself asks
+/// for its use.
+bool decide_evaluation(TrainingArguments& arguments) {
+  train::TrainOptions& options = arguments.options;
+  const bool is_unsaid = arguments.evaluation_strategy.empty() && arguments.given.count("--eval_steps") == 0;
+  const bool asks =
+      arguments.evaluation_strategy == "steps" || (is_unsaid && !options.eval_data_path.empty());
+  if (arguments.evaluation_strategy == "no") options.eval_steps = 0;
+  if (asks && options.eval_steps == 0 && !options.eval_data_path.empty()) options.eval_steps = kEvalSteps;
+  return is_unsaid && asks;
+}
+
 /// A number of tokens, or the name of the released rule.
 void set_group_size(const std::string& text, train::TrainOptions& options) {
   if (text.empty()) return;
@@ -46,6 +63,7 @@ void set_group_size(const std::string& text, train::TrainOptions& options) {
 
 void finish_arguments(TrainingArguments& arguments) {
   train::TrainOptions& options = arguments.options;
+  std::vector<std::string> problems = refused_flags(arguments);
   options.init_random = arguments.init == "random";
   if (arguments.attention_init == "mimetic") options.attention_init = model::AttentionInit::kMimetic;
   options.fp32 = options.fp32 || !arguments.bf16;
@@ -55,20 +73,27 @@ void finish_arguments(TrainingArguments& arguments) {
   if (arguments.gradient_checkpointing == "true") options.recompute = train::Recompute::kAlways;
   if (arguments.gradient_checkpointing == "false") options.recompute = train::Recompute::kNever;
   if (arguments.save_strategy == "no") options.save_steps = 0;
-  if (arguments.evaluation_strategy == "no") options.eval_steps = 0;
-  if (arguments.evaluation_strategy == "steps" && options.eval_steps == 0) options.eval_steps = 500;
+  const bool evaluates = decide_evaluation(arguments);
   if (options.tokenizer_path.empty()) options.tokenizer_path = options.model_name_or_path;
   options.memory_budget_bytes = static_cast<int64_t>(arguments.memory_budget_gib * 1024.0 * 1024.0 * 1024.0);
   set_group_size(arguments.group_size, options);
   set_target_modules(arguments.lora_target_modules, options.lora);
   options.lora.dropout = arguments.lora_dropout.value_or(0.0);
   options.adamw.moments_in_8_bits = train::moments_in_8_bits_from_name(arguments.optim);
-  train::validate(options);
+  options.trainable_params = parameter_patterns(options.trainable_params);
+  for (std::string& problem : options.problems()) problems.push_back(std::move(problem));
+  if (!problems.empty()) throw UsageError(fmt::format("{}", fmt::join(problems, "\n  ")));
   options.device = ops::open_device(arguments.device);
+  options.attention_backend = arguments.device.attention_backend;
   if (options.adamw.moments_in_8_bits && !options.device.is_cpu())
     throw UsageError(
         fmt::format("[--optim {}] expected --device cpu with moments in 8 bits, got {}; take adamw_torch",
                     arguments.optim, options.device.str()));
+  for (const std::string& line : idle_flags(arguments)) log_info(line);
+  if (evaluates)
+    log_info(fmt::format(
+        "--eval_data_path is evaluated every {} steps and at the end; --evaluation_strategy no: never",
+        options.eval_steps));
 }
 
 namespace {
@@ -123,6 +148,7 @@ train::MemoryPlan plan_before_loading(const TrainingArguments& arguments) {
   train::TrainOptions options = arguments.options;  // the real decoder decides what is filled in
   const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
   model::Decoder shape = shape_of_run(options);
+  if (!options.peft_model.empty()) check_adapter_flags(arguments, shape);
   set_up_training(arguments, options, /*has_adapter=*/false, shape);
   auto frozen = train::FrozenWeights::kInMemory;
   if (!options.init_random)
@@ -174,12 +200,13 @@ class Reporter : public train::TrainObserver {
 
   void on_step(const train::StepReport& report) override {
     if (!events_) events_.emplace(directory_, report.step);
-    log_info(
-        fmt::format("step {}/{}  loss {:.4f}  lr {:.2e}  grad norm {:.3f}  {} tokens/s  peak {}  {} left",
-                    report.step, report.max_steps, report.loss, report.learning_rate, report.grad_norm,
-                    format_count(static_cast<int64_t>(report.tokens_per_second)),
-                    format_bytes(report.peak_memory_bytes), format_duration(report.seconds_left)));
-    events_->scalar("train/loss", report.loss, report.step);
+    log_info(fmt::format(
+        "step {}/{}  epoch {:.2f}  loss {}  lr {:.2e}  grad norm {:.3f}  {} tokens/s  peak {}  {} left",
+        report.step, report.max_steps, report.epoch,
+        std::isnan(report.loss) ? "none: no labels" : fmt::format("{:.4f}", report.loss),
+        report.learning_rate, report.grad_norm, format_count(static_cast<int64_t>(report.tokens_per_second)),
+        format_bytes(report.peak_memory_bytes), format_duration(report.seconds_left)));
+    if (!std::isnan(report.loss)) events_->scalar("train/loss", report.loss, report.step);
     events_->scalar("train/learning_rate", report.learning_rate, report.step);
     events_->scalar("train/grad_norm", report.grad_norm, report.step);
     events_->scalar("train/tokens_per_second", report.tokens_per_second, report.step);
@@ -204,8 +231,43 @@ class Reporter : public train::TrainObserver {
   train::StepReport last_;
 };
 
-void describe_run(const train::TrainOptions& options, const model::Decoder& decoder,
+/// "data: 10 rows of up to 512 tokens; 6 steps of 8 rows, the last of an epoch of 2; 3 epochs".
+std::string describe_rows(const train::TrainOptions& options, const train::Trainer& trainer) {
+  const train::EpochUpdates& updates = trainer.updates();
+  const int64_t num_steps = trainer.max_steps(), last = updates.rows_of_last_update();
+  std::string line = fmt::format("data: {} rows of {}{} tokens; {} steps of {} rows",
+                                 format_count(trainer.num_rows()), options.supervised ? "up to " : "",
+                                 options.model_max_length, num_steps, updates.rows_of_full_update());
+  if (num_steps >= updates.updates_per_epoch() && last != updates.rows_of_full_update())
+    line += fmt::format(", the last of an epoch of {}", last);
+  line += fmt::format("; {:.4g} epochs", updates.epochs_after(num_steps));
+  if (updates.dropped_rows() > 0)
+    line +=
+        fmt::format(" without {} rows that fill no batch (--dataloader_drop_last)", updates.dropped_rows());
+  const int64_t rest = trainer.num_tokens() - trainer.num_rows() * options.model_max_length;
+  if (!options.supervised && rest > 0) line += fmt::format("; {} tokens at the end fill no row", rest);
+  return line;
+}
+
+/// Warns where updates change nothing, or where the rate never gets to what was asked for.
+void warn_of_idle_run(const train::TrainOptions& options, const train::Trainer& trainer) {
+  const double highest = trainer.schedule().highest_learning_rate();
+  const int64_t warmup = trainer.schedule().warmup_steps;
+  if (highest == 0.0)
+    log_warning(fmt::format(
+        "nothing can be learned: the learning rate is 0 in all {} steps ({})", trainer.max_steps(),
+        options.learning_rate == 0.0 ? std::string("--learning_rate 0")
+                                     : fmt::format("a warm-up of {} begins with 0", warmup)));
+  else if (trainer.max_steps() <= warmup)
+    log_warning(fmt::format(
+        "all {} steps lie inside the warm-up of {}: the learning rate reaches {:.2e} of {:.2e}; give "
+        "fewer warm-up steps",
+        trainer.max_steps(), warmup, highest, options.learning_rate));
+}
+
+void describe_run(const TrainingArguments& arguments, const model::Decoder& decoder,
                   const train::Trainer& trainer) {
+  const train::TrainOptions& options = arguments.options;
   const model::ModelConfig& config = decoder.config;
   const model::ParameterCounts counts = model::count_parameters(decoder);
   const int64_t group = options.group_tokens();
@@ -228,9 +290,15 @@ void describe_run(const train::TrainOptions& options, const model::Decoder& deco
                              options.full_attention_steps > 0
                                  ? fmt::format(", full in the last {} steps", options.full_attention_steps)
                                  : ""));
-  log_info(fmt::format("data: {} rows of {}{} tokens; {} steps of {} rows", format_count(trainer.num_rows()),
-                       options.supervised ? "up to " : "", options.model_max_length, trainer.max_steps(),
-                       options.per_device_train_batch_size * options.gradient_accumulation_steps));
+  const std::string& asked = arguments.rope_scaling;
+  if (!asked.empty() && config.rope_scaling.type == model::RopeType::kDefault)
+    log_info(fmt::format("--rope_scaling {} changes nothing: {} tokens lie within the model's window of {}",
+                         asked, options.model_max_length, config.original_window()));
+  if (options.full_attention_steps >= trainer.max_steps() && group > 0)
+    log_warning(fmt::format("--full_attention_steps {} are all {} steps: attention is never sparse",
+                            options.full_attention_steps, trainer.max_steps()));
+  log_info(describe_rows(options, trainer));
+  warn_of_idle_run(options, trainer);
   log_info(fmt::format("predicted memory: {}", trainer.plan().describe()));
 }
 
@@ -252,6 +320,8 @@ void write_run_json(const TrainingArguments& arguments, const model::Decoder& de
                                                {"parameters", counts.total},
                                                {"trainable_parameters", counts.trainable},
                                                {"max_steps", trainer.max_steps()},
+                                               {"rows", trainer.num_rows()},
+                                               {"steps_per_epoch", trainer.updates().updates_per_epoch()},
                                                {"predicted_memory_bytes", trainer.plan().total_bytes()}});
 }
 
@@ -279,7 +349,7 @@ void run_training(TrainingArguments& arguments, model::Decoder& decoder,
   const train::TrainOptions& options = arguments.options;
   Reporter reporter(options.output_dir);
   train::Trainer trainer(options, decoder, std::move(data), std::move(eval_data), reporter, plan);
-  describe_run(options, decoder, trainer);
+  describe_run(arguments, decoder, trainer);
   write_run_json(arguments, decoder, trainer);
 
   stop_on_signals();

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ namespace longlora::cli {
 struct TrainingArguments {
   train::TrainOptions options;
   std::string verb;
+  std::set<std::string> given;  // names of the flags that the command line has
   std::string init = "pretrained";
   std::string attention_init = "normal";
   bool bf16 = true;

@@ -34,7 +34,8 @@ struct LossSums {
   int64_t num_correct = 0;
 
   LossSums& operator+=(const LossSums& other);
-  double mean() const { return num_labels > 0 ? loss / static_cast<double>(num_labels) : 0.0; }
+  /// NaN where there are none.
+  double mean() const { return loss / static_cast<double>(num_labels); }
 };
 
 /// How the work of a step is cut up; decides memory and time. Results depend on tile_rows and

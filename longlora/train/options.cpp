@@ -31,6 +31,17 @@ const char* init_name(const TrainOptions& options) {
   return options.attention_init == model::AttentionInit::kMimetic ? "random, mimetic attention" : "random";
 }
 
+const char* recompute_name(Recompute recompute) {
+  switch (recompute) {
+    case Recompute::kAlways:
+      return "true";
+    case Recompute::kNever:
+      return "false";
+    default:
+      return "auto";
+  }
+}
+
 const char* schedule_name(ScheduleType type) {
   switch (type) {
     case ScheduleType::kLinear:
@@ -101,7 +112,7 @@ std::vector<std::string> TrainOptions::problems() const {
   require(max_grad_norm >= 0.0, fmt::format("--max_grad_norm must not be negative, got {}", max_grad_norm));
   require(adamw.beta1 >= 0.0 && adamw.beta1 < 1.0 && adamw.beta2 >= 0.0 && adamw.beta2 < 1.0,
           "--adam_beta1 and --adam_beta2 must be in [0, 1)");
-  require(adamw.epsilon > 0.0 && adamw.weight_decay >= 0.0,
+  require(adamw.epsilon > 0.0 && adamw.weight_decay >= 0.0 && std::isfinite(adamw.weight_decay),
           "--adam_epsilon must be positive and --weight_decay not negative");
   require(save_steps >= 0 && save_total_limit >= 0 && eval_steps >= 0 && logging_steps > 0,
           "--save_steps, --save_total_limit and --eval_steps must not be negative, --logging_steps positive");
@@ -137,6 +148,7 @@ Json TrainOptions::identity() const {
                {"num_train_epochs", num_train_epochs},
                {"per_device_train_batch_size", per_device_train_batch_size},
                {"gradient_accumulation_steps", gradient_accumulation_steps},
+               {"dataloader_drop_last", dataloader_drop_last},
                {"learning_rate", learning_rate},
                {"warmup_steps", warmup_steps},
                {"lr_scheduler_type", schedule_name(schedule)},
@@ -170,11 +182,21 @@ Json TrainOptions::to_json() const {
   json["eval_data_path"] = paths_json(eval_data_path);
   json["output_dir"] = output_dir.string();
   json["device"] = device.str();
+  json["attention_backend"] = attention_backend;
+  json["threads"] = at::get_num_threads();
+  json["memory_budget_bytes"] = memory_budget_bytes;  // 0: what the machine has available
+  json["scratch_dir"] = scratch_folder().string();
+  json["gradient_checkpointing"] = recompute_name(recompute);
+  json["resume"] = resume;
+  json["overwrite_output_dir"] = overwrite_output_dir;
   json["save_steps"] = save_steps;
   json["save_total_limit"] = save_total_limit;
   json["eval_steps"] = eval_steps;
   json["logging_steps"] = logging_steps;
   json["per_device_eval_batch_size"] = per_device_eval_batch_size;
+  if (!supervised) return json;
+  json["skip_bad_samples"] = skip_bad_samples;
+  json["cache_tokens"] = cache_tokens;
   return json;
 }
 

@@ -59,6 +59,8 @@ struct TrainOptions {
   tokenizer::PromptForm prompt = tokenizer::PromptForm::kLlama2;
   data::Truncation truncation = data::Truncation::kMiddle;
   bool packing = true;
+  bool skip_bad_samples = false;     // leave broken samples out instead of stopping
+  bool cache_tokens = true;          // keep tokens beside each file of samples
   double neftune_noise_alpha = 0.0;  // 0: no noise
 
   // Steps.
@@ -67,15 +69,17 @@ struct TrainOptions {
   int64_t per_device_train_batch_size = 1;
   int64_t per_device_eval_batch_size = 1;
   int64_t gradient_accumulation_steps = 1;
+  bool dataloader_drop_last = false;  // leave out the batch that the last rows of an epoch do not fill
   double learning_rate = 2e-5;
   int64_t warmup_steps = 20;
   ScheduleType schedule = ScheduleType::kConstantWithWarmup;
   AdamWOptions adamw;
   double max_grad_norm = 1.0;  // 0: no clipping
   Recompute recompute = Recompute::kAuto;
-  int64_t memory_budget_bytes = 0;    // 0: what the machine has available
-  at::Device device = at::kCPU;       // where the model is and computes
-  std::filesystem::path scratch_dir;  // for what does not fit memory; empty: output_dir
+  int64_t memory_budget_bytes = 0;         // 0: what the machine has available
+  at::Device device = at::kCPU;            // where the model is and computes
+  std::string attention_backend = "auto";  // of a GPU
+  std::filesystem::path scratch_dir;       // for what does not fit memory; empty: output_dir
 
   // Output.
   std::filesystem::path output_dir;

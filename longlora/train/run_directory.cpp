@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <fstream>
+#include <set>
 
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/core/error.h"
@@ -102,6 +103,16 @@ void load_state(const checkpoint::TensorStore& store, const std::string& name, c
   });
 }
 
+/// Adds what the adapter that the run goes on from had trained and this run leaves as it was: the new adapter
+/// takes the place of the old one.
+void add_frozen_parameters(const fs::path& peft_model, checkpoint::NamedTensors& parameters) {
+  std::set<std::string> present;
+  for (const auto& [name, tensor] : parameters) present.insert(name);
+  const auto adapter = checkpoint::PeftAdapter::open(peft_model);
+  for (const std::string& name : adapter.parameters())
+    if (!present.count(name)) parameters.emplace_back(name, adapter.load_parameter(name));
+}
+
 /// Removes what write_model writes: weights, adapter and their descriptions.
 void remove_result(const fs::path& output_dir) {
   for (const fs::path& path : list_directory(output_dir)) {
@@ -194,7 +205,8 @@ void RunDirectory::write_model(const model::Decoder& decoder, const fs::path& di
   if (options_.low_rank_training) {
     auto config = options_.lora;
     config.base_model = options_.model_name_or_path.string();
-    const auto tensors = model::adapter_tensors(decoder);
+    auto tensors = model::adapter_tensors(decoder);
+    if (!options_.peft_model.empty()) add_frozen_parameters(options_.peft_model, tensors.parameters);
     checkpoint::write_peft_adapter(directory, config, tensors.lora, tensors.parameters);
     write_json(directory / "config.json", model::model_config_json(decoder.config, model::dtype_name(dtype)));
   } else {

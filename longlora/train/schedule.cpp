@@ -27,4 +27,9 @@ double Schedule::learning_rate(int64_t step) const {
   return peak_learning_rate * 0.5 * (1.0 + std::cos(M_PI * progress));
 }
 
+double Schedule::highest_learning_rate() const {
+  // No type rises behind the warm-up.
+  return learning_rate(std::clamp<int64_t>(max_steps - 1, 0, warmup_steps));
+}
+
 }  // namespace longlora::train

@@ -20,6 +20,8 @@ struct Schedule {
   /// The rate of the update number `step` (0-based): rises linearly from 0 over
   /// warmup_steps, then follows the type down to 0 at max_steps.
   double learning_rate(int64_t step) const;
+  /// The largest of all updates.
+  double highest_learning_rate() const;
 };
 
 }  // namespace longlora::train

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -10,6 +11,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/core/random.h"
+#include "longlora/model/not_finite.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
 #include "longlora/ops/cross_entropy.h"
@@ -31,12 +33,23 @@ std::unique_ptr<const data::TrainingRows> consecutive_rows(const data::TokenData
   return data ? std::make_unique<const data::ConsecutiveRows>(*data, row_tokens) : nullptr;
 }
 
-int64_t count_steps(const TrainOptions& options, int64_t num_rows) {
-  if (options.max_steps > 0) return options.max_steps;
-  const auto rows_per_step =
-      static_cast<double>(options.per_device_train_batch_size * options.gradient_accumulation_steps);
-  return std::max<int64_t>(
-      1, static_cast<int64_t>(static_cast<double>(num_rows) * options.num_train_epochs / rows_per_step));
+EpochShape epoch_shape(const TrainOptions& options, int64_t num_rows) {
+  return {num_rows, options.per_device_train_batch_size, options.gradient_accumulation_steps,
+          options.dataloader_drop_last};
+}
+
+int64_t count_labels_of_all(const data::TrainingRows& data) {
+  int64_t count = 0;
+  for (int64_t row = 0; row < data.num_rows(); ++row) count += data.num_labels(row);
+  return count;
+}
+
+/// Throws InputError for data of which nothing can be learned or measured.
+const data::TrainingRows& check_labels(const data::TrainingRows& data, const char* flag) {
+  if (count_labels_of_all(data) > 0) return data;
+  throw InputError(fmt::format(
+      "[{}] expected tokens to predict, got none in {} rows; give samples whose answers are learned", flag,
+      data.num_rows()));
 }
 
 EngineOptions engine_options(const TrainOptions& options, const MemoryPlan& plan) {
@@ -84,13 +97,15 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
       data_(std::move(data)),
       eval_data_(std::move(eval_data)),
       observer_(observer),
-      order_(make_order(options, *data_)),
-      max_steps_(count_steps(options, order_.num_rows())),
+      order_(make_order(options, check_labels(*data_, "--data_path"))),
+      updates_(epoch_shape(options, order_.num_rows())),
+      max_steps_(options.max_steps > 0 ? options.max_steps : updates_.updates_in(options.num_train_epochs)),
       plan_(plan ? *std::move(plan) : plan_run(options, decoder)),
       directory_(options),
       optimizer_(with_state(decoder, options, plan_), options.adamw),
       engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_)),
       schedule_{options.schedule, options.learning_rate, options.warmup_steps, max_steps_} {
+  if (eval_data_) check_labels(*eval_data_, "--eval_data_path");
   if (options.resume) restore();
   state_.data_tokens = data_->num_tokens();
   state_.data_fingerprint = data_->fingerprint();
@@ -103,11 +118,13 @@ void Trainer::request_stop() {
   stop_requested = 1;
 }
 
-std::vector<data::TrainingRow> Trainer::next_rows() {
+std::vector<data::TrainingRow> Trainer::read_rows(const RowRange& range) {
   std::vector<data::TrainingRow> rows;
-  rows.reserve(static_cast<size_t>(options_.per_device_train_batch_size));
-  for (int64_t i = 0; i < options_.per_device_train_batch_size; ++i)
-    rows.push_back(data_->row(order_.row_at(state_.rows_consumed++)));
+  rows.reserve(static_cast<size_t>(range.size()));
+  for (int64_t place = range.begin; place < range.end; ++place) {
+    rows.push_back(data_->row(order_.row_at(place)));
+    state_.tokens += static_cast<int64_t>(rows.back().ids.size());
+  }
   return rows;
 }
 
@@ -123,43 +140,50 @@ Batch Trainer::training_batch(const std::vector<data::TrainingRow>& rows, const 
   return batch;
 }
 
-int64_t Trainer::count_window_labels() {
-  const int64_t num_rows = options_.per_device_train_batch_size * options_.gradient_accumulation_steps;
+int64_t Trainer::count_labels(const RowRange& rows) {
   int64_t count = 0;
-  for (int64_t i = 0; i < num_rows; ++i) count += data_->num_labels(order_.row_at(state_.rows_consumed + i));
+  for (int64_t place = rows.begin; place < rows.end; ++place)
+    count += data_->num_labels(order_.row_at(place));
   return count;
 }
 
 LossSums Trainer::update(int64_t step, double learning_rate, double& grad_norm) {
   const bool full = step >= max_steps_ - options_.full_attention_steps;
   const GroupRule group_for = [&](int64_t tokens) { return full ? 0 : options_.group_for(tokens); };
-  const int64_t num_labels = count_window_labels();
+  const RowRange range = updates_.rows_of(step);
+  const int64_t num_labels = count_labels(range);
   optimizer_.zero_grad();
   LossSums sums;
-  for (int64_t i = 0; i < options_.gradient_accumulation_steps; ++i) {
-    const int64_t position = state_.rows_consumed;
-    const auto rows = next_rows();
-    for (const data::TrainingRow& row : rows) state_.tokens += static_cast<int64_t>(row.ids.size());
-    const Batch batch = training_batch(rows, group_for, position);
+  for (int64_t begin = range.begin; begin < range.end; begin += options_.per_device_train_batch_size) {
+    const auto rows = read_rows({begin, std::min(begin + options_.per_device_train_batch_size, range.end)});
+    const Batch batch = training_batch(rows, group_for, begin);
     if (batch.labels.ne(ops::kIgnoreLabel).any().item<bool>())
       sums += engine_.forward_backward(batch, 1.0 / static_cast<double>(num_labels));
     else
       ++batches_without_label_;
   }
+  state_.rows_consumed = range.end;
   if (num_labels == 0) {
     log_warning(fmt::format("step {} has nothing to learn: {} batches without a label so far are passed over",
                             step + 1, batches_without_label_));
     return sums;
   }
   grad_norm = optimizer_.grad_norm();
-  if (!std::isfinite(sums.loss) || !std::isfinite(grad_norm))
-    throw Error(
-        fmt::format("[step {}] expected a finite loss and gradient, got loss {} and gradient norm {}; lower "
-                    "--learning_rate, or go on from an earlier checkpoint with --resume",
-                    step + 1, sums.mean(), grad_norm));
+  check_finite(step, sums, grad_norm);
   const bool clips = options_.max_grad_norm > 0.0 && grad_norm > options_.max_grad_norm;
   optimizer_.step(learning_rate, clips ? options_.max_grad_norm / (grad_norm + 1e-6) : 1.0);
   return sums;
+}
+
+void Trainer::check_finite(int64_t step, const LossSums& sums, double grad_norm) const {
+  if (std::isfinite(sums.loss) && std::isfinite(grad_norm)) return;
+  const std::string found =
+      fmt::format("[step {}] expected a finite loss and gradient, got loss {} and gradient norm {}", step + 1,
+                  sums.mean(), grad_norm);
+  // Before anything was learned it is the model that is at fault, not the run.
+  if (step == 0) throw InputError(fmt::format("{}; {}", found, model::explain_not_finite(decoder_)));
+  throw Error(
+      fmt::format("{}; lower --learning_rate, or go on from an earlier checkpoint with --resume", found));
 }
 
 void Trainer::evaluate(int64_t step) {
@@ -171,6 +195,9 @@ void Trainer::evaluate(int64_t step) {
       rows.push_back(eval_data_->row(row++));
     sums += engine_.evaluate(make_batch(rows, full_attention));
   }
+  if (!std::isfinite(sums.loss))
+    throw InputError(fmt::format("[step {}] expected a finite loss on held-out data, got {}; {}", step,
+                                 sums.mean(), model::explain_not_finite(decoder_)));
   const EvalReport found = {step, sums.mean(), std::exp(sums.mean()),
                             static_cast<double>(sums.num_correct) / static_cast<double>(sums.num_labels)};
   directory_.log({{"step", step},
@@ -189,6 +216,7 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
   StepReport found;
   found.step = step;
   found.max_steps = max_steps_;
+  found.epoch = updates_.epochs_after(step);
   found.loss = sums.mean();
   found.learning_rate = learning_rate;
   found.grad_norm = grad_norm;
@@ -199,6 +227,7 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
   found.seconds_left = recent_seconds_per_step_ * static_cast<double>(max_steps_ - step);
   if (step % options_.logging_steps != 0 && step != max_steps_) return;
   directory_.log({{"step", step},
+                  {"epoch", found.epoch},
                   {"loss", found.loss},
                   {"learning_rate", learning_rate},
                   {"grad_norm", grad_norm},
@@ -213,6 +242,12 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
 void Trainer::restore() {
   const auto restored = directory_.restore(optimizer_);
   if (!restored) return;
+  const int64_t expected_rows = restored->step > 0 ? updates_.rows_of(restored->step - 1).end : 0;
+  if (restored->rows_consumed != expected_rows)
+    throw InputError(fmt::format(
+        "[{}] expected {} rows behind step {}, got {}: an older version, which divided the rows in another "
+        "way, started this run; start anew in another --output_dir",
+        options_.output_dir.string(), expected_rows, restored->step, restored->rows_consumed));
   if (restored->data_tokens != 0 && restored->data_tokens != data_->num_tokens())
     throw InputError(fmt::format(
         "[--data_path] expected the {} tokens that this run was started with, got {}; resume with "

@@ -1,6 +1,7 @@
 // The training loop.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "longlora/model/decoder.h"
 #include "longlora/train/batch.h"
 #include "longlora/train/engine.h"
+#include "longlora/train/epoch_updates.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/optimizer.h"
 #include "longlora/train/options.h"
@@ -21,7 +23,8 @@ namespace longlora::train {
 struct StepReport {
   int64_t step = 0;  // 1-based: updates done
   int64_t max_steps = 0;
-  double loss = 0.0;  // mean over the supervised tokens of the update
+  double epoch = 0.0;  // passes over the data so far
+  double loss = NAN;   // mean over the supervised tokens of the update; NaN where it has none
   double learning_rate = 0.0;
   double grad_norm = 0.0;          // before clipping
   double tokens_per_second = 0.0;  // over the last steps
@@ -71,6 +74,10 @@ class Trainer {
   const MemoryPlan& plan() const { return plan_; }
   int64_t max_steps() const { return max_steps_; }
   int64_t num_rows() const { return order_.num_rows(); }
+  const EpochUpdates& updates() const { return updates_; }
+  const Schedule& schedule() const { return schedule_; }
+  /// Ids of the data, those in no row included.
+  int64_t num_tokens() const { return data_->num_tokens(); }
   /// Updates done, those before a resumption included.
   int64_t step() const { return state_.step; }
 
@@ -85,11 +92,13 @@ class Trainer {
  private:
   void restore();
   LossSums update(int64_t step, double learning_rate, double& grad_norm);
-  /// Targets of the update's rows: each counts the same, whichever batch it is in.
-  int64_t count_window_labels();
-  std::vector<data::TrainingRow> next_rows();
+  /// Targets of an update's rows: each counts the same, whichever batch it is in.
+  int64_t count_labels(const RowRange& rows);
+  std::vector<data::TrainingRow> read_rows(const RowRange& rows);
   Batch training_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& group_for,
                        int64_t position) const;
+  /// Throws for a loss or gradient that is not finite.
+  void check_finite(int64_t step, const LossSums& sums, double grad_norm) const;
   void evaluate(int64_t step);
   void report(int64_t step, const LossSums& sums, double learning_rate, double grad_norm, double step_seconds,
               int64_t step_tokens);
@@ -100,6 +109,7 @@ class Trainer {
   std::unique_ptr<const data::TrainingRows> eval_data_;
   TrainObserver& observer_;
   data::RowOrder order_;
+  EpochUpdates updates_;
   int64_t max_steps_;
   MemoryPlan plan_;
   RunDirectory directory_;

@@ -181,10 +181,20 @@ TEST(InstructionTraining, PassesOverBatchesWithoutALabel) {
   ASSERT_EQ(some.size(), 2u);
   EXPECT_TRUE(std::isfinite(some[0].loss) && some[0].loss > 0.0);
   EXPECT_GT(some[0].grad_norm, 0.0);
-  EXPECT_EQ(some[1].loss, 0.0);
+  EXPECT_TRUE(std::isnan(some[1].loss));  // nothing was measured
+  EXPECT_THAT(read_file(folder / "some/train_log.jsonl"), ::testing::HasSubstr("\"loss\":null"));
   options.output_dir = folder / "alone";
   options.gradient_accumulation_steps = 1;
   EXPECT_EQ(train(options, {rows[0]})[0].loss, some[0].loss);
+}
+
+TEST(InstructionTraining, RefusesSamplesOfWhichNothingIsLearned) {
+  test::TemporaryDirectory folder;
+  const data::TrainingRow empty = sample_row({5, 6, 7, 8}, {});
+  EXPECT_THAT(test::message_of<InputError>([&] {
+                train(supervised_run(folder / "out"), {empty, empty});
+              }),
+              ::testing::HasSubstr("[--data_path] expected tokens to predict, got none in 2 rows"));
 }
 
 TEST(InstructionTraining, GoesOnToTheSameBitsAndRefusesOtherSamples) {

@@ -119,6 +119,46 @@ TEST(TrainingCurve, OfLoraPlusUnderShiftedSparseAttentionFollowsPeft) {
   }
 }
 
+/// Eleven rows, three epochs of updates of 4, 4 and 3 rows, whose last batch has one.
+TEST(TrainingCurve, OfEpochsThatEndInSmallerUpdatesFollowsTransformersTrainer) {
+  const Json curve = read_json(test::data_path("goldens/training/uneven/curve.json"));
+  const int64_t tokens = curve["tokens"], rows = curve["rows"];
+  std::vector<int64_t> ids(static_cast<size_t>(rows * tokens));
+  MemoryTokens::from_file(test::data_path(curve["data"])).read(0, ids);
+  const MemoryTokens data(ids);
+  test::TemporaryDirectory folder;
+  TrainOptions options;
+  options.model_name_or_path = test::data_path(curve["base"]);
+  options.fp32 = true;
+  options.model_max_length = tokens;
+  options.attention = AttentionKind::kFull;
+  options.low_rank_training = false;
+  options.data_path = {"memory"};
+  options.shuffle = false;
+  options.num_train_epochs = 3.0;
+  options.per_device_train_batch_size = 2;
+  options.gradient_accumulation_steps = 2;
+  options.learning_rate = curve["peak"];
+  options.warmup_steps = curve["warmup_steps"];
+  options.schedule = ScheduleType::kCosine;
+  options.adamw = {.beta2 = 0.95, .weight_decay = curve["weight_decay"]};
+  options.output_dir = folder / "out";
+  model::Decoder decoder = full_model("gqa_untied");
+  Recorder recorder;
+  Trainer(options, decoder, data, nullptr, recorder).run();
+  ASSERT_EQ(recorder.steps.size(), curve["updates"].size());
+  for (size_t i = 0; i < recorder.steps.size(); ++i) {
+    SCOPED_TRACE(i);
+    const StepReport& found = recorder.steps[i];
+    const Json& expected = curve["updates"][i];
+    const double loss = expected["loss"], norm = expected["grad_norm"];
+    EXPECT_NEAR(found.loss, loss, 1e-4 * loss);
+    EXPECT_NEAR(found.grad_norm, norm, 1e-3 * norm);
+    EXPECT_NEAR(found.learning_rate, expected["learning_rate"].get<double>(), 1e-12);
+    EXPECT_NEAR(found.epoch, expected["epoch"].get<double>(), 1e-12);
+  }
+}
+
 // --- Stopping and resuming ---
 
 /// How the runs to compare are made.
@@ -244,6 +284,58 @@ TEST(Trainer, GoesOnFromTheLastCheckpointOfAKilledRun) {
   EXPECT_EQ(log_lines(folder / "whole"), log_lines(folder / "killed"));
 }
 
+TEST(Trainer, GoesOnInTheMiddleOfAnEpochThatEndsInASmallerUpdate) {
+  const MemoryTokens data = MemoryTokens::walk(16 * 11, 96);  // updates of 4, 4 and 3 rows, in all orders
+  test::TemporaryDirectory folder;
+  for (const bool drops : {false, true}) {
+    const auto options_of = [&](const std::string& name) {
+      TrainOptions options = kRunKinds[1].options(folder / (name + (drops ? "_dropping" : "")));
+      options.max_steps = 0;
+      options.num_train_epochs = 2.5;
+      options.dataloader_drop_last = drops;
+      options.lora.dropout = 0.1;
+      options.neftune_noise_alpha = 5.0;
+      return options;
+    };
+    Recorder whole_recorder, killer;
+    model::Decoder whole = kRunKinds[1].decoder();
+    Trainer(options_of("whole"), whole, data, nullptr, whole_recorder).run();
+    ASSERT_EQ(whole_recorder.steps.size(), 8u);
+    TrainOptions options = options_of("parts");
+    for (const int64_t stop : {2, 3, 4, 7, 100}) {  // inside an epoch, at its end, behind it
+      model::Decoder decoder = kRunKinds[1].decoder();
+      Recorder recorder;
+      recorder.after_step = [&](int64_t step) {
+        if (step == stop) Trainer::request_stop();
+      };
+      Trainer(options, decoder, data, nullptr, recorder).run();
+      options.resume = true;
+    }
+    for (const char* file : {"checkpoint-8/optimizer.safetensors", "adapter_model.safetensors"})
+      EXPECT_EQ(read_file(options_of("whole").output_dir / file), read_file(options.output_dir / file))
+          << file;
+    EXPECT_EQ(log_lines(options_of("whole").output_dir), log_lines(options.output_dir));
+  }
+}
+
+TEST(Trainer, RefusesACheckpointThatWentThroughTheRowsInAnotherWay) {
+  const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  options.max_steps = 4;
+  model::Decoder decoder = lora_plus_model("gqa_untied");
+  Recorder recorder;
+  Trainer(options, decoder, data, nullptr, recorder).run();
+  const fs::path state = folder / "out/checkpoint-4/trainer_state.json";
+  Json json = read_json(state);
+  EXPECT_EQ(json["rows_consumed"], 9 + 4);
+  json["rows_consumed"] = 16;  // as where updates went on over the end of an epoch
+  write_json(state, json);
+  options.resume = true;
+  EXPECT_THAT(message_of<InputError>([&] { Trainer(options, decoder, data, nullptr, recorder); }),
+              AllOf(HasSubstr("expected 13 rows behind step 4, got 16"), HasSubstr("another --output_dir")));
+}
+
 TEST(Trainer, IsDoneAtOnceWhenAFinishedRunIsResumed) {
   const MemoryTokens data = MemoryTokens::walk(200, 96);
   test::TemporaryDirectory folder;
@@ -345,10 +437,12 @@ TEST(Trainer, TakesAsManyStepsAsTheEpochsHold) {
   Recorder recorder;
   Trainer trainer(options, decoder, data, nullptr, recorder);
   EXPECT_EQ(trainer.num_rows(), 13);
-  EXPECT_EQ(trainer.max_steps(), 6);  // 26 rows, four a step
+  EXPECT_EQ(trainer.max_steps(), 8);  // four rows a step, and one in an epoch's last
   trainer.run();
-  EXPECT_EQ(recorder.steps.back().tokens, 6 * 4 * 16);
-  EXPECT_EQ(recorder.steps.back().max_steps, 6);
+  EXPECT_EQ(recorder.steps.back().tokens, 26 * 16);
+  EXPECT_EQ(recorder.steps.back().max_steps, 8);
+  EXPECT_EQ(recorder.steps[3].tokens - recorder.steps[2].tokens, 16);
+  EXPECT_EQ(recorder.steps[3].epoch, 1.0);
 }
 
 TEST(Trainer, EvaluatesAllHeldOutRowsUnderFullAttention) {
@@ -392,6 +486,32 @@ TEST(Trainer, EndsWithAnErrorThatNamesTheStepWhenTheLossIsNotFinite) {
       AllOf(HasSubstr("[step 3]"), HasSubstr("finite"), HasSubstr("nan"), HasSubstr("--learning_rate")));
   EXPECT_FALSE(fs::exists(folder / "out/checkpoint-3"));
   EXPECT_FALSE(fs::exists(folder / "out/adapter_model.safetensors"));
+}
+
+TEST(Trainer, NamesTheWeightThatIsNotFiniteWhereNothingWasLearnedYet) {
+  const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
+  test::TemporaryDirectory folder;
+  model::Decoder decoder = lora_plus_model("gqa_untied");
+  decoder.blocks[1].down_proj.weight.value.detach()[3][5] = std::nanf("");
+  Recorder recorder;
+  Trainer trainer(small_run(folder / "out"), decoder, data, nullptr, recorder);
+  EXPECT_THAT(message_of<InputError>([&] { trainer.run(); }),
+              AllOf(HasSubstr("[step 1]"), HasSubstr("model.layers.1.mlp.down_proj.weight holds numbers")));
+}
+
+TEST(Trainer, EndsWhereTheLossOnHeldOutDataIsNotFinite) {
+  const MemoryTokens held_out(std::vector<int64_t>(16, 95));
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  options.eval_steps = 1;
+  options.learning_rate = 0.0;
+  model::Decoder decoder = lora_plus_model("gqa_untied");
+  decoder.embed_tokens.value.detach()[95].fill_(std::nanf(""));
+  Recorder recorder;
+  const MemoryTokens threes(std::vector<int64_t>(64, 3));
+  Trainer trainer(options, decoder, threes, &held_out, recorder);
+  EXPECT_THAT(message_of<InputError>([&] { trainer.run(); }),
+              HasSubstr("finite loss on held-out data, got nan"));
 }
 
 TEST(Trainer, RefusesDataWithoutAWholeRow) {
