@@ -224,8 +224,11 @@ LoraConfig read_lora_config(const fs::path& directory) {
   const fs::path path = directory / kConfigFile;
   std::error_code ignored;
   if (!fs::exists(path, ignored))
-    throw InputError(fmt::format("[{}] expected a PEFT adapter directory with {}, got none",
-                                 directory.string(), kConfigFile));
+    throw InputError(
+        fmt::format("[{}] expected a PEFT adapter directory with {}, got {}", directory.string(), kConfigFile,
+                    fs::exists(directory / "config.json", ignored)
+                        ? "a model; give it as the base model, and name the adapter's folder here"
+                        : "none"));
   return parse_lora_config(read_file(path), path.string());
 }
 

@@ -9,23 +9,20 @@
 #include <numeric>
 #include <set>
 
+#include "longlora/checkpoint/bytes.h"
 #include "longlora/checkpoint/dtypes.h"
-#include "longlora/checkpoint/meta_checkpoint.h"
+#include "longlora/checkpoint/quantised_tensors.h"
 #include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/checkpoint/torch_file.h"
 #include "longlora/core/error.h"
-#include "longlora/core/json.h"
+#include "longlora/core/foreign_content.h"
 
 namespace longlora::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kSingleFile = "model.safetensors";
-constexpr const char* kIndexFile = "model.safetensors.index.json";
-constexpr const char* kTorchFile = "pytorch_model.bin";
 constexpr uint64_t kBytesAtOnce = uint64_t{16} << 20;  // of a file
-constexpr const char* kTorchIndexFile = "pytorch_model.bin.index.json";
 
 std::string shape_text(at::IntArrayRef shape) {
   return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
@@ -62,41 +59,17 @@ std::string nearest_name(const std::string& wanted, const std::map<std::string, 
   return best;
 }
 
-// tensor name -> shard file name, from the index; shard names may not leave the folder.
-std::map<std::string, std::string> read_weight_map(const fs::path& index_path) {
-  const Json index = read_json(index_path);
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object() ||
-      index["weight_map"].empty())
-    throw InputError(fmt::format("[{}] expected an object \"weight_map\" from tensor to shard, got none",
-                                 index_path.string()));
-  std::map<std::string, std::string> weight_map;
-  for (const auto& [name, shard] : index["weight_map"].items()) {
-    const std::string file = shard.is_string() ? shard.get<std::string>() : "";
-    if (file.empty() || file == "." || file == ".." || file.find('/') != std::string::npos ||
-        file.find('\0') != std::string::npos)
-      throw InputError(
-          fmt::format("[{}] tensor \"{}\": expected the name of a file in the same folder, got {}",
-                      index_path.string(), name, shard.dump()));
-    if (!weight_map.emplace(name, file).second)
-      throw InputError(
-          fmt::format("[{}] expected each tensor once, got \"{}\" twice", index_path.string(), name));
-  }
-  return weight_map;
-}
-
-[[noreturn]] void fail_without_weights(const fs::path& directory) {
-  std::error_code ignored;
-  if (!fs::is_directory(directory, ignored))
-    throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}", directory.string(),
-                                 fs::exists(directory, ignored) ? "a file" : "nothing there"));
-  throw InputError(fmt::format(
-      "[{}] expected {}, {}, either's .index.json, or Meta's consolidated.00.pth, got none of them",
-      directory.string(), kSingleFile, kTorchFile));
-}
-
 // A header's length (little-endian, far below 2^32) and '{', or the name says so.
 bool is_safetensors(const fs::path& path, std::string_view file) {
   return path.extension() == ".safetensors" || (file.size() > 8 && file[8] == '{');
+}
+
+/// What is there instead of weights: JSON too, which is none.
+std::string foreign_weights(std::string_view file) {
+  const std::string other = foreign_content(file);
+  if (!other.empty() || file.front() != '{') return other;
+  return fmt::format("JSON ({}); is it a message of a server? fetch the weights again",
+                     shown_text(file.substr(0, 60)));
 }
 
 bool is_contiguous(const StoredTensor& tensor) {
@@ -140,6 +113,11 @@ at::Tensor view_of(const TensorInfo& tensor, const void* bytes) {
 }  // namespace
 
 TensorStore TensorStore::open_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored) ? open_model_directory(path) : open_one_file(path);
+}
+
+TensorStore TensorStore::open_one_file(const fs::path& path) {
   auto file = std::make_shared<const MappedFile>(path);
   TensorStore store;
   if (!is_safetensors(path, file->text()) && is_torch_file(file->text())) {
@@ -148,6 +126,9 @@ TensorStore TensorStore::open_file(const fs::path& path) {
       store.tensors_.emplace(std::move(name), torch_info(std::move(tensor)));
     }
   } else {
+    if (const std::string other = foreign_weights(file->text()); !other.empty())
+      throw InputError(
+          fmt::format("[{}] expected weights (safetensors or torch.save), got {}", path.string(), other));
     SafetensorsHeader header = parse_safetensors_header(file->text(), path.string());
     for (HeaderEntry& entry : header.entries) {
       TensorInfo info{entry.dtype, std::move(entry.shape), 0, entry.begin_bytes,
@@ -160,69 +141,17 @@ TensorStore TensorStore::open_file(const fs::path& path) {
   return store;
 }
 
-bool TensorStore::has_model_files(const fs::path& directory) {
-  std::error_code ignored;
-  for (const char* name : {kSingleFile, kIndexFile, kTorchFile, kTorchIndexFile})
-    if (fs::exists(directory / name, ignored)) return true;
-  return false;
-}
-
-TensorStore TensorStore::open_model_directory(const fs::path& directory) {
-  std::error_code ignored;
-  for (const char* single : {kSingleFile, kTorchFile}) {
-    if (fs::exists(directory / single, ignored)) return open_file(directory / single);
-    const char* index = single == kSingleFile ? kIndexFile : kTorchIndexFile;
-    if (fs::exists(directory / index, ignored)) return open_shards(directory / index);
-  }
-  if (MetaCheckpoint::is_in(directory)) return MetaCheckpoint::open(directory).weights();
-  fail_without_weights(directory);
-}
-
-std::optional<fs::path> TensorStore::find_file(const fs::path& directory, const std::string& name) {
-  std::error_code ignored;
-  for (const char* extension : {".safetensors", ".bin"})
-    if (fs::exists(directory / (name + extension), ignored)) return directory / (name + extension);
-  return std::nullopt;
-}
-
-TensorStore TensorStore::open_shards(const fs::path& index_path) {
-  const fs::path directory = index_path.parent_path();
-  const std::string index_name = index_path.filename().string();
-  const auto weight_map = read_weight_map(index_path);
-  std::set<std::string> shards;
-  for (const auto& [name, shard] : weight_map) shards.insert(shard);
-
-  TensorStore store;
-  std::error_code ignored;
-  for (const std::string& shard : shards) {
-    if (!fs::exists(directory / shard, ignored))
-      throw InputError(fmt::format("[{}] expected the shard {} that {} names, got nothing there; fetch it",
-                                   directory.string(), shard, index_name));
-    TensorStore part = open_file(directory / shard);
-    for (auto& [name, info] : part.tensors_) {
-      const auto listed = weight_map.find(name);
-      if (listed != weight_map.end() && listed->second != shard) continue;  // the index decides
-      info.file_index = store.files_.size();
-      if (!store.tensors_.emplace(name, std::move(info)).second)
-        throw InputError(
-            fmt::format("[{}] expected tensor \"{}\" in one shard, got it in two", directory.string(), name));
-    }
-    if (store.files_.empty()) store.metadata_ = std::move(part.metadata_);
-    store.files_.push_back(std::move(part.files_.front()));
-  }
-  for (const auto& [name, shard] : weight_map)
-    if (!store.contains(name))
-      throw InputError(fmt::format("[{}] expected tensor \"{}\", which {} promises, got a shard without it",
-                                   (directory / shard).string(), name, index_name));
-  return store;
-}
-
 const TensorInfo& TensorStore::info(const std::string& name) const {
   const auto found = tensors_.find(name);
   if (found != tensors_.end()) return found->second;
   const std::string source = files_.empty()       ? "tensors"
                              : files_.size() == 1 ? files_.front()->path().string()
                                                   : files_.front()->path().parent_path().string();
+  if (const std::string kind = quantised_kind(tensors_); !kind.empty())
+    throw InputError(
+        fmt::format("[{}] expected tensor \"{}\", got none of that name: the weights are quantised by {}; "
+                    "use the full-precision checkpoint that they were made from",
+                    source, name, kind));
   const std::string nearest = nearest_name(name, tensors_);
   throw InputError(fmt::format("[{}] expected tensor \"{}\", got none of that name{}", source, name,
                                nearest.empty() ? "" : "; the nearest is \"" + nearest + "\""));
@@ -369,12 +298,20 @@ const TensorInfo& TensorStore::info_with_shape(const std::string& name, at::IntA
 
 void TensorStore::check(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
   const TensorInfo& tensor = info_with_shape(name, shape);
-  if (at::isFloatingType(dtype) && !at::isFloatingType(tensor.dtype))
-    throw InputError(fmt::format("[{}] tensor \"{}\": expected floating point, got {}; {}",
-                                 file_of(name).string(), name, c10::toString(tensor.dtype),
-                                 at::isComplexType(tensor.dtype)
-                                     ? "weights of complex numbers are not supported"
-                                     : "a quantized checkpoint has to be converted first"));
+  if (!at::isFloatingType(dtype)) return;
+  // Numbers of eight bits count by themselves where no scales stand beside them.
+  const bool is_number = at::isFloatingType(tensor.dtype);
+  const std::string kind =
+      !is_number || c10::isFloat8Type(tensor.dtype) ? quantised_kind(tensors_) : std::string();
+  if (is_number && kind.empty()) return;
+  throw InputError(
+      fmt::format("[{}] tensor \"{}\": expected floating point, got {}; {}", file_of(name).string(), name,
+                  c10::toString(tensor.dtype),
+                  at::isComplexType(tensor.dtype) ? "weights of complex numbers are not supported"
+                  : kind.empty()                  ? "a quantized checkpoint has to be converted first"
+                                 : fmt::format("the weights are quantised by {}: use the full-precision "
+                                               "checkpoint that they were made from",
+                                               kind)));
 }
 
 at::Tensor TensorStore::load(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {

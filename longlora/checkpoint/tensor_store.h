@@ -51,14 +51,20 @@ class TensorStore {
   /// torch_file.h says how nested tensors are named). The content decides.
   /// Throws InputError naming file, tensor and reason when it is truncated,
   /// oversized, overlapping, out of bounds, duplicated, of an unknown dtype, or a
-  /// pickle that asks for more than tensors and plain containers.
+  /// pickle that asks for more than tensors and plain containers; and one that says what the file is where it
+  /// holds no weights (a Git LFS pointer, a page of a server, GGUF …). A folder is opened as
+  /// open_model_directory does.
   static TensorStore open_file(const std::filesystem::path& path);
 
   /// Opens a Hugging Face directory: model.safetensors, or the shards named by
   /// model.safetensors.index.json (every shard must exist and hold the tensors
   /// the index promises); else pytorch_model.bin or pytorch_model.bin.index.json;
-  /// else Meta's layout (meta_checkpoint.h) under Hugging Face's names.
+  /// else Meta's layout (meta_checkpoint.h) under Hugging Face's names. Tensors have the names of the model,
+  /// whatever wrappers or keys of a training state stand around them (wrapped_names.h).
   static TensorStore open_model_directory(const std::filesystem::path& directory);
+
+  /// As open_file, with the names that open_model_directory gives.
+  static TensorStore open_checkpoint(const std::filesystem::path& path);
 
   /// directory/NAME.safetensors or, without it, directory/NAME.bin; nothing when neither is there.
   static std::optional<std::filesystem::path> find_file(const std::filesystem::path& directory,
@@ -104,6 +110,8 @@ class TensorStore {
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
+  static TensorStore open_one_file(const std::filesystem::path& path);
+  TensorStore under_model_names(const std::string& source) &&;
   static TensorStore open_shards(const std::filesystem::path& index_path);
   /// Of the tensor's shape, without a check.
   void fill(const std::string& name, const at::Tensor& result) const;

@@ -29,11 +29,6 @@ struct Arguments {
   fs::path json;
 };
 
-checkpoint::TensorStore open_checkpoint(const fs::path& path) {
-  return fs::is_regular_file(path) ? checkpoint::TensorStore::open_file(path)
-                                   : checkpoint::TensorStore::open_model_directory(path);
-}
-
 /// The tensors that go into one file, and where each comes from.
 struct Selection {
   std::vector<TensorSpec> specs;
@@ -99,7 +94,7 @@ void run(Arguments& arguments) {
     arguments.output_dir = fs::is_regular_file(arguments.checkpoint_path)
                                ? arguments.checkpoint_path.parent_path()
                                : arguments.checkpoint_path;
-  const checkpoint::TensorStore store = open_checkpoint(arguments.checkpoint_path);
+  const auto store = checkpoint::TensorStore::open_checkpoint(arguments.checkpoint_path);
   const TrainedTensors trained = select_trained(store, arguments);
   make_directories(arguments.output_dir);
   if (!trained.lora.specs.empty())

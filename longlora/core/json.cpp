@@ -4,6 +4,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/core/foreign_content.h"
 
 namespace longlora {
 
@@ -37,6 +38,8 @@ Json parse_json(const std::string& text, const std::string& source) {
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& error) {
+    if (const std::string other = foreign_content(text); !other.empty())
+      throw InputError(fmt::format("[{}] expected JSON, got {}", source, other));
     throw InputError(fmt::format("[{}] expected JSON, got a syntax error at byte {} of {}: {}", source,
                                  error.byte, text.size(), error.what()));
   } catch (const Json::exception& error) {  // a number beyond a double

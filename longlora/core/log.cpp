@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -59,6 +60,15 @@ void log_info(const std::string& message) {
 }
 void log_warning(const std::string& message) {
   internal::write_line("warning: " + message);
+}
+void log_warning_once(const std::string& message) {
+  static std::mutex once;
+  static std::set<std::string> said;
+  {
+    const std::lock_guard lock(once);
+    if (!said.insert(message).second) return;
+  }
+  log_warning(message);
 }
 void log_error(const std::string& message) {
   internal::write_line("error: " + message);
