@@ -73,11 +73,14 @@ void run_merge(const MergeArguments& arguments) {
   if (arguments.format == "bin") files.format = checkpoint::TensorFormat::kTorch;
   model::MergedModel merged(arguments.base_model, adapter, merge_options(arguments, device));
   model::ModelConfig& config = merged.config();
+  std::string window_change;
   if (arguments.context_size > config.context_window())
-    model::stretch_window(config, asked_rope_scaling(arguments.rope_scaling), arguments.context_size);
+    window_change =
+        model::stretch_window(config, asked_rope_scaling(arguments.rope_scaling), arguments.context_size);
   else if (!arguments.rope_scaling.empty())
     log_warning(fmt::format("--rope_scaling {} is left out: the model's window of {} tokens needs no change",
                             arguments.rope_scaling, config.context_window()));
+  if (!window_change.empty()) log_info(window_change);
 
   DirectoryTransaction transaction(arguments.save_path);
   merged.write(transaction.staging(), files);

@@ -21,6 +21,7 @@
 #include "longlora/core/memory.h"
 #include "longlora/core/progress.h"
 #include "longlora/model/adapter.h"
+#include "longlora/model/config_fields.h"
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/model/streamed_weights.h"
@@ -99,10 +100,12 @@ void finish_arguments(TrainingArguments& arguments) {
 namespace {
 
 /// Gives the decoder its scaling, low-rank pairs and trainable parameters; fills in the options that they
-/// decide. The adapter of --peft_model is there already where `has_adapter` says so.
-void set_up_training(const TrainingArguments& arguments, train::TrainOptions& options, bool has_adapter,
-                     model::Decoder& decoder) {
-  model::stretch_window(decoder.config, asked_rope_scaling(arguments.rope_scaling), options.model_max_length);
+/// decide. The adapter of --peft_model is there already where `has_adapter` says so. Returns what
+/// stretch_window() has for the log.
+std::string set_up_training(const TrainingArguments& arguments, train::TrainOptions& options,
+                            bool has_adapter, model::Decoder& decoder) {
+  std::string window_change = model::stretch_window(
+      decoder.config, asked_rope_scaling(arguments.rope_scaling), options.model_max_length);
   if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
     options.rope_scaling = decoder.config.rope_scaling.type;
   if (options.low_rank_training) {
@@ -116,6 +119,7 @@ void set_up_training(const TrainingArguments& arguments, train::TrainOptions& op
   } else {
     model::train_everything(decoder);
   }
+  return window_change;
 }
 
 /// Takes those names out that are not in the base's files as the run has them: what the adapter replaces, and
@@ -179,7 +183,8 @@ model::Decoder prepare_decoder(TrainingArguments& arguments, const train::Memory
     make_directories(options.scratch_folder());
     model::place_state(decoder, {plan.state_on_disk, options.scratch_folder()});
   }
-  set_up_training(arguments, options, !options.peft_model.empty(), decoder);
+  const std::string window_change = set_up_training(arguments, options, !options.peft_model.empty(), decoder);
+  if (!window_change.empty()) log_info(window_change);
   if (!options.init_random) model::load_masters(decoder, options.model_name_or_path, options.peft_model);
   return decoder;
 }
@@ -282,6 +287,9 @@ void describe_run(const TrainingArguments& arguments, const model::Decoder& deco
   log_info(fmt::format("trainable: {} of {} parameters ({:.2f} %)", format_count(counts.trainable),
                        format_count(counts.total),
                        100.0 * static_cast<double>(counts.trainable) / static_cast<double>(counts.total)));
+  if (const std::string dropout = model::unapplied_dropout(config.raw, config.family()); !dropout.empty())
+    log_warning(fmt::format("{} of config.json is not applied, as in LongLoRA's training; --lora_dropout is",
+                            dropout));
   log_info(fmt::format("window: {} tokens from {}, {}", options.model_max_length, config.original_window(),
                        model::describe_scaling(config.rope_scaling)));
   log_info(group == 0

@@ -45,6 +45,8 @@ struct ModelConfig {
   /// Where set, the linear layers of the blocks are in 4-bit NormalFloat, as transformers and bitsandbytes
   /// hold them. Files may differ in single weights: what they hold counts.
   std::optional<ops::Nf4Options> quantization = {};
+  /// What a reader of config.json may expect to count and does not, a sentence each.
+  std::vector<std::string> remarks = {};
   /// config.json as it was read: everything not named above is written back unchanged.
   Json raw;
 
@@ -65,7 +67,8 @@ struct ModelConfig {
 };
 
 /// Reads config.json of a directory or the file itself, or params.json of a
-/// directory in Meta's layout. Throws InputError
+/// directory in Meta's layout, as transformers reads it, and logs its remarks, each once in a process. Throws
+/// InputError
 /// naming the file: missing or non-positive sizes, sizes that do not divide, an
 /// architecture or scaling that is not supported (listing those that are).
 ModelConfig read_model_config(const std::filesystem::path& path);
@@ -91,8 +94,8 @@ RopeScaling scaling_for_window(const ModelConfig& config, std::optional<RopeType
 /// "no rotary scaling", "linear rotary scaling by 8".
 std::string describe_scaling(const RopeScaling& scaling);
 
-/// Gives `config` the scaling_for_window, and logs a line when the model carried another one. Under a scaling
-/// that states_window(), max_position_embeddings becomes the new window.
-void stretch_window(ModelConfig& config, std::optional<RopeType> type, int64_t target_window);
+/// Gives `config` the scaling_for_window. Under a scaling that states_window(), max_position_embeddings
+/// becomes the new window. Returns a line for the log where the model carried another scaling; else nothing.
+std::string stretch_window(ModelConfig& config, std::optional<RopeType> type, int64_t target_window);
 
 }  // namespace longlora::model

@@ -16,35 +16,48 @@ void read_llama(const ConfigReader& json, ModelConfig& config) {
   config.form.mlp_bias = json.flag("mlp_bias", false);
 }
 
-/// One window for all layers; `absent` is the configuration class's default. Null means none.
-void read_window(const ConfigReader& json, int64_t absent, ModelConfig& config) {
-  const int64_t window = json.mentions("sliding_window") ? json.size("sliding_window", 0) : absent;
-  if (window > 0) config.layer_windows.assign(config.num_hidden_layers, window);
+/// Tokens of the window that sliding_window says; `absent` is the configuration class's default. 0 means
+/// none, as null does.
+int64_t window_of(const ConfigReader& json, int64_t absent) {
+  return json.mentions("sliding_window") ? json.size("sliding_window", 0) : absent;
 }
 
+/// The window in those layers that layer_types names, whatever else says so.
+void read_layer_types(const ConfigReader& json, int64_t window, ModelConfig& config) {
+  const std::vector<std::string> types = json.texts("layer_types");
+  if (types.size() != static_cast<size_t>(config.num_hidden_layers))
+    json.fail(fmt::format("expected a layer type for each of {} layers, got {}", config.num_hidden_layers,
+                          types.size()));
+  for (const std::string& type : types) {
+    const bool slides = type == "sliding_attention";
+    if (!slides && type != "full_attention" && type != "attention")
+      json.fail(fmt::format("expected layer types full_attention or sliding_attention, got {}", type));
+    if (slides && window == 0)
+      json.fail(
+          "expected the sliding_window of the layers that layer_types calls sliding_attention, got none");
+    config.layer_windows.push_back(slides ? window : 0);
+  }
+  if (std::count(types.begin(), types.end(), "sliding_attention") == 0) config.layer_windows.clear();
+}
+
+/// One window for all layers, or for some, as transformers decides it: there a Mistral with layer_types is a
+/// Ministral.
 void read_mistral(const ConfigReader& json, ModelConfig& config) {
-  read_window(json, 4096, config);
+  const int64_t window = window_of(json, 4096);
+  if (json.has("layer_types")) return read_layer_types(json, window, config);
+  if (window > 0) config.layer_windows.assign(config.num_hidden_layers, window);
 }
 
 /// Qwen's: a switch, the window, and the layers that have it.
 void read_window_of_some_layers(const ConfigReader& json, ModelConfig& config) {
-  if (!json.flag("use_sliding_window", false)) return;
-  const int64_t window = json.mentions("sliding_window") ? json.size("sliding_window", 0) : 4096;
+  const int64_t window = json.flag("use_sliding_window", false) ? window_of(json, 4096) : 0;
+  if (json.has("layer_types")) return read_layer_types(json, window, config);
   if (window == 0) return;
-  const std::vector<std::string> types = json.texts("layer_types");
-  if (!types.empty() && types.size() != static_cast<size_t>(config.num_hidden_layers))
-    json.fail(fmt::format("expected a layer type for each of {} layers, got {}", config.num_hidden_layers,
-                          types.size()));
   // Zero is a number of layers too.
   const bool from_the_first = json.has("max_window_layers") && json.number("max_window_layers", 28) == 0.0;
   const int64_t first = from_the_first ? 0 : json.size("max_window_layers", 28);
-  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
-    const bool slides = types.empty() ? layer >= first : types[layer] == "sliding_attention";
-    if (!types.empty() && !slides && types[layer] != "full_attention")
-      json.fail(
-          fmt::format("expected layer types full_attention or sliding_attention, got {}", types[layer]));
-    config.layer_windows.push_back(slides ? window : 0);
-  }
+  for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer)
+    config.layer_windows.push_back(layer >= first ? window : 0);
 }
 
 void read_qwen3(const ConfigReader& json, ModelConfig& config) {
@@ -53,7 +66,8 @@ void read_qwen3(const ConfigReader& json, ModelConfig& config) {
 }
 
 void read_phi3(const ConfigReader& json, ModelConfig& config) {
-  read_window(json, 0, config);
+  if (const int64_t window = window_of(json, 0); window > 0)
+    config.layer_windows.assign(config.num_hidden_layers, window);
 }
 
 void read_gpt_neox(const ConfigReader& json, ModelConfig& config) {
@@ -64,35 +78,55 @@ void read_gpt_neox(const ConfigReader& json, ModelConfig& config) {
 void read_stablelm(const ConfigReader& json, ModelConfig& config) {
   config.form.qkv_bias = json.flag("use_qkv_bias", false);
   if (json.flag("use_parallel_residual", false)) config.form.residual = ResidualForm::kSharedNorm;
-  if (json.flag("qk_layernorm", false))
-    json.fail("expected qk_layernorm false, got true, which is not supported");
 }
+
+using enum FieldUse;
 
 std::vector<Family> make_families() {
   std::vector<Family> all;
-  all.push_back({.architecture = "LlamaForCausalLM", .model_type = "llama", .read = read_llama});
-  all.push_back({.architecture = "MistralForCausalLM",
-                 .model_type = "mistral",
-                 .max_position_embeddings = 131072,
-                 .read = read_mistral});
+  all.push_back({.architecture = "LlamaForCausalLM",
+                 .model_type = "llama",
+                 .fields = {{"attention_bias", kRead}, {"mlp_bias", kRead}},
+                 .read = read_llama});
+  for (const auto& [architecture, model_type] :
+       {std::pair("MistralForCausalLM", "mistral"), std::pair("MinistralForCausalLM", "ministral")})
+    all.push_back({.architecture = architecture,
+                   .model_type = model_type,
+                   .max_position_embeddings = 131072,
+                   .num_key_value_heads = 8,
+                   .fields = {{"sliding_window", kRead}, {"layer_types", kRead}},
+                   .read = read_mistral});
   all.push_back({.architecture = "Qwen2ForCausalLM",
                  .model_type = "qwen2",
                  .form = {.qkv_bias = true},
                  .max_position_embeddings = 32768,
+                 .num_key_value_heads = 32,
+                 .fields = {{"use_sliding_window", kRead},
+                            {"sliding_window", kRead},
+                            {"max_window_layers", kRead},
+                            {"layer_types", kRead}},
                  .read = read_window_of_some_layers});
   all.push_back({.architecture = "Qwen3ForCausalLM",
                  .model_type = "qwen3",
                  .form = {.query_key_norm = QueryKeyNorm::kPerHead},
                  .max_position_embeddings = 32768,
+                 .num_key_value_heads = 32,
                  .head_dim = 128,
+                 .fields = {{"use_sliding_window", kRead},
+                            {"sliding_window", kRead},
+                            {"max_window_layers", kRead},
+                            {"layer_types", kRead},
+                            {"attention_bias", kRead}},
                  .read = read_qwen3});
   all.push_back({.architecture = "Phi3ForCausalLM",
                  .model_type = "phi3",
                  .form = {.qkv = QkvLayout::kConcatenated, .mlp = MlpForm::kFusedGated},
                  .norm_eps = 1e-5,
                  .max_position_embeddings = 4096,
+                 .rotates_part = true,
                  .longrope_only = true,
                  .lora_targets = {"qkv_proj", "o_proj"},
+                 .fields = {{"sliding_window", kRead}, {"resid_pdrop", kDropout}, {"embd_pdrop", kNothing}},
                  .read = read_phi3});
   all.push_back({.architecture = "GPTNeoXForCausalLM",
                  .model_type = "gpt_neox",
@@ -117,9 +151,15 @@ std::vector<Family> make_families() {
                  .rope_theta_key = "rotary_emb_base",
                  .rotary_fraction_key = "rotary_pct",
                  .rotary_fraction = 0.25,
+                 .rotates_part = true,
                  .grouped_query = false,
+                 .free_head_dim = false,
                  .lora_targets = {"query_key_value", "dense"},
                  .ignored_tensors = {".attention.bias", ".attention.masked_bias"},
+                 .fields = {{"attention_bias", kRead},
+                            {"use_parallel_residual", kRead},
+                            {"hidden_dropout", kDropout},
+                            {"classifier_dropout", kNothing}},
                  .read = read_gpt_neox});
   all.push_back({.architecture = "StableLmForCausalLM",
                  .model_type = "stablelm",
@@ -128,6 +168,13 @@ std::vector<Family> make_families() {
                  .norm_eps = 1e-5,
                  .max_position_embeddings = 4096,
                  .rotary_fraction = 0.25,
+                 .rotates_part = true,
+                 .num_key_value_heads = 32,
+                 .free_head_dim = false,
+                 .fields = {{"use_qkv_bias", kRead},
+                            {"use_parallel_residual", kRead},
+                            {"qk_layernorm", kFixed, {nullptr, false}},
+                            {"hidden_dropout", kDropout}},
                  .read = read_stablelm});
   return all;
 }

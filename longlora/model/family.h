@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "longlora/model/block_form.h"
+#include "longlora/model/config_fields.h"
 
 namespace longlora::model {
 
@@ -52,10 +53,17 @@ struct Family {
   const char* rope_theta_key = "rope_theta";
   const char* rotary_fraction_key = "partial_rotary_factor";
   double rotary_fraction = 1.0;
+  /// Whether the model's code leaves the rest of a head as it is. Otherwise it rotates whole heads, whatever
+  /// the key of the share says.
+  bool rotates_part = false;
   /// Whether the configuration knows num_key_value_heads; otherwise every query head has its own.
   bool grouped_query = true;
+  /// 0: as many as query heads.
+  int64_t num_key_value_heads = 0;
   /// 0: hidden_size / num_attention_heads.
   int64_t head_dim = 0;
+  /// Whether the model's heads may have another size than hidden_size / num_attention_heads.
+  bool free_head_dim = true;
   /// The configuration class accepts no scaling but LongRoPE, and has
   /// original_max_position_embeddings beside rope_scaling, not inside.
   bool longrope_only = false;
@@ -64,6 +72,9 @@ struct Family {
   std::vector<std::string> lora_targets = {"q_proj", "k_proj", "v_proj", "o_proj"};
   /// Ends of the names of tensors in old checkpoints that hold nothing learned.
   std::vector<std::string> ignored_tensors = {};
+
+  /// Fields of config.json that are its own or mean something else than in others, beside the keys above.
+  std::vector<ConfigField> fields = {};
 
   /// Reads what is the family's own into the configuration, whose sizes and form are filled in already.
   void (*read)(const ConfigReader& json, ModelConfig& config) = nullptr;

@@ -143,12 +143,22 @@ void make_mimetic(Block& block, const ModelConfig& config, at::Generator& genera
 
 }  // namespace
 
+void refuse_low_rank_pairs(const checkpoint::TensorStore& store, const fs::path& directory) {
+  for (const auto& [name, info] : store.tensors())
+    if (name.find(".lora_A.") != std::string::npos)
+      throw InputError(fmt::format(
+          "[{}] expected a model, got a training checkpoint with low-rank pairs beside its weights ({}); "
+          "take the pairs out with get-trainable-weights and give them as the adapter of the base model",
+          directory.string(), name));
+}
+
 Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const LoadOptions& options) {
   if (!fs::is_directory(directory))
     throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}; correct the path",
                                  directory.string(), fs::exists(directory) ? "a file" : "nothing there"));
   const ModelConfig config = read_model_config(directory);
   const checkpoint::TensorStore store = checkpoint::TensorStore::open_model_directory(directory);
+  refuse_low_rank_pairs(store, directory);
   const bool quantizes = options.quantize && !config.quantization;
   std::set<std::string> used;
   Decoder decoder =

@@ -22,6 +22,10 @@ struct LoadOptions {
   at::Device device = at::kCPU;
 };
 
+/// Throws InputError for weights of a training checkpoint, which hold low-rank pairs beside those of the
+/// base: the base alone would be another model.
+void refuse_low_rank_pairs(const checkpoint::TensorStore& store, const std::filesystem::path& directory);
+
 /// Reads config.json and the weights of a directory, or Meta's layout; every parameter frozen, in
 /// `dtype` (float32 or bfloat16) whatever the files hold, but for weights in four bits, which the files may
 /// hold as bitsandbytes stores them. Throws InputError: missing files or tensors, shapes that contradict

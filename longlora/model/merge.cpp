@@ -55,6 +55,7 @@ MergedModel::MergedModel(const fs::path& base, const checkpoint::PeftAdapter& ad
       config_(read_model_config(base)),
       dtype_(options.dtype == at::ScalarType::Undefined ? dtype_of_base(base_) : options.dtype),
       device_(options.device) {
+  refuse_low_rank_pairs(base_, base);
   find_linears(options);
   if (fs::exists(adapter.directory() / "config.json")) {
     const ModelConfig trained = read_model_config(adapter.directory());

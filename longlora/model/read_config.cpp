@@ -1,4 +1,8 @@
+#include <fmt/format.h>
+
 #include "longlora/checkpoint/meta_checkpoint.h"
+#include "longlora/core/error.h"
+#include "longlora/core/log.h"
 #include "longlora/model/config.h"
 
 namespace longlora::model {
@@ -9,7 +13,17 @@ ModelConfig read_model_config(const std::filesystem::path& path) {
     return parse_model_config(checkpoint::MetaCheckpoint::open(path).config(),
                               (path / "params.json").string());
   const std::filesystem::path file = is_directory ? path / "config.json" : path;
-  return parse_model_config(read_json(file), file.string());
+  std::error_code ignored;
+  if (is_directory && !std::filesystem::exists(file, ignored) &&
+      std::filesystem::exists(path / "adapter_config.json", ignored))
+    throw InputError(
+        fmt::format("[{}] expected a model (config.json), got an adapter; give it with --peft_model, and the "
+                    "model that it was "
+                    "made for as the base",
+                    path.string()));
+  const ModelConfig config = parse_model_config(read_json(file), file.string());
+  for (const std::string& remark : config.remarks) log_warning_once("config.json: " + remark);
+  return config;
 }
 
 }  // namespace longlora::model

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "longlora/core/error.h"
 #include "longlora/model/config.h"
+#include "longlora/model/config_fields.h"
 #include "longlora/model/config_reader.h"
 #include "longlora/model/family.h"
 #include "longlora/model/rotary.h"
@@ -18,21 +20,71 @@ namespace {
 constexpr RopeType kRopeTypes[] = {RopeType::kDefault, RopeType::kLinear,   RopeType::kDynamic,
                                    RopeType::kYarn,    RopeType::kLongRope, RopeType::kLlama3};
 
-/// "su" is what LongRoPE was called in Phi-3's first configurations, and "yarn" for a while.
-RopeType read_type(const ConfigReader& json, const Family& family) {
-  const std::string name = json.text("rope_type", json.text("type", "default"));
-  if (name == "su" || (name == "yarn" && family.longrope_only)) return RopeType::kLongRope;
-  return rope_type_from_name(name, json.source());
-}
-
 void read_factor(const ConfigReader& json, const ModelConfig& config, RopeScaling& scaling) {
   scaling.factor = json.number("factor", 0.0);
-  // LongRoPE may leave it to the two windows.
-  if (scaling.type == RopeType::kLongRope && !json.has("factor"))
+  // LongRoPE may leave it to the two windows, and YaRN where it says null.
+  const bool by_windows =
+      scaling.type == RopeType::kLongRope || (scaling.type == RopeType::kYarn && json.mentions("factor"));
+  if (by_windows && !json.has("factor"))
     scaling.factor = std::max(1.0, static_cast<double>(config.max_position_embeddings) /
                                        static_cast<double>(scaling.original_max_position_embeddings));
   if (!(scaling.factor >= 1.0) || !std::isfinite(scaling.factor))
     json.fail(fmt::format("expected a rope_scaling factor of at least 1, got {}", scaling.factor));
+}
+
+/// Numbers as transformers takes them: zero and null leave the default.
+void read_yarn(const ConfigReader& json, RopeScaling& scaling) {
+  const auto number = [&](const char* key, double fallback) {
+    const double value = json.number(key, fallback);
+    return value == 0.0 ? fallback : value;
+  };
+  scaling.beta_fast = number("beta_fast", scaling.beta_fast);
+  scaling.beta_slow = number("beta_slow", scaling.beta_slow);
+  if (!(scaling.beta_fast > 0.0) || !(scaling.beta_slow > 0.0))
+    json.fail(fmt::format("expected positive beta_fast and beta_slow for yarn, got {} and {}",
+                          scaling.beta_fast, scaling.beta_slow));
+  // Null is no there.
+  scaling.truncate = json.flag("truncate", !json.mentions("truncate"));
+  scaling.mscale = json.number("mscale", 0.0);
+  scaling.mscale_all_dim = json.number("mscale_all_dim", 0.0);
+}
+
+void read_attention_factor(const ConfigReader& json, RopeScaling& scaling) {
+  if (!json.has("attention_factor")) return;
+  scaling.attention_factor = json.number("attention_factor", 0.0);
+  if (!(scaling.attention_factor > 0.0) || !std::isfinite(scaling.attention_factor))
+    json.fail(fmt::format("expected a positive attention_factor, got {}", scaling.attention_factor));
+}
+
+/// The original window, where it counts: linear and dynamic scaling do not look at it in transformers. At the
+/// top of config.json it comes before what the scaling says.
+int64_t read_original_window(const ConfigReader& json, const ConfigReader& top, const ModelConfig& config,
+                             RopeType type) {
+  constexpr const char* kOriginal = "original_max_position_embeddings";
+  if (config.family().longrope_only) return top.size(kOriginal, config.family().max_position_embeddings);
+  if (type == RopeType::kDynamic) return 0;
+  const int64_t own = json.size(kOriginal, 0);
+  return type == RopeType::kLinear ? own
+                                   : top.size(kOriginal, own > 0 ? own : config.max_position_embeddings);
+}
+
+/// Settings that the kind of scaling does not know are passed over, here and in transformers: worth a word.
+void note_unread(const Json& json, RopeType type, ModelConfig& config) {
+  std::set<std::string> known = {"type",       "rope_type",
+                                 "rope_theta", "partial_rotary_factor",
+                                 "finetuned",  "original_max_position_embeddings"};
+  if (type != RopeType::kDefault) known.insert("factor");
+  if (type == RopeType::kYarn)
+    known.insert({"attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate"});
+  if (type == RopeType::kLongRope) known.insert({"attention_factor", "short_factor", "long_factor"});
+  if (type == RopeType::kLlama3) known.insert({"low_freq_factor", "high_freq_factor"});
+  std::vector<std::string> unread;
+  for (const auto& [name, value] : json.items())
+    if (known.count(name) == 0 && !is_off(value)) unread.push_back(name);
+  if (!unread.empty())
+    config.remarks.push_back(fmt::format("{} in the settings of {} rotary scaling is not read",
+                                         short_list(unread),
+                                         type == RopeType::kDefault ? "no" : rope_type_name(type)));
 }
 
 void read_longrope(const ConfigReader& json, const ModelConfig& config, RopeScaling& scaling) {
@@ -109,6 +161,12 @@ RopeType rope_type_from_name(const std::string& name, const std::string& source)
       fmt::format("[{}] expected a rotary scaling among {}, got {}", source, fmt::join(names, ", "), name));
 }
 
+RopeType read_rope_type(const ConfigReader& json, const Family& family) {
+  const std::string name = json.text("rope_type", json.text("type", "default"));
+  if (name == "su" || (name == "yarn" && family.longrope_only)) return RopeType::kLongRope;
+  return rope_type_from_name(name, json.source());
+}
+
 const std::vector<std::string>& extension_rope_types() {
   static const std::vector<std::string> names = {"linear", "dynamic", "yarn", "longrope"};
   return names;
@@ -128,35 +186,19 @@ void require_rotary_dims(RopeType type, int64_t rotary_dims, const std::string& 
 }
 
 void read_rope_scaling(const Json& json, const ConfigReader& top, ModelConfig& config) {
-  const Family& family = config.family();
-  RopeScaling scaling;
-  if (json.is_null()) {
-    config.rope_scaling = scaling;
-    return;
-  }
-  if (!json.is_object()) top.fail(fmt::format("expected an object for rope_scaling, got {}", json.dump()));
   const ConfigReader reader(json, top.source());
-  scaling.type = read_type(reader, family);
+  RopeScaling scaling;
+  scaling.type = read_rope_type(reader, config.family());
+  note_unread(json, scaling.type, config);
   config.rope_scaling = scaling;
   if (scaling.type == RopeType::kDefault) return;
-  // transformers looks at max_position_embeddings alone under dynamic scaling,
-  // and beside rope_scaling where the configuration class has the key there.
-  constexpr const char* kOriginal = "original_max_position_embeddings";
-  if (family.longrope_only)
-    scaling.original_max_position_embeddings = top.size(kOriginal, family.max_position_embeddings);
-  else if (scaling.type != RopeType::kDynamic)
-    scaling.original_max_position_embeddings = reader.size(kOriginal, 0);
-  if (scaling.type == RopeType::kLongRope && scaling.original_max_position_embeddings == 0)
-    scaling.original_max_position_embeddings = top.size(kOriginal, config.max_position_embeddings);
+  scaling.original_max_position_embeddings = read_original_window(reader, top, config, scaling.type);
   read_factor(reader, config, scaling);
-  scaling.beta_fast = reader.number("beta_fast", scaling.beta_fast);
-  scaling.beta_slow = reader.number("beta_slow", scaling.beta_slow);
-  scaling.truncate = reader.flag("truncate", scaling.truncate);
-  scaling.attention_factor = reader.number("attention_factor", 0.0);
-  scaling.mscale = reader.number("mscale", 0.0);
-  scaling.mscale_all_dim = reader.number("mscale_all_dim", 0.0);
+  if (scaling.type == RopeType::kYarn) read_yarn(reader, scaling);
   if (scaling.type == RopeType::kLongRope) read_longrope(reader, config, scaling);
   if (scaling.type == RopeType::kLlama3) read_llama3(reader, scaling);
+  if (scaling.type == RopeType::kYarn || scaling.type == RopeType::kLongRope)
+    read_attention_factor(reader, scaling);
   require_rotary_dims(scaling.type, config.rotary_dims(), top.source());
   config.rope_scaling = scaling;
 }

@@ -11,6 +11,7 @@ namespace longlora::model {
 
 struct ModelConfig;
 class ConfigReader;
+struct Family;
 
 enum class RopeType {
   kDefault,   // not at all
@@ -25,6 +26,10 @@ enum class RopeType {
 std::string rope_type_name(RopeType type);
 /// Throws InputError for a name that is not supported, listing those that are.
 RopeType rope_type_from_name(const std::string& name, const std::string& source);
+
+/// The kind that rotary settings say, under either name. "su" is what LongRoPE was called in Phi-3's first
+/// configurations, and "yarn" for a while. Throws as rope_type_from_name.
+RopeType read_rope_type(const ConfigReader& json, const Family& family);
 
 /// The names that a window can be extended by (`--rope_scaling`): linear,
 /// dynamic, yarn, longrope. llama3 is read and kept, never newly made.
@@ -63,9 +68,8 @@ bool depends_on_length(RopeType type);
 /// Throws InputError where a scaling has no meaning for so many rotated dimensions.
 void require_rotary_dims(RopeType type, int64_t rotary_dims, const std::string& source);
 
-/// Reads `json` (rope_scaling or rope_parameters, which may be null) into
-/// config.rope_scaling; the sizes and the rotary fraction of `config` are there
-/// already. `top` is the whole configuration. Throws InputError.
+/// Reads `json`, an object of the rotary settings that count, into config.rope_scaling; the sizes and the
+/// rotary fraction of `config` are there already. `top` is the whole configuration. Throws InputError.
 void read_rope_scaling(const Json& json, const ConfigReader& top, ModelConfig& config);
 
 /// rope_scaling as config.json holds it, its type under both names; null without

@@ -25,7 +25,9 @@ TEST(RotaryFrequencies, EqualTransformers) {
     SCOPED_TRACE(name);
     const int64_t head_dim = described["head_dim"];
     const ModelConfig config =
-        parse_model_config({{"architectures", {"LlamaForCausalLM"}},
+        parse_model_config({{"model_type", "stablelm"},  // which may rotate part of a head
+                            {"partial_rotary_factor", 1.0},
+                            {"num_key_value_heads", 2},
                             {"hidden_size", 2 * head_dim},
                             {"intermediate_size", 8},
                             {"num_hidden_layers", 1},

@@ -140,6 +140,20 @@ TEST(SlidingWindow, IsReadAsEachFamilyWritesIt) {
   EXPECT_THAT(windows_of({{"model_type", "mistral"}, {"sliding_window", 9}}), ElementsAre(9, 9, 9));
   EXPECT_THAT(windows_of({{"model_type", "mistral"}, {"sliding_window", nullptr}}), ElementsAre());
   EXPECT_THAT(windows_of({{"model_type", "mistral"}}), ElementsAre(4096, 4096, 4096));
+  const Json some = {{"sliding_window", 9},
+                     {"layer_types", {"sliding_attention", "full_attention", "attention"}}};
+  for (const char* mistral : {"mistral", "ministral"}) {
+    Json json = some;
+    json["model_type"] = mistral;
+    EXPECT_THAT(windows_of(json), ElementsAre(9, 0, 0));
+    json["layer_types"] = nullptr;
+    EXPECT_THAT(windows_of(json), ElementsAre(9, 9, 9));
+    json["layer_types"] = {"full_attention", "full_attention", "full_attention"};
+    EXPECT_THAT(windows_of(json), ElementsAre());
+    json["layer_types"] = {"sliding_attention", "full_attention", "full_attention"};
+    json["sliding_window"] = nullptr;
+    EXPECT_THAT(message_of<InputError>([&] { windows_of(json); }), HasSubstr("expected the sliding_window"));
+  }
   EXPECT_THAT(windows_of({{"model_type", "phi3"}}), ElementsAre());
   EXPECT_THAT(windows_of({{"model_type", "phi3"}, {"sliding_window", 9}}), ElementsAre(9, 9, 9));
   for (const char* qwen : {"qwen2", "qwen3"}) {

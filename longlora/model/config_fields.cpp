@@ -1,0 +1,207 @@
+#include "longlora/model/config_fields.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+
+#include "longlora/model/config_reader.h"
+#include "longlora/model/family.h"
+
+namespace longlora::model {
+namespace {
+
+using enum FieldUse;
+
+/// Of every family. scripts/references/config_fields.py lists what the installed transformers has.
+const std::vector<ConfigField>& common_fields() {
+  static const std::vector<ConfigField> kFields = {
+      {"model_type", kRead},
+      {"architectures", kRead},
+      {"vocab_size", kRead},
+      {"hidden_size", kRead},
+      {"intermediate_size", kRead},
+      {"num_hidden_layers", kRead},
+      {"num_attention_heads", kRead},
+      {"hidden_act", kRead},
+      {"head_dim", kRead},  // outside the class too: transformers' models look for it
+      {"max_position_embeddings", kRead},
+      {"original_max_position_embeddings", kRead},
+      {"rope_parameters", kRead},
+      {"rope_scaling", kRead},
+      {"initializer_range", kRead},
+      {"tie_word_embeddings", kRead},
+      {"quantization_config", kRead},
+      {"bos_token_id", kRead},
+      {"eos_token_id", kRead},
+      {"pad_token_id", kRead},
+      {"attention_dropout", kDropout},
+      // They make another model of it, or take it from another file.
+      {"is_causal", kFixed, {true}},
+      {"is_encoder_decoder", kFixed, {nullptr, false}},
+      {"per_layer_config", kFixed, {nullptr, Json::object()}},
+      {"pruned_heads", kFixed, {nullptr, Json::object()}},
+      {"text_config", kFixed, {nullptr}},
+      {"transformers_weights", kFixed, {nullptr}},
+      {"configuration_files", kFixed, {nullptr, Json::array()}},
+      {"compression_config", kFixed, {nullptr, Json::object()}},
+      // How transformers runs a model, what it returns, and what other tasks need.
+      {"dtype", kNothing},
+      {"torch_dtype", kNothing},
+      {"transformers_version", kNothing},
+      {"use_cache", kNothing},
+      {"return_dict", kNothing},
+      {"output_attentions", kNothing},
+      {"output_hidden_states", kNothing},
+      {"tie_last_hidden_states", kNothing},
+      {"chunk_size_feed_forward", kNothing},
+      {"gradient_checkpointing", kNothing},
+      {"attn_implementation", kNothing},
+      {"experts_implementation", kNothing},
+      {"name_or_path", kNothing},
+      {"auto_map", kNothing},
+      {"id2label", kNothing},
+      {"label2id", kNothing},
+      {"num_labels", kNothing},
+      {"problem_type", kNothing},
+      // Of configurations before transformers 5, which no longer knows them.
+      {"pretraining_tp", kNothing},
+      {"torchscript", kNothing},
+      {"use_bfloat16", kNothing},
+      {"tf_legacy_loss", kNothing},
+      {"is_decoder", kNothing},
+      {"add_cross_attention", kNothing},
+      {"cross_attention_hidden_size", kNothing},
+      {"tie_encoder_decoder", kNothing},
+      {"decoder_start_token_id", kNothing},
+      {"sep_token_id", kNothing},
+      {"finetuning_task", kNothing},
+      {"task_specific_params", kNothing},
+      {"prefix", kNothing},
+      {"tokenizer_class", kNothing},
+      {"tokenizer_model_max_length", kNothing},
+      {"model_max_length", kNothing},
+      {"max_sequence_length", kNothing},
+      {"seq_length", kNothing},
+      {"use_flash_attn", kNothing},
+      // Of generation, which transformers takes from generation_config.json.
+      {"max_length", kNothing},
+      {"min_length", kNothing},
+      {"max_new_tokens", kNothing},
+      {"do_sample", kNothing},
+      {"early_stopping", kNothing},
+      {"num_beams", kNothing},
+      {"num_beam_groups", kNothing},
+      {"diversity_penalty", kNothing},
+      {"temperature", kNothing},
+      {"top_k", kNothing},
+      {"top_p", kNothing},
+      {"typical_p", kNothing},
+      {"repetition_penalty", kNothing},
+      {"encoder_repetition_penalty", kNothing},
+      {"length_penalty", kNothing},
+      {"no_repeat_ngram_size", kNothing},
+      {"encoder_no_repeat_ngram_size", kNothing},
+      {"bad_words_ids", kNothing},
+      {"num_return_sequences", kNothing},
+      {"output_scores", kNothing},
+      {"return_dict_in_generate", kNothing},
+      {"forced_bos_token_id", kNothing},
+      {"forced_eos_token_id", kNothing},
+      {"remove_invalid_values", kNothing},
+      {"exponential_decay_length_penalty", kNothing},
+      {"suppress_tokens", kNothing},
+      {"begin_suppress_tokens", kNothing},
+      {"epsilon_cutoff", kNothing},
+      {"eta_cutoff", kNothing},
+      {"num_assistant_tokens", kNothing},
+      {"num_assistant_tokens_schedule", kNothing},
+      {"assistant_confidence_threshold", kNothing},
+      {"assistant_lookbehind", kNothing},
+      {"target_lookbehind", kNothing},
+  };
+  return kFields;
+}
+
+/// By name, for one family: what it has of its own takes the place of what all have.
+std::map<std::string, ConfigField> fields_of(const Family& family) {
+  std::map<std::string, ConfigField> fields;
+  for (const ConfigField& field : common_fields()) fields.emplace(field.name, field);
+  for (const char* key : {family.norm_eps_key, family.rope_theta_key, family.rotary_fraction_key})
+    fields.insert_or_assign(key, ConfigField{key, kRead});
+  if (family.grouped_query)
+    fields.insert_or_assign("num_key_value_heads", ConfigField{"num_key_value_heads", kRead});
+  for (const ConfigField& field : family.fields) fields.insert_or_assign(field.name, field);
+  return fields;
+}
+
+/// "_name_or_path" and what training programs note down.
+bool is_private(const std::string& name) {
+  return name.starts_with('_') || name.starts_with("unsloth");
+}
+
+}  // namespace
+
+const ConfigField* find_config_field(const Family& family, const std::string& name) {
+  static std::map<const Family*, std::map<std::string, ConfigField>> known = [] {
+    std::map<const Family*, std::map<std::string, ConfigField>> all;
+    for (const Family& each : families()) all.emplace(&each, fields_of(each));
+    return all;
+  }();
+  const auto& fields = known.at(&family);
+  const auto found = fields.find(name);
+  return found == fields.end() ? nullptr : &found->second;
+}
+
+bool is_off(const Json& value) {
+  if (value.is_null() || value == false || value == 0 || value == 1) return true;
+  if (value.is_string() && value.get<std::string>().empty()) return true;
+  if (!value.is_array() && !value.is_object()) return false;
+  // Layer types that say what every layer is anyway.
+  return std::all_of(value.begin(), value.end(),
+                     [&](const Json& item) { return value.is_array() && item == "full_attention"; });
+}
+
+void check_config_fields(const Json& json, const ConfigReader& reader, const Family& family) {
+  for (const auto& [name, value] : json.items()) {
+    const ConfigField* field = find_config_field(family, name);
+    if (field == nullptr || field->use != kFixed) continue;
+    if (std::find(field->neutral.begin(), field->neutral.end(), value) != field->neutral.end()) continue;
+    const std::string usual = field->neutral.back().is_null()
+                                  ? "no " + name
+                                  : fmt::format("{} {}", name, field->neutral.back().dump());
+    std::string shown = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (shown.size() > 60) shown = shown.substr(0, 60) + "…";
+    reader.fail(fmt::format(
+        "expected {}, got {}: such a model computes something else, which is not supported", usual, shown));
+  }
+}
+
+std::string short_list(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 6;
+  if (names.size() <= kShown + 1) return fmt::format("{}", fmt::join(names, ", "));
+  return fmt::format("{} and {} more", fmt::join(names.begin(), names.begin() + kShown, ", "),
+                     names.size() - kShown);
+}
+
+std::string unknown_config_fields(const Json& json, const Family& family) {
+  constexpr size_t kLongestName = 60;
+  std::vector<std::string> names;
+  for (const auto& [name, value] : json.items())
+    if (!is_private(name) && !is_off(value) && find_config_field(family, name) == nullptr)
+      names.push_back(name.substr(0, kLongestName));
+  return short_list(names);
+}
+
+std::string unapplied_dropout(const Json& json, const Family& family) {
+  std::vector<std::string> found;
+  for (const auto& [name, value] : json.items()) {
+    const ConfigField* field = find_config_field(family, name);
+    if (field != nullptr && field->use == kDropout && value.is_number() && value.get<double>() > 0.0)
+      found.push_back(fmt::format("{} {:g}", name, value.get<double>()));
+  }
+  return fmt::format("{}", fmt::join(found, ", "));
+}
+
+}  // namespace longlora::model
