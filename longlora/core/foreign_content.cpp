@@ -47,13 +47,19 @@ std::string text_start(std::string_view content) {
   return text;
 }
 
-/// "Entry not found" and the like: short, in plain letters, no JSON.
+/// "Entry not found" and the like: short plain text with words that a server says in place of a file.
 bool is_message(std::string_view content) {
   constexpr size_t kLongest = 300;
-  if (content.size() > kLongest || !std::isalpha(static_cast<unsigned char>(content.front()))) return false;
-  return content.find(' ') != std::string_view::npos &&
-         std::all_of(content.begin(), content.end(), [](unsigned char c) {
-           return c >= 0x20 ? c < 0x7f : c == '\n' || c == '\r' || c == '\t';
+  if (content.size() > kLongest || content.starts_with('{') || content.starts_with('[')) return false;
+  const std::string text = text_start(content);
+  const bool is_text = std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return c >= 0x20 ? c < 0x7f : c == '\n' || c == '\r' || c == '\t';
+  });
+  constexpr std::string_view kWords[] = {"not found",        "denied",    "restricted", "unauthorized",
+                                         "invalid username", "forbidden", "rate limit", "too many requests",
+                                         "gated repo"};
+  return is_text && std::any_of(std::begin(kWords), std::end(kWords), [&](std::string_view words) {
+           return text.find(words) != std::string::npos;
          });
 }
 

@@ -7,6 +7,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/core/foreign_content.h"
 #include "longlora/tokenizer/llama_settings.h"
 #include "longlora/tokenizer/llama_tokenizer.h"
 #include "longlora/tokenizer/pipeline_tokenizer.h"
@@ -42,13 +43,8 @@ fs::path find_model_file(const fs::path& folder) {
 
 std::string read_tokenizer_file(const fs::path& file) {
   std::string content = read_file(file);
-  if (content.empty()) {
-    throw InputError(
-        fmt::format("[{}] expected a tokenizer, got an empty file; fetch it again", file.string()));
-  }
-  if (content.starts_with("version https://git-lfs")) {
-    throw InputError(
-        fmt::format("[{}] expected a tokenizer, got a Git LFS pointer; run git lfs pull", file.string()));
+  if (const std::string other = foreign_content(content); !other.empty()) {
+    throw InputError(fmt::format("[{}] expected a tokenizer, got {}", file.string(), other));
   }
   return content;
 }

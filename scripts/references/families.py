@@ -8,7 +8,8 @@ import json
 
 import torch
 from transformers import AutoModelForCausalLM
-from transformers import GPTNeoXConfig, LlamaConfig, MistralConfig, Phi3Config, Qwen2Config, Qwen3Config, StableLmConfig
+from transformers import (GPTNeoXConfig, LlamaConfig, MinistralConfig, MistralConfig, Phi3Config, Qwen2Config, Qwen3Config,
+                          StableLmConfig)
 
 from scripts.references.common import GOLDENS, checkpoint_name, next_token_loss, open_folder, save_tensors
 
@@ -70,6 +71,8 @@ VARIANTS = {
     "stablelm_parallel": (StableLmConfig, dict(num_key_value_heads=4, use_parallel_residual=True, tie_word_embeddings=True,
                                                **rope("yarn", factor=4.0, original_max_position_embeddings=16,
                                                       partial_rotary_factor=0.5)), "float32", False),
+    "ministral": (MinistralConfig, dict(**GROUPED, head_dim=6, num_hidden_layers=3, sliding_window=5, layer_types=[
+        "full_attention", "sliding_attention", "full_attention"]), "float32", False),
 }
 
 

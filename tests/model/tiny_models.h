@@ -25,7 +25,8 @@ constexpr const char* kFamilyModels[] = {"llama_biases",   "llama_head_dim",
                                          "neox_odd_heads", "neox_odd_rotary",
                                          "neox_dynamic",   "phi3",
                                          "stablelm",       "stablelm_parallel",
-                                         "phi3_longrope",  "phi3_partial"};
+                                         "phi3_longrope",  "phi3_partial",
+                                         "ministral"};
 
 inline std::filesystem::path family_model(const std::string& name) {
   return test::data_path("goldens/families") / name;
