@@ -59,6 +59,14 @@ std::set<Place> find_models(const std::vector<std::string>& names) {
   return places;
 }
 
+/// transformers 5 calls GPT-NeoX's head lm_head in memory, and embed_out in its files.
+std::map<std::string, std::string> with_head_of_files(std::map<std::string, std::string> names) {
+  const auto head = names.find("lm_head.weight");
+  if (head == names.end() || names.count("gpt_neox.embed_in.weight") == 0) return names;
+  if (names.emplace("embed_out.weight", head->second).second) names.erase(head);
+  return names;
+}
+
 }  // namespace
 
 std::string without_wrappers(std::string_view name) {
@@ -87,7 +95,7 @@ std::map<std::string, std::string> unwrapped_names(const std::vector<std::string
     unwrapped.push_back(std::move(shorter));
   }
   const std::set<Place> models = find_models(unwrapped);
-  if (models.empty() || models.count({"", ""}) != 0) return clean;
+  if (models.empty() || models.count({"", ""}) != 0) return with_head_of_files(std::move(clean));
   if (models.size() > 1)
     throw InputError(
         fmt::format("[{}] expected the weights of one model, got several, under \"{}\" and \"{}\"; save "
@@ -102,7 +110,7 @@ std::map<std::string, std::string> unwrapped_names(const std::vector<std::string
     const bool is_head = own.starts_with("lm_head.") || own.starts_with("embed_out.");
     result.emplace((is_head ? "" : model.missing) + own, stored);
   }
-  return result;
+  return with_head_of_files(std::move(result));
 }
 
 }  // namespace longlora::checkpoint

@@ -17,8 +17,9 @@ std::string without_wrappers(std::string_view name);
 /// What the names of a model's tensors are without wrappers and without the keys above the model in a
 /// training state ("state_dict.", "model.", "module."): clean name -> stored name. Names outside the model
 /// are left out where there are such keys. A model saved without its head gets the first part of its names
-/// ("model.") back. Names that are those of a model already, or of no known one, come back as they are.
-/// Throws InputError with `source` for two models in one file and for two names that become one.
+/// ("model.") back, and GPT-NeoX's head the name that it has in files. Names that are those of a model
+/// already, or of no known one, come back as they are. Throws InputError with `source` for two models in one
+/// file and for two names that become one.
 std::map<std::string, std::string> unwrapped_names(const std::vector<std::string>& names,
                                                    const std::string& source);
 

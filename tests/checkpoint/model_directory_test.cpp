@@ -112,6 +112,14 @@ TEST(WrappedNames, OfAModelSavedWithoutItsHeadGetTheFirstPartBack) {
                                  "model.layers.0.input_layernorm.weight", "model.norm.weight"));
 }
 
+TEST(WrappedNames, OfTheHeadOfGptNeoXAreThoseOfFiles) {
+  const auto names = unwrapped_names({"module.gpt_neox.embed_in.weight", "module.lm_head.weight"}, "x");
+  EXPECT_EQ(names.count("embed_out.weight"), 1u);
+  EXPECT_EQ(names.count("lm_head.weight"), 0u);
+  EXPECT_EQ(unwrapped_names({"model.embed_tokens.weight", "lm_head.weight"}, "x").count("lm_head.weight"),
+            1u);
+}
+
 TEST(WrappedNames, ThatBecomeOneAreRefused) {
   EXPECT_THAT(input_error_of([] {
                 unwrapped_names({"norm.weight", "module.norm.weight"}, "x");
