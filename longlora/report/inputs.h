@@ -84,11 +84,38 @@ struct PasskeyResult {
   Json source;  // the whole file
 };
 
+struct AnswerTask {
+  std::string task;  // "all" sums up the others
+  int64_t num_questions = 0;
+  double exact = 0;  // share of the questions that were answered word for word
+};
+
+/// An `answer` result file.
+struct AnswerResult {
+  std::string label;
+  std::vector<AnswerTask> tasks;
+  int64_t num_skipped = -1;  // questions beyond the context; -1: not given
+  std::filesystem::path path;
+  Json source;  // the whole file
+};
+
+/// A `score` result file.
+struct ScoreResult {
+  std::string label;
+  Json ids;                // of the text, a list: scores of the same ids can be compared
+  int64_t num_scored = 0;  // ids that have a log-probability: all but the first
+  double sum = 0;          // log-probability of the text in nats; NaN when not finite
+  std::filesystem::path path;
+  Json source;  // the whole file
+};
+
 struct Inputs {
   std::vector<std::string> labels;  // models, in order of first appearance
   std::vector<TrainingRun> runs;
   std::vector<PerplexityResult> perplexities;
   std::vector<PasskeyResult> passkeys;
+  std::vector<AnswerResult> answers;
+  std::vector<ScoreResult> scores;
   std::vector<std::string> notes;  // things a reader of the report should know
 
   /// Place of a label in `labels`: it fixes the model's colour everywhere.
@@ -102,6 +129,8 @@ TrainLog parse_train_log(const std::string& text, const std::string& source);
 /// Parses a result; `path` names it in errors. Throws InputError.
 PerplexityResult parse_perplexity(const Json& json, const std::filesystem::path& path);
 PasskeyResult parse_passkey(const Json& json, const std::filesystem::path& path);
+AnswerResult parse_answers(const Json& json, const std::filesystem::path& path);
+ScoreResult parse_score(const Json& json, const std::filesystem::path& path);
 
 /// A run directory, a training log or a result file, and how to name its model.
 struct InputPath {

@@ -11,7 +11,9 @@ namespace longlora::report {
 namespace {
 
 constexpr const char* kExpected =
-    "a run directory with train_log.jsonl, a train_log.jsonl, or a JSON result of `eval` or `passkey`";
+    "a run directory with train_log.jsonl, a train_log.jsonl, or a JSON result of `eval`, `passkey`, "
+    "`answer` "
+    "or `score`";
 
 [[noreturn]] void fail_unrecognised(const std::filesystem::path& path, const std::string& got) {
   throw InputError(fmt::format("[report input {}] expected {}, got {}", path.string(), kExpected, got));
@@ -92,6 +94,10 @@ void read_result_file(const InputPath& input, Inputs& inputs) {
     add_item(inputs, inputs.perplexities, parse_perplexity(json, input.path), input);
   } else if (*verb == "passkey") {
     add_item(inputs, inputs.passkeys, parse_passkey(json, input.path), input);
+  } else if (*verb == "answer") {
+    add_item(inputs, inputs.answers, parse_answers(json, input.path), input);
+  } else if (*verb == "score") {
+    add_item(inputs, inputs.scores, parse_score(json, input.path), input);
   } else {
     fail_unrecognised(input.path, fmt::format("a result of `{}`", shorten(verb->get<std::string>(), 40)));
   }

@@ -77,6 +77,12 @@ Table inputs_table(const Inputs& inputs) {
   for (const PasskeyResult& result : inputs.passkeys) {
     table.rows.push_back({{result.label}, {"pass keys"}, {result.path.string()}});
   }
+  for (const AnswerResult& result : inputs.answers) {
+    table.rows.push_back({{result.label}, {"answers"}, {result.path.string()}});
+  }
+  for (const ScoreResult& result : inputs.scores) {
+    table.rows.push_back({{result.label}, {"scores"}, {result.path.string()}});
+  }
   return table;
 }
 
@@ -96,6 +102,12 @@ std::vector<std::string> all_commands(const ReportOptions& options, const Inputs
     add(result.source);
   }
   for (const PasskeyResult& result : inputs.passkeys) {
+    add(result.source);
+  }
+  for (const AnswerResult& result : inputs.answers) {
+    add(result.source);
+  }
+  for (const ScoreResult& result : inputs.scores) {
     add(result.source);
   }
   std::set<std::string> seen;
@@ -152,6 +164,8 @@ std::string render(const ReportOptions& options, const Inputs& inputs, const Rep
   document.summary(result.summary);
   add_section(document, Topic::kPerplexity, "Perplexity", result.tables, pictures);
   add_section(document, Topic::kPasskey, "Pass key retrieval", result.tables, pictures);
+  add_section(document, Topic::kAnswers, "Answers", result.tables, pictures);
+  add_section(document, Topic::kScores, "Scores of texts", result.tables, pictures);
   add_section(document, Topic::kTraining, "Training", result.tables, pictures);
   if (!result.notes.empty()) {
     document.heading("Notes");

@@ -11,7 +11,7 @@
 namespace longlora::report {
 
 struct ReportOptions {
-  /// Run directories, training logs and JSON results of `eval` and `passkey`.
+  /// Run directories, training logs and JSON results of `eval`, `passkey`, `answer` and `score`.
   /// The first model named is the one that the others are compared with.
   std::vector<InputPath> inputs;
   /// The HTML file; its pictures are written beside it as STEM-loss.png and so on.
@@ -28,7 +28,7 @@ struct ReportOptions {
 };
 
 /// The parts of a report, in their order.
-enum class Topic { kPerplexity, kPasskey, kTraining };
+enum class Topic { kPerplexity, kPasskey, kAnswers, kScores, kTraining };
 
 /// A table of the report, for the terminal too.
 struct NamedTable {
@@ -52,7 +52,7 @@ ReportResult write_report(const ReportOptions& options);
 
 /// What the data say, in sentences: the best perplexity at the longest length
 /// and against the first model, whether more context helps, pass keys found,
-/// how training went.
+/// questions answered, how training went.
 std::vector<std::string> summarize(const Inputs& inputs);
 
 /// One table for each kind of result in the inputs, models in their order, the

@@ -109,6 +109,76 @@ void add_passkey_table(const Inputs& inputs, std::vector<NamedTable>& tables) {
   tables.push_back({Topic::kPasskey, "Pass keys found, by tokens in the prompt", table});
 }
 
+/// Tasks of all models, in order of first appearance.
+std::vector<std::string> tasks_of(const std::vector<AnswerResult>& answers) {
+  std::vector<std::string> names;
+  for (const AnswerResult& result : answers) {
+    for (const AnswerTask& task : result.tasks) {
+      if (std::find(names.begin(), names.end(), task.task) == names.end()) {
+        names.push_back(task.task);
+      }
+    }
+  }
+  return names;
+}
+
+void add_answer_table(const Inputs& inputs, std::vector<NamedTable>& tables) {
+  if (inputs.answers.empty()) {
+    return;
+  }
+  const std::vector<std::string> tasks = tasks_of(inputs.answers);
+  Table table;
+  table.columns.push_back({"model", Align::kLeft});
+  for (const std::string& task : tasks) {
+    table.columns.push_back({task});
+  }
+  std::vector<std::vector<double>> values;
+  for (const AnswerResult& result : inputs.answers) {
+    table.rows.push_back({{result.label}});
+    values.emplace_back();
+    for (const std::string& name : tasks) {
+      const auto task = std::find_if(result.tasks.begin(), result.tasks.end(),
+                                     [&](const AnswerTask& found) { return found.task == name; });
+      const bool is_known = task != result.tasks.end();
+      values.back().push_back(is_known ? task->exact : NAN);
+      table.rows.back().push_back(
+          {is_known ? fmt::format("{} of {}", format_percent(task->exact), format_count(task->num_questions))
+                    : "—"});
+    }
+  }
+  mark_best(table, values, Best::kHighest);
+  tables.push_back({Topic::kAnswers, "Questions answered word for word, by task", table});
+}
+
+/// One table for each list of ids: only scores of the same text can be compared.
+void add_score_tables(const Inputs& inputs, std::vector<NamedTable>& tables) {
+  std::vector<Json> texts;
+  for (const ScoreResult& result : inputs.scores) {
+    if (std::find(texts.begin(), texts.end(), result.ids) == texts.end()) {
+      texts.push_back(result.ids);
+    }
+  }
+  for (size_t text = 0; text < texts.size(); ++text) {
+    const Json& ids = texts[text];
+    Table table{{{"model", Align::kLeft}, {"log-probability"}, {"a token"}, {"perplexity"}}, {}};
+    for (const ScoreResult& result : inputs.scores) {
+      if (result.ids != ids) {
+        continue;
+      }
+      const double mean = result.sum / static_cast<double>(result.num_scored);
+      table.rows.push_back({{result.label},
+                            {std::isfinite(result.sum) ? fmt::format("{:.4f}", result.sum) : "—"},
+                            {std::isfinite(mean) ? fmt::format("{:.4f}", mean) : "—"},
+                            {format_perplexity(std::exp(-mean))}});
+    }
+    const std::string which = texts.size() == 1 ? "" : fmt::format(", text {}", text + 1);
+    tables.push_back({Topic::kScores,
+                      fmt::format("Scores of a text of {} tokens{}",
+                                  format_count(static_cast<int64_t>(ids.size())), which),
+                      table});
+  }
+}
+
 Cell count_cell(int64_t count) {
   return {count < 0 ? "—" : format_count(count)};
 }
@@ -159,6 +229,8 @@ std::vector<NamedTable> make_tables(const Inputs& inputs) {
   std::vector<NamedTable> tables;
   add_perplexity_tables(inputs, tables);
   add_passkey_table(inputs, tables);
+  add_answer_table(inputs, tables);
+  add_score_tables(inputs, tables);
   add_run_table(inputs, tables);
   return tables;
 }

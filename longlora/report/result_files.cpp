@@ -90,4 +90,37 @@ PasskeyResult parse_passkey(const Json& json, const std::filesystem::path& path)
   return result;
 }
 
+AnswerResult parse_answers(const Json& json, const std::filesystem::path& path) {
+  const JsonFields fields(json, path.string());
+  AnswerResult result;
+  result.label = label_of(fields, path);
+  result.num_skipped = fields.count_or_unknown("skipped");
+  result.path = path;
+  result.source = json;
+  for (const JsonFields& task : fields.objects("results")) {
+    const std::string name = task.text_or_empty("task");
+    if (name.empty()) {
+      task.fail("the name of a task under \"task\"", "none");
+    }
+    result.tasks.push_back({name, task.count("questions", 1), task.fraction("exact")});
+  }
+  return result;
+}
+
+ScoreResult parse_score(const Json& json, const std::filesystem::path& path) {
+  const JsonFields fields(json, path.string());
+  ScoreResult result;
+  result.label = label_of(fields, path);
+  const auto ids = json.find("ids");
+  if (ids == json.end() || !ids->is_array() || ids->size() < 2) {
+    fields.fail("a list of at least two ids under \"ids\"", ids == json.end() ? "none" : "another value");
+  }
+  result.ids = *ids;
+  result.num_scored = static_cast<int64_t>(ids->size()) - 1;
+  result.sum = fields.number("sum");
+  result.path = path;
+  result.source = json;
+  return result;
+}
+
 }  // namespace longlora::report

@@ -43,25 +43,31 @@ Json result_json(const std::filesystem::path& path, const Json& source) {
   return json;
 }
 
+/// The results of one kind that belong to a model.
+template <typename Result>
+Json results_of(const std::vector<Result>& results, const std::string& label) {
+  Json found = Json::array();
+  for (const Result& result : results) {
+    if (result.label == label) {
+      found.push_back(result_json(result.path, result.source));
+    }
+  }
+  return found;
+}
+
 Json model_json(const Inputs& inputs, const std::string& label) {
-  Json model = {
-      {"label", label}, {"training", Json::array()}, {"eval", Json::array()}, {"passkey", Json::array()}};
+  Json training = Json::array();
   for (const TrainingRun& run : inputs.runs) {
     if (run.label == label) {
-      model["training"].push_back(run_json(run));
+      training.push_back(run_json(run));
     }
   }
-  for (const PerplexityResult& result : inputs.perplexities) {
-    if (result.label == label) {
-      model["eval"].push_back(result_json(result.path, result.source));
-    }
-  }
-  for (const PasskeyResult& result : inputs.passkeys) {
-    if (result.label == label) {
-      model["passkey"].push_back(result_json(result.path, result.source));
-    }
-  }
-  return model;
+  return {{"label", label},
+          {"training", training},
+          {"eval", results_of(inputs.perplexities, label)},
+          {"passkey", results_of(inputs.passkeys, label)},
+          {"answer", results_of(inputs.answers, label)},
+          {"score", results_of(inputs.scores, label)}};
 }
 
 }  // namespace

@@ -173,6 +173,39 @@ void add_passkey(const Inputs& inputs, std::vector<std::string>& sentences) {
   sentences.push_back(sentence + ".");
 }
 
+/// What a model answers of all questions; null where its file has no such line.
+const AnswerTask* all_tasks(const AnswerResult& result) {
+  for (const AnswerTask& task : result.tasks) {
+    if (task.task == "all") {
+      return &task;
+    }
+  }
+  return result.tasks.size() == 1 ? &result.tasks.front() : nullptr;
+}
+
+void add_answers(const Inputs& inputs, std::vector<std::string>& sentences) {
+  std::vector<const AnswerResult*> results;
+  for (const AnswerResult& result : inputs.answers) {
+    if (all_tasks(result) != nullptr) {
+      results.push_back(&result);
+    }
+  }
+  if (results.empty()) {
+    return;
+  }
+  const auto best = std::max_element(results.begin(), results.end(), [](const auto* a, const auto* b) {
+    return all_tasks(*a)->exact < all_tasks(*b)->exact;
+  });
+  const AnswerTask& found = *all_tasks(**best);
+  std::string sentence = fmt::format("“{}” answers {} of {} questions word for word", (*best)->label,
+                                     format_percent(found.exact), format_count(found.num_questions));
+  if (best != results.begin()) {
+    sentence +=
+        fmt::format("; “{}” {}", results.front()->label, format_percent(all_tasks(*results.front())->exact));
+  }
+  sentences.push_back(sentence + ".");
+}
+
 std::string training_sentence(const TrainingRun& run) {
   const TrainStep& last = run.log.steps.back();
   std::string sentence = fmt::format("“{}” was trained for {} steps", run.label, format_count(last.step));
@@ -198,6 +231,7 @@ std::vector<std::string> summarize(const Inputs& inputs) {
   std::vector<std::string> sentences;
   add_perplexity(inputs, sentences);
   add_passkey(inputs, sentences);
+  add_answers(inputs, sentences);
   for (const TrainingRun& run : inputs.runs) {
     if (!run.log.steps.empty()) {
       sentences.push_back(training_sentence(run));

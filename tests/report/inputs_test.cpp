@@ -115,6 +115,25 @@ TEST(PasskeyResult, RefusesSharesOutsideZeroToOne) {
               AllOf(HasSubstr("p.json, results[1], trials[0]"), HasSubstr("from 0 to 1"), HasSubstr("1.5")));
 }
 
+TEST(AnswerResult, ReadsTasks) {
+  const AnswerResult result = parse_answers(Json::parse(kAnswersAfter), "a.json");
+  EXPECT_EQ(result.label, "after <1>");
+  EXPECT_EQ(result.num_skipped, 2);
+  ASSERT_EQ(result.tasks.size(), 3u);
+  EXPECT_EQ(result.tasks[1].task, "find");
+  EXPECT_EQ(result.tasks[1].num_questions, 10);
+  EXPECT_DOUBLE_EQ(result.tasks[2].exact, 0.9);
+}
+
+TEST(ScoreResult, ReadsTheSumAndTheIds) {
+  const ScoreResult result = parse_score(Json::parse(kScore), "s.json");
+  EXPECT_EQ(result.label, "tuned");
+  EXPECT_EQ(result.num_scored, 2);
+  EXPECT_DOUBLE_EQ(result.sum, -3.0);
+  EXPECT_THAT(input_error_of([] { parse_score(Json::parse(R"({"verb":"score","sum":-3})"), "dir/s.json"); }),
+              AllOf(HasSubstr("dir/s.json"), HasSubstr("under \"ids\""), HasSubstr("got none")));
+}
+
 TEST(ReadInputs, RecognisesFilesByContentAndKeepsTheOrderOfModels) {
   const test::TemporaryDirectory folder;
   const auto inputs = read_inputs({{write_sample(folder, "x1", kEvalBefore), ""},
@@ -149,8 +168,8 @@ TEST(ReadInputs, SaysWhatItExpectedOfFilesThatItDoesNotKnow) {
   EXPECT_THAT(error_of(write_sample(folder, "a.json", "{\"verb\":\"eval\",")), HasSubstr("cut short"));
   EXPECT_THAT(error_of(write_sample(folder, "b.json", "")), HasSubstr("an empty file"));
   EXPECT_THAT(error_of(write_sample(folder, "c.json", "[1,2]")), HasSubstr("without a \"verb\""));
-  EXPECT_THAT(error_of(write_sample(folder, "d.json", "{\"verb\":\"score\"}")),
-              HasSubstr("a result of `score`"));
+  EXPECT_THAT(error_of(write_sample(folder, "d.json", "{\"verb\":\"merge\"}")),
+              HasSubstr("a result of `merge`"));
   write_sample(folder, "run/train_log.jsonl", kTrainLog);
   write_sample(folder, "run/run.json", "[]");
   EXPECT_THAT(error_of(folder.path() / "run"), HasSubstr("run.json"));

@@ -161,6 +161,37 @@ TEST_F(Report, ShowsWhatThereIsOfASingleKindOfInput) {
               AllOf(HasSubstr("Pass key retrieval"), Not(HasSubstr("<h2>Perplexity"))));
 }
 
+TEST_F(Report, HasTablesOfAnswersAndOfScoresOfTheSameText) {
+  std::string other = kScore;
+  other.replace(other.find("[1,403,407]"), 11, "[1,403]");
+  options_.inputs = {{write_sample(folder_, "before.json", kAnswersBefore), ""},
+                     {write_sample(folder_, "after.json", kAnswersAfter), ""},
+                     {write_sample(folder_, "score.json", kScore), ""},
+                     {write_sample(folder_, "again.json", kScore), "again"},
+                     {write_sample(folder_, "other.json", other), "other"}};
+  const ReportResult result = write_report(options_);
+  ASSERT_EQ(result.tables.size(), 3u);
+  const Table& answers = result.tables[0].table;
+  EXPECT_EQ(answers.columns.at(1).heading, "copy");
+  EXPECT_EQ(answers.columns.at(3).heading, "all");
+  EXPECT_EQ(answers.rows.at(1).at(3).text, "90.0 % of 30");
+  EXPECT_TRUE(answers.rows[1][3].is_best);
+  EXPECT_FALSE(answers.rows[0][3].is_best);
+  EXPECT_EQ(result.tables[1].name, "Scores of a text of 3 tokens, text 1");
+  const Table& scores = result.tables[1].table;
+  ASSERT_EQ(scores.rows.size(), 2u);
+  EXPECT_EQ(scores.rows[0][0].text, "tuned");
+  EXPECT_EQ(scores.rows[1][1].text, "-3.0000");
+  EXPECT_EQ(scores.rows[1][3].text, "4.48");  // e^1.5
+  EXPECT_EQ(result.tables[2].table.rows.size(), 1u);
+  EXPECT_THAT(result.summary,
+              ElementsAre("“after <1>” answers 90.0 % of 30 questions word for word; “before” 10.0 %."));
+  EXPECT_THAT(read_file(result.html), AllOf(HasSubstr("<h2>Answers"), HasSubstr("<h2>Scores of texts")));
+  const Json json = read_json(options_.results_json);
+  EXPECT_EQ(json["models"][1]["answer"][0]["exact"], 0.9);
+  EXPECT_EQ(json["models"][2]["score"][0]["sum"], -3.0);
+}
+
 TEST(Summarize, SaysSoWhenTheFirstModelIsTheBest) {
   Inputs inputs;
   inputs.labels = {"a", "b"};

@@ -48,6 +48,19 @@ inline const std::string kPasskeyAfter =
 {"tokens":423.0,"garbage_chars":1024,"accuracy":1.0,"trials":[{"seed":0,"depth":0.1,"correct":true},{"seed":1,"depth":1.0,"correct":true}]},
 {"tokens":4001.5,"garbage_chars":14336,"accuracy":0.5,"trials":[{"seed":0,"depth":0.1,"correct":true},{"seed":1,"depth":0.9,"correct":false}]}]})";
 
+inline const std::string kAnswersBefore =
+    R"({"verb":"answer","label":"before","prompt":"llama2","exact":0.1,"skipped":2,"results":[
+{"task":"copy","questions":20,"exact":0.1,"mean_tokens":700.0},{"task":"find","questions":10,"exact":0.1,"mean_tokens":700.0},
+{"task":"all","questions":30,"exact":0.1,"mean_tokens":700.0}],"answers":[]})";
+
+inline const std::string kAnswersAfter =
+    R"({"verb":"answer","label":"after <1>","prompt":"llama2","exact":0.9,"skipped":2,"results":[
+{"task":"copy","questions":20,"exact":0.85,"mean_tokens":700.0},{"task":"find","questions":10,"exact":1.0,"mean_tokens":700.0},
+{"task":"all","questions":30,"exact":0.9,"mean_tokens":700.0}],"answers":[]})";
+
+inline const std::string kScore =
+    R"({"verb":"score","model":"runs/tuned","ids":[1,403,407],"logprobs":[-2.0,-1.0],"sum":-3.0,"mean":-1.5})";
+
 /// The message of the InputError that `action` throws; fails the test when it throws none.
 template <typename Action>
 std::string input_error_of(const Action& action) {
