@@ -41,6 +41,12 @@ function(longlora_room name)
   endif()
 endfunction()
 
+# Tests against committed values of other programs have that program in their name, and get the label parity.
+set(longlora_parity_names Transformers Peft Bitsandbytes HuggingFace NumPy Golden TensorBoard Package AutoTokenizer
+  TokenizersLibrary PythonLibrary EqualTheReleased EqualsTheReleased)
+list(TRANSFORM longlora_parity_names REPLACE "(.+)" "*\\1*")
+list(JOIN longlora_parity_names ":" longlora_parity_filter)
+
 # longlora_test(NAME SOURCES ... [LINK ...] [LABELS ...] [PREFIX ...] [TORCH])
 #   A GoogleTest program; every TEST becomes one ctest case. LABELS default to
 #   unit; PREFIX stands before the names of its cases. Tests find fixtures under LONGLORA_SOURCE_DIR and the program under
@@ -59,12 +65,15 @@ function(longlora_test name)
     longlora_use_torch(${name} PRIVATE)
   endif()
   include(GoogleTest)
-  set(properties LABELS "${arg_LABELS}")
+  set(properties)
   if(NOT "gpu" IN_LIST arg_LABELS)
     # What is compared bit by bit stays on the CPU where there is a GPU, too.
-    list(APPEND properties ENVIRONMENT "CUDA_VISIBLE_DEVICES=-1")
+    set(properties ENVIRONMENT "CUDA_VISIBLE_DEVICES=-1")
   endif()
-  gtest_discover_tests(${name} TEST_PREFIX "${arg_PREFIX}" DISCOVERY_TIMEOUT 60 PROPERTIES ${properties})
+  gtest_discover_tests(${name} TEST_PREFIX "${arg_PREFIX}" TEST_FILTER "-${longlora_parity_filter}"
+    TEST_LIST ${name}_others DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}" ${properties})
+  gtest_discover_tests(${name} TEST_PREFIX "${arg_PREFIX}" TEST_FILTER "${longlora_parity_filter}"
+    TEST_LIST ${name}_parity DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}\\;parity" ${properties})
 endfunction()
 
 # longlora_device_test(ROOM SOURCES ... [LINK ...])

@@ -16,8 +16,8 @@ struct LinearCrossEntropyOptions {
   double grad_scale = 0.0;
   /// Float32 [V, C] accumulator of the head's gradient, or undefined: no weight gradient.
   at::Tensor grad_weight;
-  /// Rows handled at once; 0 picks a chunk of about 32 MiB of logits, 64 MiB
-  /// where the weight's gradient is wanted.
+  /// Rows handled at once; 0 picks a chunk of about 32 MiB of logits, 64 MiB where the weight's gradient is
+  /// wanted, 256 MiB on a GPU. Training says how many: its memory plan has chosen them.
   int64_t chunk_rows = 0;
   /// Per-row losses wanted (LinearCrossEntropyResult::losses).
   bool want_losses = false;

@@ -8,6 +8,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/random.h"
 #include "longlora/ops/cpu/chunks.h"
+#include "longlora/ops/shape_text.h"
 
 namespace longlora::ops {
 namespace {
@@ -33,9 +34,8 @@ void drop_row(const T* x, T* y, int64_t width, uint64_t row_key, uint64_t thresh
 
 at::Tensor dropout(const at::Tensor& x, const Dropout& dropout) {
   if (x.dim() != 2 || dropout.probability < 0.0 || dropout.probability >= 1.0)
-    throw Error(
-        fmt::format("[dropout] expected a matrix and a probability in [0, 1), got {} dimensions and {}",
-                    x.dim(), dropout.probability));
+    throw Error(fmt::format("[dropout] expected a matrix and a probability in [0, 1), got {} and {}",
+                            shape_text(x), dropout.probability));
   if (!x.is_cpu()) return ops::dropout(x.cpu(), dropout).to(x.device());  // the masks are drawn on the CPU
   const at::Tensor source = x.detach().contiguous();
   const int64_t rows = x.size(0), width = x.size(1);

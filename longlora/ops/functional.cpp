@@ -12,6 +12,7 @@
 #include "longlora/ops/kept_nf4.h"
 #include "longlora/ops/matrix_product.h"
 #include "longlora/ops/reference.h"
+#include "longlora/ops/shape_text.h"
 
 namespace longlora::ops {
 namespace {
@@ -190,8 +191,8 @@ class LinearFunction : public Function<LinearFunction> {
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
   if (x.dim() != 2 || weight.dim() != 1 || weight.size(0) != x.size(1))
-    throw Error(fmt::format("[rms_norm] expected x [N, C] and weight [C], got {} and {} dimensions", x.dim(),
-                            weight.dim()));
+    throw Error(fmt::format("[rms_norm] expected x [N, C] and weight [C], got {} and {}", shape_text(x),
+                            shape_text(weight)));
   if (weight.scalar_type() != x.scalar_type()) return reference::rms_norm(x, weight, epsilon);
   if (!has_kernels(x)) return composed::rms_norm(x, weight, epsilon);
   return RmsNorm::apply(x.contiguous(), weight.contiguous(), epsilon);
@@ -199,15 +200,19 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilo
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
                   const at::Tensor& sin) {
-  if (x.dim() != 3 || positions.numel() != x.size(0) || cos.sizes() != sin.sizes() ||
+  if (x.dim() != 3 || positions.numel() != x.size(0) || cos.dim() != 2 || cos.sizes() != sin.sizes() ||
       2 * cos.size(1) > x.size(2))
-    throw Error("[rotate] expected x [N, H, D], positions [N] and cos, sin [P, <= D/2]");
+    throw Error(fmt::format(
+        "[rotate] expected x [N, H, D], positions [N] and cos, sin [P, <= D/2], got {}, {}, {} and {}",
+        shape_text(x), shape_text(positions), shape_text(cos), shape_text(sin)));
   if (!has_kernels(x)) return composed::rotate(x, positions, cos, sin);
   return Rotate::apply(x, positions.contiguous(), cos.contiguous(), sin.contiguous());
 }
 
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up) {
-  if (gate.sizes() != up.sizes()) throw Error("[silu_mul] expected gate and up of one shape");
+  if (gate.sizes() != up.sizes())
+    throw Error(fmt::format("[silu_mul] expected gate and up of one shape, got {} and {}", shape_text(gate),
+                            shape_text(up)));
   if (!has_kernels(gate)) return composed::silu_mul(gate, up);
   return SiluMul::apply(gate.contiguous(), up.contiguous());
 }
@@ -218,8 +223,8 @@ at::Tensor gelu(const at::Tensor& x, GeluForm form) {
 
 at::Tensor linear(const at::Tensor& x, const LinearOperands& operands) {
   if (x.dim() != 2 || operands.weight.dim() != 2 || x.size(1) != operands.weight.size(1))
-    throw Error(fmt::format("[linear] expected x [N, {}], got {} dimensions, last of size {}",
-                            operands.weight.size(1), x.dim(), x.size(-1)));
+    throw Error(fmt::format("[linear] expected x [N, I] and weight [O, I], got {} and {}", shape_text(x),
+                            shape_text(operands.weight)));
   if (operands.lora_a.defined() && (operands.magnitude.defined() || operands.dropout.probability > 0.0))
     return adapter_linear(x, operands);
   const at::Tensor absent = at::empty({0}, x.options());

@@ -8,6 +8,7 @@
 #include "longlora/ops/cpu/tensor_access.h"
 #include "longlora/ops/functional.h"
 #include "longlora/ops/reference.h"
+#include "longlora/ops/shape_text.h"
 
 namespace longlora::ops {
 namespace {
@@ -68,9 +69,8 @@ class LayerNorm : public Function<LayerNorm> {
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double epsilon) {
   if (x.dim() != 2 || weight.dim() != 1 || weight.size(0) != x.size(1) || bias.sizes() != weight.sizes())
-    throw Error(
-        fmt::format("[layer_norm] expected x [N, C], weight and bias [C], got {}, {} and {} dimensions",
-                    x.dim(), weight.dim(), bias.dim()));
+    throw Error(fmt::format("[layer_norm] expected x [N, C], weight and bias [C], got {}, {} and {}",
+                            shape_text(x), shape_text(weight), shape_text(bias)));
   if (weight.scalar_type() != x.scalar_type() || bias.scalar_type() != x.scalar_type())
     return reference::layer_norm(x, weight, bias, epsilon);
   if (!cpu::has_kernels(x)) return composed::layer_norm(x, weight, bias, epsilon);

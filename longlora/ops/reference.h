@@ -1,6 +1,7 @@
 // The plain versions of the ops: ordinary tensor code, any floating dtype, any
-// device, differentiated by autograd. They are the oracle of every fast path
-// and what runs where no fast path exists.
+// device, differentiated by autograd. They are the oracle of every fast path,
+// and two norms run them where weight and input have different dtypes; elsewhere
+// composed.h runs where no kernel of ours does.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -256,10 +256,13 @@ TEST_F(DeviceOps, SegmentAttentionGoesOnFromWhatItKept) {
 TEST_F(DeviceOps, TheLastQueriesOfRowsEqualTheKernels) {
   const at::Tensor k = random_tensor({2 * 150, 2, 64}, 71, at::kBFloat16),
                    v = random_tensor({2 * 150, 2, 64}, 72, at::kBFloat16);
+  const auto queries = [](int64_t count) { return random_tensor({2 * count, 4, 64}, 70, at::kBFloat16); };
+  if (!has_tail_attention(queries(1)) ||
+      !compute([&] { return has_tail_attention(queries(1).to(device())); }))
+    GTEST_SKIP() << "only flash attention on a GPU has a tail of its own to compare";
   for (const int64_t count : {1, 64})
     for (const int64_t window : {0, 20}) {
-      const at::Tensor q = random_tensor({2 * count, 4, 64}, 70, at::kBFloat16);
-      if (!has_tail_attention(q) || !compute([&] { return has_tail_attention(q.to(device())); })) continue;
+      const at::Tensor q = queries(count);
       const at::Tensor actual =
           compute([&] { return tail_attention(q.to(device()), k.to(device()), v.to(device()), 2, window); });
       EXPECT_CLOSE(actual.cpu(), tail_attention(q, k, v, 2, window), kAttention.bfloat16);
