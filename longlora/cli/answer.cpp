@@ -87,7 +87,7 @@ void add_answer_verb(CLI::App& app) {
       ->capture_default_str();
   verb.add_option("--max_new_tokens", arguments->options.max_new_tokens,
                   "Tokens of the longest answer (default: as many as the known one has, and 16)")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   verb.add_option("--label", arguments->label, "Name of the model in reports");
   verb.add_option("--json", arguments->json, "Write the result, every answer, to this file")
       ->type_name("FILE");

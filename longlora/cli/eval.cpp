@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <optional>
 
@@ -52,12 +53,15 @@ void print_table(const std::vector<eval::PerplexityResult>& results) {
 void run_eval(EvalArguments& arguments) {
   arguments.options.windows.mode = eval::window_mode_from_name(arguments.window);
   arguments.options.windows.max_windows = arguments.max_windows;
+  // The released script's -1; other verbs have nothing else to take the window from.
+  auto& seq_lens = arguments.options.seq_lens;
+  if (arguments.model.context_size == -1 && !seq_lens.empty())
+    arguments.model.context_size = *std::max_element(seq_lens.begin(), seq_lens.end());
   // Before the weights are read, where the command line alone tells.
-  if (arguments.model.context_size > 0)
-    check_lengths(arguments.options.seq_lens, arguments.model.context_size);
+  if (arguments.model.context_size > 0) check_lengths(seq_lens, arguments.model.context_size);
   const eval::LoadedModel model = eval::open_model(arguments.model);
-  if (arguments.options.seq_lens.empty()) arguments.options.seq_lens = {model.context_size};
-  check_lengths(arguments.options.seq_lens, model.context_size);
+  if (seq_lens.empty()) seq_lens = {model.context_size};
+  check_lengths(seq_lens, model.context_size);
   const auto data =
       eval::open_data(arguments.data_paths, arguments.model.base_model, model, arguments.text_field);
   const auto results = eval::evaluate_perplexity(*model.decoder, *data, arguments.options);
@@ -89,10 +93,10 @@ void add_eval_verb(CLI::App& app) {
   verb.add_option("--seq_len", arguments->options.seq_lens,
                   "Tokens of a window; several lengths make a table (default: --context_size)")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   verb.add_option("--batch_size", arguments->options.batch_size,
                   "Windows computed at once; 0: about 8192 tokens. Changes speed and memory, not the result")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->capture_default_str();
   verb.add_option(
           "--window", arguments->window,
@@ -102,12 +106,12 @@ void add_eval_verb(CLI::App& app) {
       ->capture_default_str();
   verb.add_option("--target_tokens", arguments->options.windows.target_tokens,
                   "same-targets: tokens scored at the end of each window")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   verb.add_option(
           "--max_windows", arguments->max_windows,
           "At most so many windows, spread evenly over the data; 0: all (default: all; same-targets: 64)")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
   verb.add_option("--text_field", arguments->text_field, "Field of a .jsonl line that holds the text")
       ->capture_default_str();
   verb.add_option("--label", arguments->label, "Name of the model in reports");

@@ -47,7 +47,6 @@ void add_data_flags(CLI::App& verb, train::TrainOptions& options) {
   verb.add_option("--text_field", options.text_field, "Field of a .jsonl line that holds the text")
       ->capture_default_str();
   add_bool(verb, "--shuffle", options.shuffle, "Visit the rows in a random order that --seed decides");
-  verb.add_option("--seed", options.seed, "Decides the order of rows and new weights")->capture_default_str();
 }
 
 }  // namespace
@@ -62,9 +61,9 @@ void add_fine_tune_verb(CLI::App& app) {
   add_context_flags(verb, *arguments);
   add_adapter_flags(verb, *arguments);
   add_data_flags(verb, arguments->options);
+  add_order_flags(verb, *arguments);
   add_step_flags(verb, *arguments);
   add_output_flags(verb, *arguments);
-  add_released_flags(verb);
   verb.callback([arguments, &verb] {
     arguments->given = given_flags(verb);
     run_fine_tune(*arguments);

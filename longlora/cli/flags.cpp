@@ -5,10 +5,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
 #include <numeric>
+#include <type_traits>
 
 #include "longlora/core/error.h"
-#include "longlora/core/log.h"
 
 namespace longlora::cli {
 namespace {
@@ -31,6 +34,63 @@ size_t edit_distance(const std::string& a, const std::string& b) {
     }
   }
   return row.back();
+}
+
+/// GiB that can be counted in bytes, in a round number.
+constexpr double kMostGib = 1e9;
+
+std::optional<double> finite_number(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  const bool is_all = !text.empty() && end == text.c_str() + text.size();
+  const bool is_decimal = text.find_first_of("xX") == std::string::npos;
+  if (!is_all || !is_decimal || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+/// The number as plain digits; empty where it is no whole number that `Whole` holds.
+template <typename Whole>
+std::string plain_digits(const std::string& text) {
+  const char *begin = text.data() + (text.starts_with("+") ? 1 : 0), *end = text.data() + text.size();
+  Whole whole = 0;
+  const auto [stop, error] = std::from_chars(begin, end, whole);
+  if (error == std::errc() && stop == end) return fmt::format("{}", whole);
+  constexpr double kExact = 9007199254740992.0;  // every whole number up to 2^53 is a double
+  const auto value = finite_number(text);
+  const bool is_whole = value && std::floor(*value) == *value && std::abs(*value) <= kExact;
+  if (!is_whole || (std::is_unsigned_v<Whole> && *value < 0.0)) return "";
+  return fmt::format("{}", static_cast<Whole>(*value));
+}
+
+/// Makes plain digits of a whole number; returns what is wrong with another text.
+std::string as_whole_number(std::string& text) {
+  const std::string digits = plain_digits<int64_t>(text);
+  if (digits.empty()) return fmt::format("expected a whole number, got {}", text);
+  text = digits;
+  return "";
+}
+
+/// The same for numbers that are never negative.
+std::string as_count(std::string& text) {
+  const std::string digits = plain_digits<uint64_t>(text);
+  if (digits.empty()) return fmt::format("expected a whole number of at least 0, got {}", text);
+  text = digits;
+  return "";
+}
+
+bool is_at_least(const std::string& digits, int64_t least) {
+  int64_t value = 0;
+  std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  return value >= least;
+}
+
+template <typename Holds>
+CLI::Validator number_where(const Holds& holds, const std::string& expected) {
+  return {[holds, expected](std::string& text) {
+            const auto value = finite_number(text);
+            return value && holds(*value) ? "" : fmt::format("expected {}, got {}", expected, text);
+          },
+          ""};
 }
 
 }  // namespace
@@ -63,13 +123,64 @@ CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::
   return app.add_option(name, paths, help)->type_name("PATH…");
 }
 
-void add_ignored(CLI::App& app, const std::string& name, const std::string& reason) {
-  app.add_option_function<std::string>(
-         name,
-         [name, reason](const std::string&) { log_info(fmt::format("{} has no effect: {}", name, reason)); },
-         fmt::format("Accepted for old command lines; no effect: {}", reason))
-      ->expected(0, 1)
-      ->group("Accepted without effect");
+CLI::Validator at_least(int64_t least) {
+  return {[least](std::string& text) {
+            std::string problem = as_whole_number(text);
+            if (problem.empty() && !is_at_least(text, least))
+              problem = fmt::format("expected at least {}, got {}", least, text);
+            return problem;
+          },
+          ""};
+}
+
+CLI::Validator size_or_unset() {
+  const auto check = [](std::string& text) {
+    const std::string problem = as_whole_number(text);
+    if (!problem.empty() || text == "-1" || is_at_least(text, 1)) return problem;
+    return fmt::format("expected at least 1 token, or -1 for the usual size, got {}", text);
+  };
+  return {check, ""};
+}
+
+CLI::Validator positive_number() {
+  return number_where([](double value) { return value > 0.0; }, "a number above 0");
+}
+
+CLI::Validator not_negative_number() {
+  return number_where([](double value) { return value >= 0.0; }, "a number of at least 0");
+}
+
+CLI::Validator share() {
+  return number_where([](double value) { return value >= 0.0 && value <= 1.0; }, "a share from 0 to 1");
+}
+
+CLI::Validator memory_in_gib() {
+  return number_where([](double value) { return value > 0.0 && value <= kMostGib; },
+                      fmt::format("GiB of memory, above 0 and at most {}", kMostGib));
+}
+
+CLI::Option* add_memory_budget(CLI::App& app, std::optional<double>& gib) {
+  return app
+      .add_option(
+          "--memory_budget", gib,
+          "GiB the run may take, of a GPU's memory where it runs on one (default: 80 % of what is free, "
+          "container limits included)")
+      ->check(memory_in_gib());
+}
+
+int64_t memory_budget_bytes(std::optional<double> gib) {
+  return std::max<int64_t>(gib ? 1 : 0, static_cast<int64_t>(gib.value_or(0.0) * 1024.0 * 1024.0 * 1024.0));
+}
+
+void check_numbers(CLI::App& verb) {
+  for (CLI::Option* option : verb.get_options([](const CLI::Option*) { return true; })) {
+    const std::string type = option->get_type_name();
+    const auto add = [&](auto check) { option->transform(CLI::Validator(check, "")); };
+    if (type.starts_with("INT")) add([](std::string& text) { return as_whole_number(text); });
+    if (type.starts_with("UINT")) add([](std::string& text) { return as_count(text); });
+    if (type.starts_with("FLOAT"))
+      option->check(number_where([](double) { return true; }, "a finite number"));
+  }
 }
 
 std::set<std::string> given_flags(const CLI::App& app) {
@@ -102,11 +213,17 @@ std::string nearest_word(const std::vector<std::string>& words, const std::strin
   return best;
 }
 
-std::string nearest_flag(const CLI::App& app, const std::string& unknown) {
-  std::vector<std::string> flags;
-  for (const CLI::Option* option : app.get_options())
+std::vector<std::string> meant_flags(const CLI::App& verb, const std::string& unknown) {
+  std::vector<std::string> flags, begun;
+  for (const CLI::Option* option : verb.get_options()) {
+    if (option->get_group().empty()) continue;
     for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
-  return nearest_word(flags, unknown);
+  }
+  for (const std::string& flag : flags)
+    if (unknown.size() > 3 && flag.starts_with(unknown)) begun.push_back(flag);
+  if (!begun.empty()) return begun;
+  const std::string nearest = nearest_word(flags, unknown);
+  return nearest.empty() ? std::vector<std::string>() : std::vector{nearest};
 }
 
 std::string version() {

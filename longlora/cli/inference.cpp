@@ -188,7 +188,7 @@ void add_inference_verb(CLI::App& app) {
       ->check(CLI::IsMember(tokenizer::prompt_form_names()))
       ->capture_default_str();
   verb.add_option("--max_gen_len", arguments->max_gen_len, "Tokens of the longest answer")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   verb.add_option("--temperature", arguments->sampling.temperature,
                   "Higher: more varied; 0: always the likeliest token")

@@ -1,7 +1,6 @@
 // The command line: verbs in, exit codes out.
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -15,7 +14,9 @@
 #include <vector>
 
 #include "longlora/cli/flags.h"
+#include "longlora/cli/foreign_flags.h"
 #include "longlora/cli/threads.h"
+#include "longlora/cli/usage_errors.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
@@ -34,56 +35,32 @@ constexpr const char* kFooter =
     "Exit codes: 0 done, 2 wrong usage, 3 unusable file, model or data, 4 memory, disk or GPU, 1 anything "
     "else.";
 
-/// The subcommand that was being parsed, or the application itself.
-const CLI::App& active_verb(const CLI::App& app) {
-  const auto verbs = app.get_subcommands();
-  return verbs.empty() ? app : *verbs.front();
-}
-
-int report_usage(const CLI::App& app, const CLI::ParseError& error) {
-  std::string message = error.what();
-  const CLI::App& verb = active_verb(app);
-  // Words that no flag took say more than the flag that is missing because one is misspelt.
-  if (const auto extras = app.remaining(/*recurse=*/true); !extras.empty()) {
-    const std::string unknown = extras.front().substr(0, extras.front().find('='));
-    const std::string nearest = nearest_flag(verb, unknown);
-    message = fmt::format("[{}] expected a flag of this verb, got {}{}", verb.get_name(), unknown,
-                          nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
-  }
-  log_error(fmt::format("{}\n  {} --help lists the flags", message,
-                        &verb == &app ? "longlora" : "longlora " + verb.get_name()));
-  return static_cast<int>(ExitCode::kUsage);
-}
-
-/// What is wrong with a command line that names no verb; empty when it names one or asks for help.
-std::string missing_verb(const CLI::App& app, int argc, char** argv) {
-  std::vector<std::string> verbs;
-  for (const CLI::App* verb : app.get_subcommands(/*filter=*/{})) verbs.push_back(verb->get_name());
-  if (argc < 2) return fmt::format("[longlora] expected a verb ({}), got none", fmt::join(verbs, ", "));
-  const std::string word = argv[1];
-  if (word.starts_with("-") || std::find(verbs.begin(), verbs.end(), word) != verbs.end()) return "";
-  const std::string nearest = nearest_word(verbs, word);
-  return fmt::format("[longlora] expected a verb ({}), got {}{}", fmt::join(verbs, ", "), word,
-                     nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest));
-}
-
 int run(int argc, char** argv) {
   CLI::App app{kDescription, "longlora"};
   app.footer(kFooter);
   app.require_subcommand(1);
   app.set_version_flag("--version", version());
+  app.add_flag_callback(
+      "--flags_page",
+      [] {
+        fmt::print("{}", flags_page());
+        throw CLI::Success();
+      },
+      "Print docs/flags.md: what flags of Hugging Face's Trainer and of LongLoRA's scripts do");
   app.get_formatter()->column_width(36);
   add_verbs(app);
-  if (const std::string problem = missing_verb(app, argc, argv); !problem.empty()) {
+  const std::vector<std::string> words(argv + 1, argv + std::max(argc, 1));
+  if (const std::string problem = missing_verb(app, words); !problem.empty()) {
     log_error(problem + "\n  longlora --help says what each verb does");
     return static_cast<int>(ExitCode::kUsage);
   }
   try {
-    app.parse(argc, argv);
+    parse(app, words);
   } catch (const CLI::Success& success) {
     return app.exit(success);  // --help, --version
   } catch (const CLI::ParseError& error) {
-    return report_usage(app, error);
+    log_error(describe_usage_error(app, error));
+    return static_cast<int>(ExitCode::kUsage);
   }
   return static_cast<int>(ExitCode::kDone);
 }

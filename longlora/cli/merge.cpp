@@ -113,7 +113,8 @@ void add_merge_verb(CLI::App& app) {
                   "Adapter directory: fine-tune's, PEFT's or LongLoRA's released pair of .bin files")
       ->required();
   verb.add_option("--context_size", arguments->context_size,
-                  "Window the adapter was trained for (default: from the adapter's config.json)");
+                  "Window the adapter was trained for (default, or -1: from the adapter's config.json)")
+      ->check(size_or_unset());
   verb.add_option("--save_path", arguments->save_path, "Directory to write")->required();
   verb.add_option("--rope_scaling", arguments->rope_scaling,
                   "Scaling for a --context_size beyond the adapter's own window (default: the kind the model "
@@ -140,7 +141,6 @@ void add_merge_verb(CLI::App& app) {
            "The adapter was trained without embeddings and norms: do not ask for trainable_params");
   add_device_flag(verb, arguments->device);
   verb.add_option("--json", arguments->json, "Write what was done to this file");
-  add_ignored(verb, "--cache_dir", "nothing is downloaded");
   verb.callback([arguments] { run_merge(*arguments); });
 }
 

@@ -21,7 +21,8 @@ void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
                   "Adapter directory that fine-tune wrote; its rotary scaling counts")
       ->type_name("DIR");
   verb.add_option("--context_size", options.context_size,
-                  "Window to evaluate at, in tokens (default: the one the model is made for)");
+                  "Window to evaluate at, in tokens (default, or -1: the one the model is made for)")
+      ->check(size_or_unset());
   verb.add_option(
           "--rope_scaling", options.rope_scaling,
           "How a model without rotary scaling reaches --context_size: linear (default), dynamic or yarn "
@@ -32,8 +33,6 @@ void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
       ->capture_default_str();
   add_device_flags(verb, options.device);
   add_quantize_flags(verb, options.quantize);
-  add_ignored(verb, "--cache_dir", "nothing is downloaded");
-  add_ignored(verb, "--flash_attn", "the fastest attention that fits is always used");
 }
 
 void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize) {

@@ -95,17 +95,17 @@ void add_passkey_verb(CLI::App& app) {
   add_model_flags(verb, arguments->model);
   verb.add_option("--max_tokens", arguments->max_tokens,
                   "Longest text, in tokens of Llama's tokenizer (default: --context_size)")
-      ->check(CLI::PositiveNumber);
+      ->check(at_least(1));
   verb.add_option("--interval", arguments->interval, "Tokens from one length to the next, and the shortest")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   CLI::Option* lengths = verb.add_option("--lengths", arguments->lengths,
                                          "The lengths themselves, in place of --max_tokens and --interval")
                              ->delimiter(',')
-                             ->check(CLI::PositiveNumber);
+                             ->check(at_least(1));
   lengths->excludes("--max_tokens")->excludes("--interval");
   verb.add_option("--num_tests", arguments->num_tests, "Trials for each length")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   verb.add_option("--label", arguments->label, "Name of the model in reports");
   verb.add_option("--json", arguments->json, "Write the result, every trial, to this file")

@@ -80,7 +80,7 @@ void add_score_verb(CLI::App& app) {
                           ->excludes(text);
   verb.add_option("--ids", arguments->ids, "Token ids 1,2,3, taken as they are")
       ->delimiter(',')
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->excludes(text)
       ->excludes(file);
   verb.add_option("--json", arguments->json,

@@ -119,8 +119,7 @@ void add_data_flags(CLI::App& verb, SftArguments& arguments) {
            "Keep tokens beside each file of samples for the next run");
   verb.add_option("--preview", arguments.preview,
                   "Print this many samples with what is learned marked, and do not train")
-      ->check(CLI::NonNegativeNumber);
-  verb.add_option("--seed", options.seed, "Decides the order of rows and new weights")->capture_default_str();
+      ->check(at_least(0));
 }
 
 }  // namespace
@@ -135,9 +134,9 @@ void add_sft_verb(CLI::App& app) {
   add_context_flags(verb, *arguments);
   add_adapter_flags(verb, *arguments);
   add_data_flags(verb, *arguments);
+  add_order_flags(verb, *arguments);
   add_step_flags(verb, *arguments);
   add_output_flags(verb, *arguments);
-  add_released_flags(verb);
   verb.callback([arguments, &verb] {
     arguments->given = given_flags(verb);
     run_sft(*arguments);

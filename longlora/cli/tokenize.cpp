@@ -104,7 +104,7 @@ void add_tokenize_verb(CLI::App& app) {
       ->capture_default_str();
   add_bool(verb, "--add_bos", options.add_bos, "Put BOS before every document");
   verb.add_option("--threads", options.num_threads, "Documents tokenized at once")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   verb.add_option("--json", arguments->ids.json,
                   "Write what was done to this file; with --ids: a list ids per input");

@@ -27,6 +27,8 @@ void add_model_flags(CLI::App& verb, TrainingArguments& arguments) {
       ->check(CLI::IsMember({"normal", "mimetic"}))
       ->capture_default_str();
   verb.add_option("--config", options.config_file, "config.json of a model trained from nothing");
+  verb.add_option("--model_type", arguments.model_type,
+                  "llama or gpt-neox, for old command lines: config.json decides, and must agree");
   verb.add_option("--tokenizer", options.tokenizer_path,
                   "Tokenizer for text data (default: the model's directory)");
   verb.add_option("--peft_model", options.peft_model,
@@ -48,6 +50,8 @@ void add_context_flags(CLI::App& verb, TrainingArguments& arguments) {
                   "s2: shifted sparse attention; full: every token sees all before it")
       ->check(CLI::IsMember({"s2", "full"}))
       ->capture_default_str();
+  add_bool(verb, "--use_full_attn", arguments.use_full_attn, "The same as --attention full")
+      ->excludes("--attention");
   verb.add_option("--group_size_ratio", options.group_size_ratio, "Group size of s2 as a share of the row")
       ->capture_default_str();
   verb.add_option(
@@ -68,10 +72,9 @@ void add_adapter_flags(CLI::App& verb, TrainingArguments& arguments) {
   add_pair_flags(verb, options.lora, arguments.lora_target_modules);
   verb.add_option("--lora_alpha", options.lora.alpha, "Their scale times the rank")->capture_default_str();
   verb.add_option(
-          "--lora_dropout", arguments.lora_dropout,
-          "Share of what the pairs read that is left out in training (default: 0, or what the adapter of "
-          "--peft_model says)")
-      ->type_name("SHARE");
+      "--lora_dropout", arguments.lora_dropout,
+      "Share of what the pairs read that is left out in training (default: 0, or what the adapter of "
+      "--peft_model says)");
   add_bool(verb, "--use_rslora", options.lora.use_rslora,
            "Scale the pairs by alpha / sqrt(rank), not alpha / rank");
   verb.add_option("--loraplus_lr_ratio", options.adamw.loraplus_lr_ratio,
@@ -128,7 +131,8 @@ void set_target_modules(const std::vector<std::string>& words, checkpoint::LoraC
 
 void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
   train::TrainOptions& options = arguments.options;
-  verb.add_option("--max_steps", options.max_steps, "Updates to make (default: from --num_train_epochs)");
+  verb.add_option("--max_steps", options.max_steps,
+                  "Updates to make (default, or -1: from --num_train_epochs)");
   verb.add_option("--num_train_epochs", options.num_train_epochs, "Passes over the data")
       ->capture_default_str();
   verb.add_option("--per_device_train_batch_size", options.per_device_train_batch_size,
@@ -143,10 +147,15 @@ void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
   add_bool(verb, "--dataloader_drop_last", options.dataloader_drop_last,
            "Leave out the last rows of an epoch that fill no batch");
   verb.add_option("--learning_rate", options.learning_rate, "Peak learning rate")->capture_default_str();
-  verb.add_option("--lr_scheduler_type", arguments.schedule, "constant_with_warmup, linear or cosine")
+  verb.add_option("--lr_scheduler_type", arguments.schedule, "How the rate goes after warm-up, as in Trainer")
+      ->check(CLI::IsMember(train::schedule_names()))
       ->capture_default_str();
-  verb.add_option("--warmup_steps", options.warmup_steps, "Updates over which the rate rises from 0")
-      ->capture_default_str();
+  verb.add_option("--warmup_steps", arguments.warmup_steps,
+                  "Updates over which the rate rises from 0; below 1: a share of all (default: 20)")
+      ->check(not_negative_number());
+  verb.add_option("--warmup_ratio", arguments.warmup_ratio,
+                  "The same as a share of all updates, where --warmup_steps is not above 0")
+      ->check(share());
   add_optimizer_flag(verb, arguments.optim);
   verb.add_option("--weight_decay", options.adamw.weight_decay, "AdamW's decay (vectors are exempt)")
       ->capture_default_str();
@@ -156,14 +165,12 @@ void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
   verb.add_option("--max_grad_norm", options.max_grad_norm, "Clip the gradient to this norm; 0: never")
       ->capture_default_str();
   verb.add_option("--gradient_checkpointing", arguments.gradient_checkpointing,
-                  "Recompute layers in backward: true, false, or auto as memory allows")
-      ->transform(CLI::IsMember({"auto", "true", "false"}, CLI::ignore_case))
-      ->capture_default_str();
+                  "Recompute layers in backward: true, false, or auto as memory allows (default: auto)")
+      ->expected(0, 1)
+      ->transform(CLI::IsMember({"auto", "true", "false"}, CLI::ignore_case));
   add_device_flags(verb, arguments.device);
-  verb.add_option(
-      "--memory_budget", arguments.memory_budget_gib,
-      "GiB the run may take, of a GPU's memory where it runs on one (default: 80 % of what is free, "
-      "container limits included)");
+  add_bool(verb, "--use_cpu", arguments.use_cpu, "The same as --device cpu")->excludes("--device");
+  add_memory_budget(verb, arguments.memory_budget_gib);
   verb.add_option(
           "--scratch_dir", options.scratch_dir,
           "Folder on a disk for layer inputs and the optimizer's state when the budget does not hold them "
@@ -176,6 +183,9 @@ void add_output_flags(CLI::App& verb, TrainingArguments& arguments) {
   verb.add_option("--output_dir", options.output_dir, "Where checkpoints, logs and the result go (needed)");
   add_bool(verb, "--resume", options.resume,
            "Go on from the newest checkpoint of --output_dir, if there is one");
+  verb.add_option("--resume_from_checkpoint", arguments.resume_from_checkpoint,
+                  "True, or the path of that checkpoint: the same as --resume True")
+      ->expected(0, 1);
   add_bool(verb, "--overwrite_output_dir", options.overwrite_output_dir,
            "Discard the checkpoints of an earlier run");
   verb.add_option("--save_strategy", arguments.save_strategy, "steps, or no: at the end and on signals alone")
@@ -183,7 +193,7 @@ void add_output_flags(CLI::App& verb, TrainingArguments& arguments) {
       ->capture_default_str();
   verb.add_option("--save_steps", options.save_steps, "Updates between checkpoints; 0: none")
       ->capture_default_str();
-  verb.add_option("--save_total_limit", options.save_total_limit, "Checkpoints to keep; 0: all")
+  verb.add_option("--save_total_limit", options.save_total_limit, "Checkpoints to keep; 0 or -1: all")
       ->capture_default_str();
   verb.add_option("--evaluation_strategy,--eval_strategy", arguments.evaluation_strategy,
                   "no, or steps: every --eval_steps (default: steps where --eval_data_path is given)")
@@ -197,15 +207,6 @@ void add_output_flags(CLI::App& verb, TrainingArguments& arguments) {
   verb.add_option("--label,--run_name", arguments.label,
                   "Name of the run in reports (default: the name of --output_dir)");
   verb.add_option("--json", arguments.json, "Write the outcome to this file");
-}
-
-void add_released_flags(CLI::App& verb) {
-  add_ignored(verb, "--cache_dir", "nothing is downloaded");
-  add_ignored(verb, "--use_flash_attn", "attention never materialises its matrix");
-  add_ignored(verb, "--deepspeed", "this version trains in one process");
-  add_ignored(verb, "--tf32", "there is no TF32 on a CPU");
-  add_ignored(verb, "--ddp_timeout", "this version trains in one process");
-  add_ignored(verb, "--report_to", "TensorBoard files and train_log.jsonl are always written");
 }
 
 }  // namespace longlora::cli

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <csignal>
@@ -64,6 +65,7 @@ void set_group_size(const std::string& text, train::TrainOptions& options) {
 
 void finish_arguments(TrainingArguments& arguments) {
   train::TrainOptions& options = arguments.options;
+  apply_trainer_words(arguments);
   std::vector<std::string> problems = refused_flags(arguments);
   options.init_random = arguments.init == "random";
   if (arguments.attention_init == "mimetic") options.attention_init = model::AttentionInit::kMimetic;
@@ -71,12 +73,13 @@ void finish_arguments(TrainingArguments& arguments) {
   options.attention =
       arguments.attention == "full" ? train::AttentionKind::kFull : train::AttentionKind::kShiftedSparse;
   options.schedule = train::schedule_from_name(arguments.schedule);
-  if (arguments.gradient_checkpointing == "true") options.recompute = train::Recompute::kAlways;
+  if (arguments.gradient_checkpointing == "true" || arguments.gradient_checkpointing.empty())
+    options.recompute = train::Recompute::kAlways;
   if (arguments.gradient_checkpointing == "false") options.recompute = train::Recompute::kNever;
   if (arguments.save_strategy == "no") options.save_steps = 0;
   const bool evaluates = decide_evaluation(arguments);
   if (options.tokenizer_path.empty()) options.tokenizer_path = options.model_name_or_path;
-  options.memory_budget_bytes = static_cast<int64_t>(arguments.memory_budget_gib * 1024.0 * 1024.0 * 1024.0);
+  options.memory_budget_bytes = memory_budget_bytes(arguments.memory_budget_gib);
   set_group_size(arguments.group_size, options);
   set_target_modules(arguments.lora_target_modules, options.lora);
   options.lora.dropout = arguments.lora_dropout.value_or(0.0);
@@ -138,28 +141,58 @@ void leave_out_replaced(const std::filesystem::path& adapter_dir, const model::D
 }
 
 /// The decoder of a run without values.
-model::Decoder shape_of_run(const train::TrainOptions& options) {
+model::Decoder shape_of_run(const TrainingArguments& arguments) {
+  const train::TrainOptions& options = arguments.options;
   model::ModelConfig config =
-      model::read_model_config(options.init_random ? options.config_file : options.model_name_or_path);
+      arguments.shape
+          ? *arguments.shape
+          : model::read_model_config(options.init_random ? options.config_file : options.model_name_or_path);
+  check_model_type(arguments.model_type, config);
   if (options.quantize && !config.quantization) config.quantization = options.quantize;
   return model::shape_decoder(config, options.fp32 ? at::kFloat : at::kBFloat16);
 }
 
+/// Whether there are weights beside a config.json.
+bool has_weights(const std::filesystem::path& directory) {
+  if (!std::filesystem::is_directory(directory)) return false;
+  const auto files = list_directory(directory);
+  return std::any_of(files.begin(), files.end(), [](const std::filesystem::path& file) {
+    return file.extension() == ".safetensors" || file.extension() == ".bin" || file.extension() == ".pth";
+  });
+}
+
+/// Where the frozen weights of a run may be. Without the weights themselves config.json's word for how they
+/// are stored counts.
+train::FrozenWeights find_frozen_weights(const TrainingArguments& arguments, const model::Decoder& shape) {
+  const train::TrainOptions& options = arguments.options;
+  if (options.init_random) return train::FrozenWeights::kInMemory;
+  bool as_stored = true;
+  if (!arguments.shape && (!options.only_planned || has_weights(options.model_name_or_path))) {
+    as_stored =
+        model::are_stored_as(options.model_name_or_path, model::streamable_weights(shape), shape.dtype());
+  } else if (!arguments.shape) {
+    const Json& raw = shape.config.raw;
+    const auto stored = raw.contains("dtype") ? raw.find("dtype") : raw.find("torch_dtype");
+    as_stored = stored == raw.end() || *stored == model::dtype_name(shape.dtype());
+  }
+  return as_stored ? train::FrozenWeights::kMayStream : train::FrozenWeights::kMayStreamCopied;
+}
+
 }  // namespace
 
-train::MemoryPlan plan_before_loading(const TrainingArguments& arguments) {
+ShapedRun shape_run(const TrainingArguments& arguments) {
   const int64_t program_bytes = current_rss_bytes();
-  train::TrainOptions options = arguments.options;  // the real decoder decides what is filled in
-  const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
-  model::Decoder shape = shape_of_run(options);
-  if (!options.peft_model.empty()) check_adapter_flags(arguments, shape);
-  set_up_training(arguments, options, /*has_adapter=*/false, shape);
-  auto frozen = train::FrozenWeights::kInMemory;
-  if (!options.init_random)
-    frozen = model::are_stored_as(options.model_name_or_path, model::streamable_weights(shape), dtype)
-                 ? train::FrozenWeights::kMayStream
-                 : train::FrozenWeights::kMayStreamCopied;
-  return train::plan_run(options, shape, frozen, program_bytes);
+  ShapedRun run = {arguments.options, shape_of_run(arguments), train::FrozenWeights::kInMemory,
+                   program_bytes};
+  if (!run.options.peft_model.empty()) check_adapter_flags(arguments, run.decoder);
+  set_up_training(arguments, run.options, /*has_adapter=*/false, run.decoder);
+  run.frozen_weights = find_frozen_weights(arguments, run.decoder);
+  return run;
+}
+
+train::MemoryPlan plan_before_loading(const TrainingArguments& arguments) {
+  const ShapedRun run = shape_run(arguments);
+  return train::plan_run(run.options, run.decoder, run.frozen_weights, run.program_bytes);
 }
 
 model::Decoder prepare_decoder(TrainingArguments& arguments, const train::MemoryPlan& plan) {
@@ -167,9 +200,7 @@ model::Decoder prepare_decoder(TrainingArguments& arguments, const train::Memory
   const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
   model::LoadOptions load = {.left_in_files = {}, .quantize = options.quantize, .device = options.device};
   if (plan.weights_streamed) {
-    train::TrainOptions shape_options = options;
-    model::Decoder shape = shape_of_run(options);
-    set_up_training(arguments, shape_options, /*has_adapter=*/false, shape);
+    const model::Decoder shape = shape_run(arguments).decoder;
     load.left_in_files = model::streamable_weights(shape);
     if (!options.peft_model.empty()) leave_out_replaced(options.peft_model, shape, load.left_in_files);
   }

@@ -28,19 +28,30 @@ struct TrainingArguments {
   std::string attention_init = "normal";
   bool bf16 = true;
   std::string attention = "s2";
+  bool use_full_attn = false;
+  std::string model_type;
   std::string group_size;
   std::string rope_scaling;
   std::vector<std::string> lora_target_modules;
   std::optional<double> lora_dropout;
   std::string optim = "adamw_torch";
   std::string schedule = "constant_with_warmup";
+  std::optional<double> warmup_steps;
+  std::optional<double> warmup_ratio;
+  std::optional<uint64_t> data_seed;
+  bool group_by_length = false;
+  std::string sampling;
   std::string gradient_checkpointing = "auto";
   std::string save_strategy = "steps";
   std::string evaluation_strategy;
   ops::DeviceFlags device;
-  double memory_budget_gib = 0.0;
+  bool use_cpu = false;
+  std::string resume_from_checkpoint = "False";
+  std::optional<double> memory_budget_gib;
   std::string label;
   std::filesystem::path json;
+  /// A model that is nowhere on disk, in place of one that is; `plan` alone has it.
+  std::optional<model::ModelConfig> shape = {};
 };
 
 /// Each declares the flags of one subject.
@@ -49,8 +60,8 @@ void add_context_flags(CLI::App& verb, TrainingArguments& arguments);
 void add_adapter_flags(CLI::App& verb, TrainingArguments& arguments);
 void add_step_flags(CLI::App& verb, TrainingArguments& arguments);
 void add_output_flags(CLI::App& verb, TrainingArguments& arguments);
-/// Flags of the released scripts that do nothing here.
-void add_released_flags(CLI::App& verb);
+/// The seeds, and in the Trainer's words the order of rows that --shuffle and --order say here.
+void add_order_flags(CLI::App& verb, TrainingArguments& arguments);
 
 /// The flags of low-rank pairs that decide their shape, which `plan` has too.
 void add_pair_flags(CLI::App& verb, checkpoint::LoraConfig& lora, std::vector<std::string>& target_modules);
@@ -61,12 +72,26 @@ void add_optimizer_flag(CLI::App& verb, std::string& optim);
 /// wrong one.
 void set_target_modules(const std::vector<std::string>& words, checkpoint::LoraConfig& lora);
 
+/// Sets the options that are told in the Trainer's or the released scripts' words.
+void apply_trainer_words(TrainingArguments& arguments);
+
+/// Throws UsageError where --model_type contradicts the model.
+void check_model_type(const std::string& asked, const model::ModelConfig& config);
+
 /// Turns words into options and checks them all, then opens the device. Throws UsageError that lists every
 /// problem.
 void finish_arguments(TrainingArguments& arguments);
 
-/// The memory plan of the run, made from the model's shape before anything large is loaded. Throws
-/// ResourceError when it cannot fit.
+/// A run as its memory plan sees it, before anything large is loaded.
+struct ShapedRun {
+  train::TrainOptions options;  // with what the model and the adapter decide filled in
+  model::Decoder decoder;       // its trainable parameters in place, without values
+  train::FrozenWeights frozen_weights = train::FrozenWeights::kInMemory;
+  int64_t program_bytes = 0;  // resident before it was shaped
+};
+ShapedRun shape_run(const TrainingArguments& arguments);
+
+/// The memory plan of the run. Throws ResourceError when it cannot fit.
 train::MemoryPlan plan_before_loading(const TrainingArguments& arguments);
 
 /// The decoder with its scaling, adapter and trainable parameters in place; fills in the options that they

@@ -4,10 +4,17 @@
 
 #include <CLI/App.hpp>
 
+#include <string>
+#include <vector>
+
 namespace longlora::cli {
 
 /// All of them, in the order of --help.
 void add_verbs(CLI::App& app);
+
+/// Runs the verb that the words name: they are spelled as in Python's command lines or as in --help. Throws
+/// CLI::ParseError, and the errors of the verb.
+void parse(CLI::App& app, const std::vector<std::string>& words);
 
 void add_tokenize_verb(CLI::App& app);
 void add_fine_tune_verb(CLI::App& app);

@@ -50,7 +50,7 @@ void apply_scaling(model::ModelConfig& config, const ModelOptions& options, int6
 
 LoadedModel open_model(const ModelOptions& options) {
   const at::ScalarType dtype = dtype_from_name(options.dtype);
-  if (options.context_size < 0)
+  if (options.context_size < -1)
     throw UsageError(
         fmt::format("[--context_size] expected a positive number of tokens, got {}", options.context_size));
   const at::Device device = ops::open_device(options.device);

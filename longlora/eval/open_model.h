@@ -25,7 +25,7 @@ struct ModelOptions {
   std::filesystem::path base_model;
   /// Adapter directory; empty: none. A config.json in it brings its rotary scaling.
   std::filesystem::path peft_model;
-  /// Window to evaluate at, in tokens; 0: the one that the model is made for.
+  /// Window to evaluate at, in tokens; 0 or -1: the one that the model is made for.
   int64_t context_size = 0;
   /// How a model without rotary scaling reaches context_size: "linear", "dynamic",
   /// "yarn" by ceil(context_size / original window), or "none": as it is. Empty:

@@ -42,17 +42,6 @@ const char* recompute_name(Recompute recompute) {
   }
 }
 
-const char* schedule_name(ScheduleType type) {
-  switch (type) {
-    case ScheduleType::kLinear:
-      return "linear";
-    case ScheduleType::kCosine:
-      return "cosine";
-    default:
-      return "constant_with_warmup";
-  }
-}
-
 }  // namespace
 
 std::vector<std::string> TrainOptions::problems() const {
@@ -60,7 +49,7 @@ std::vector<std::string> TrainOptions::problems() const {
   const auto require = [&](bool holds, std::string problem) {
     if (!holds) found.push_back(std::move(problem));
   };
-  require(init_random || !model_name_or_path.empty(),
+  require(init_random || only_planned || !model_name_or_path.empty(),
           "--model_name_or_path is needed: the Hugging Face directory to start from (or --init random "
           "--config FILE)");
   require(!init_random || model_name_or_path.empty(),
@@ -73,10 +62,10 @@ std::vector<std::string> TrainOptions::problems() const {
           "--lora_dropout and --use_dora are of low-rank pairs: they need --low_rank_training True");
   require(!init_random || !low_rank_training,
           "--init random trains every weight: add --low_rank_training False");
-  require(!data_path.empty(), supervised
-                                  ? "--data_path is needed: .json or .jsonl files of questions and answers"
-                                  : "--data_path is needed: .bin, .txt or .jsonl files, or folders of them");
-  require(!output_dir.empty(), "--output_dir is needed");
+  require(only_planned || !data_path.empty(),
+          supervised ? "--data_path is needed: .json or .jsonl files of questions and answers"
+                     : "--data_path is needed: .bin, .txt or .jsonl files, or folders of them");
+  require(only_planned || !output_dir.empty(), "--output_dir is needed");
   require(model_max_length >= 2,
           fmt::format("--model_max_length must be at least 2, got {}", model_max_length));
   require(group_size_ratio > 0.0 && group_size_ratio <= 1.0,
@@ -99,7 +88,8 @@ std::vector<std::string> TrainOptions::problems() const {
   require(!quantize || !init_random, "--quantize needs a model to start from, not --init random");
   require(!quantize || ops::is_nf4_block_size(quantize->block_size),
           "--quantize_block must be 32, 64, 128, 256, 512, 1024, 2048 or 4096");
-  require(max_steps >= 0, fmt::format("--max_steps must be positive, got {}", max_steps));
+  require(max_steps >= 0,
+          fmt::format("--max_steps must be positive, or -1 for --num_train_epochs, got {}", max_steps));
   require(max_steps > 0 || (num_train_epochs > 0.0 && std::isfinite(num_train_epochs)),
           fmt::format("--num_train_epochs must be positive, got {}", num_train_epochs));
   require(
@@ -109,6 +99,8 @@ std::vector<std::string> TrainOptions::problems() const {
   require(learning_rate >= 0.0 && std::isfinite(learning_rate),
           fmt::format("--learning_rate must be a number and not negative, got {}", learning_rate));
   require(warmup_steps >= 0, fmt::format("--warmup_steps must not be negative, got {}", warmup_steps));
+  require(warmup_ratio >= 0.0 && warmup_ratio <= 1.0,
+          fmt::format("--warmup_ratio must be in [0, 1], got {}", warmup_ratio));
   require(max_grad_norm >= 0.0, fmt::format("--max_grad_norm must not be negative, got {}", max_grad_norm));
   require(adamw.beta1 >= 0.0 && adamw.beta1 < 1.0 && adamw.beta2 >= 0.0 && adamw.beta2 < 1.0,
           "--adam_beta1 and --adam_beta2 must be in [0, 1)");
@@ -116,6 +108,15 @@ std::vector<std::string> TrainOptions::problems() const {
           "--adam_epsilon must be positive and --weight_decay not negative");
   require(save_steps >= 0 && save_total_limit >= 0 && eval_steps >= 0 && logging_steps > 0,
           "--save_steps, --save_total_limit and --eval_steps must not be negative, --logging_steps positive");
+  constexpr double kMostTokens = 1e15;
+  require(
+      static_cast<double>(per_device_train_batch_size) * static_cast<double>(gradient_accumulation_steps) *
+              static_cast<double>(model_max_length) <
+          kMostTokens,
+      "--model_max_length, --per_device_train_batch_size and --gradient_accumulation_steps give an update "
+      "more than 10^15 tokens");
+  require(schedule != ScheduleType::kPolynomial || learning_rate > 1e-7,
+          "--lr_scheduler_type polynomial ends at a rate of 1e-7: it needs a higher --learning_rate");
   require(eval_steps == 0 || !eval_data_path.empty(), "--eval_steps needs --eval_data_path, held-out data");
   require(full_attention_steps >= 0,
           fmt::format("--full_attention_steps must not be negative, got {}", full_attention_steps));
@@ -162,6 +163,8 @@ Json TrainOptions::identity() const {
         {"type", "nf4"}, {"block_size", quantize->block_size}, {"double_quant", quantize->double_quant}};
   else
     json["quantize"] = nullptr;
+  if (warmup_ratio > 0.0) json["warmup_ratio"] = warmup_ratio;
+  if (data_seed) json["data_seed"] = *data_seed;
   json["use_rslora"] = lora.use_rslora;
   json["use_dora"] = lora.use_dora;
   json["optim"] = optimizer_name(adamw);
@@ -205,6 +208,11 @@ int64_t TrainOptions::group_for(int64_t document_tokens) const {
   if (reference_sft_groups)
     return document_tokens % 4096 == 0 ? std::max<int64_t>(1, document_tokens / 4) : 8192;
   return group_size > 0 ? group_size : ops::group_tokens_for_ratio(model_max_length, group_size_ratio);
+}
+
+int64_t TrainOptions::warmup_updates(int64_t num_updates) const {
+  return warmup_ratio > 0.0 ? static_cast<int64_t>(std::ceil(static_cast<double>(num_updates) * warmup_ratio))
+                            : warmup_steps;
 }
 
 PlanRequest TrainOptions::plan_request() const {

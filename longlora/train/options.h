@@ -53,6 +53,7 @@ struct TrainOptions {
   bool shuffle = true;
   bool group_by_length = false;  // rows of like length in one batch
   uint64_t seed = 42;
+  std::optional<uint64_t> data_seed;  // decides the order of rows in place of `seed`
 
   // Questions and answers (sft).
   bool supervised = false;
@@ -72,6 +73,7 @@ struct TrainOptions {
   bool dataloader_drop_last = false;  // leave out the batch that the last rows of an epoch do not fill
   double learning_rate = 2e-5;
   int64_t warmup_steps = 20;
+  double warmup_ratio = 0.0;  // above 0: the warm-up as a share of all updates
   ScheduleType schedule = ScheduleType::kConstantWithWarmup;
   AdamWOptions adamw;
   double max_grad_norm = 1.0;  // 0: no clipping
@@ -80,6 +82,9 @@ struct TrainOptions {
   at::Device device = at::kCPU;            // where the model is and computes
   std::string attention_backend = "auto";  // of a GPU
   std::filesystem::path scratch_dir;       // for what does not fit memory; empty: output_dir
+
+  /// Nothing is read or written: the run needs neither a model's directory nor data or an output folder.
+  bool only_planned = false;
 
   // Output.
   std::filesystem::path output_dir;
@@ -104,6 +109,8 @@ struct TrainOptions {
   int64_t window_tokens() const {
     return per_device_train_batch_size * gradient_accumulation_steps * model_max_length;
   }
+  /// Updates of warm-up in a run of so many.
+  int64_t warmup_updates(int64_t num_updates) const;
   /// The folder for what does not fit memory.
   const std::filesystem::path& scratch_folder() const {
     return scratch_dir.empty() ? output_dir : scratch_dir;

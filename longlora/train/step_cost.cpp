@@ -19,7 +19,9 @@ namespace {
 constexpr int64_t kMeasuredTokens = 1024;
 constexpr int64_t kLongestMeasuredSegment = 2048;
 constexpr int64_t kMeasuredUpdates = 1 << 22;
-constexpr int kRuns = 3;  // the first warms up
+/// Runs of each measurement beside the one that warms up, and how long all of them go on beyond the fewest.
+constexpr int kLeastRuns = 3, kMostRuns = 30;
+constexpr double kMeasuredSeconds = 2.0;
 
 bool trains(const model::Block& block) {
   bool any = false;
@@ -42,58 +44,107 @@ struct MatrixElements {
   }
 };
 
-/// The shortest of a few runs, in seconds.
-template <typename Body>
-double seconds_of(const Body& body) {
-  double best = 0.0;
-  for (int run = 0; run < kRuns; ++run) {
+/// Times something again and again.
+class Stopwatch {
+ public:
+  /// The first call warms up and does not count.
+  template <typename Body>
+  void time(const Body& body) {
     const auto start = std::chrono::steady_clock::now();
     body();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (run == 1 || (run > 1 && seconds < best)) best = seconds;
+    spent_ += seconds;
+    if (!is_warm_) {
+      is_warm_ = true;
+      return;
+    }
+    best_ = best_ == 0.0 ? seconds : std::min(best_, seconds);
+    worst_ = std::max(worst_, seconds);
   }
-  return best;
-}
 
-/// Seven products for each pair of a query and a key, forward and backward.
-double attention_rate(const model::ModelConfig& config, at::ScalarType dtype, int64_t segment) {
-  const auto leaf = [&](int64_t heads) {
-    return at::randn({segment, heads, config.head_dim}, at::kFloat).to(dtype).requires_grad_(true);
-  };
-  const at::Tensor q = leaf(config.num_attention_heads), k = leaf(config.num_key_value_heads),
-                   v = leaf(config.num_key_value_heads);
-  ops::SegmentPlanOptions options;
-  options.row_tokens = segment;
-  const ops::SegmentPlan plan = ops::make_segment_plan(options);
-  const double seconds = seconds_of([&] {
-    const at::Tensor out = ops::segment_attention(q, k, v, plan);
-    torch::autograd::grad({out}, {q, k, v}, {at::ones_like(out)});
-  });
-  const auto width = static_cast<double>(config.num_attention_heads * config.head_dim);
-  const auto length = static_cast<double>(segment);
-  return 14.0 * width * length * (length + 1.0) / 2.0 / seconds;
-}
+  /// Shortest run, in seconds.
+  double best() const { return best_; }
+  double variation() const { return best_ > 0.0 ? worst_ / best_ : 1.0; }
+  /// Of all runs.
+  double spent() const { return spent_; }
 
-/// Elements that an update goes through: gradient cleared, summed up and applied, the value rounded.
-double update_rate() {
-  at::Tensor master = at::zeros({kMeasuredUpdates}, at::kFloat), grad = at::full_like(master, 1e-3),
-             exp_avg = at::zeros_like(master), exp_avg_sq = at::zeros_like(master),
-             value = at::zeros({kMeasuredUpdates}, at::kBFloat16);
-  ops::cpu::AdamWStep step = {};
-  step.sqrt_bias_correction2 = step.bias_correction1 = 1.0f;
-  step.epsilon = 1e-8f;
-  const auto kernel = ops::cpu::adamw_kernel();
-  const double seconds = seconds_of([&] {
-    grad.zero_();
-    grad.norm();
+ private:
+  bool is_warm_ = false;
+  double best_ = 0.0, worst_ = 0.0, spent_ = 0.0;
+};
+
+/// Attention of one segment, forward and backward.
+class AttentionProbe {
+ public:
+  AttentionProbe(const model::ModelConfig& config, at::ScalarType dtype, int64_t segment)
+      : q_(leaf(segment, config.num_attention_heads, config.head_dim, dtype)),
+        k_(leaf(segment, config.num_key_value_heads, config.head_dim, dtype)),
+        v_(leaf(segment, config.num_key_value_heads, config.head_dim, dtype)) {
+    ops::SegmentPlanOptions options;
+    options.row_tokens = segment;
+    plan_ = ops::make_segment_plan(options);
+    const auto width = static_cast<double>(config.num_attention_heads * config.head_dim);
+    const auto length = static_cast<double>(segment);
+    flops_ = 14.0 * width * length * (length + 1.0) / 2.0;
+  }
+
+  void run() {
+    const at::Tensor out = ops::segment_attention(q_, k_, v_, plan_);
+    torch::autograd::grad({out}, {q_, k_, v_}, {at::ones_like(out)});
+  }
+  /// Of a run: seven products for each pair of a query and a key.
+  double flops() const { return flops_; }
+
+ private:
+  static at::Tensor leaf(int64_t segment, int64_t heads, int64_t head_dim, at::ScalarType dtype) {
+    return at::randn({segment, heads, head_dim}, at::kFloat).to(dtype).requires_grad_(true);
+  }
+
+  at::Tensor q_, k_, v_;
+  ops::SegmentPlan plan_;
+  double flops_ = 0.0;
+};
+
+/// An update of kMeasuredUpdates elements: gradient cleared, summed up and applied, the value rounded.
+class UpdateProbe {
+ public:
+  UpdateProbe() {
+    step_.sqrt_bias_correction2 = step_.bias_correction1 = 1.0f;
+    step_.epsilon = 1e-8f;
+  }
+
+  void run() {
+    grad_.zero_();
+    grad_.norm();
     at::parallel_for(0, kMeasuredUpdates, 1 << 16, [&](int64_t begin, int64_t end) {
-      kernel(master.mutable_data_ptr<float>() + begin, grad.const_data_ptr<float>() + begin,
-             exp_avg.mutable_data_ptr<float>() + begin, exp_avg_sq.mutable_data_ptr<float>() + begin,
-             end - begin, step);
+      kernel_(master_.mutable_data_ptr<float>() + begin, grad_.const_data_ptr<float>() + begin,
+              exp_avg_.mutable_data_ptr<float>() + begin, exp_avg_sq_.mutable_data_ptr<float>() + begin,
+              end - begin, step_);
     });
-    value.copy_(master);
-  });
-  return static_cast<double>(kMeasuredUpdates) / seconds;
+    value_.copy_(master_);
+  }
+
+ private:
+  at::Tensor master_ = at::zeros({kMeasuredUpdates}, at::kFloat), grad_ = at::full_like(master_, 1e-3),
+             exp_avg_ = at::zeros_like(master_), exp_avg_sq_ = at::zeros_like(master_),
+             value_ = at::zeros({kMeasuredUpdates}, at::kBFloat16);
+  ops::cpu::AdamWStep step_ = {};
+  decltype(ops::cpu::adamw_kernel()) kernel_ = ops::cpu::adamw_kernel();
+};
+
+/// One layer that trains as the run does, with a small vocabulary.
+model::Decoder measured_layer(model::ModelConfig config, at::ScalarType dtype,
+                              const std::optional<checkpoint::LoraConfig>& lora) {
+  config.num_hidden_layers = 1;
+  config.vocab_size = 256;
+  model::Decoder decoder = model::random_decoder(config, dtype, 1);
+  if (lora) {
+    model::add_lora(decoder, *lora, 1);
+    model::train_adapter(decoder, {"embed", "norm"});
+  } else {
+    model::train_everything(decoder);
+  }
+  return decoder;
 }
 
 }  // namespace
@@ -129,28 +180,31 @@ TrainingRates measure_training_rates(const model::ModelConfig& config, at::Scala
   // Queries of a segment see half of it on average.
   const auto segment =
       static_cast<int64_t>(std::clamp(2.0 * seen_tokens, 64.0, static_cast<double>(kLongestMeasuredSegment)));
-  TrainingRates rates;
-  rates.attention = attention_rate(config, dtype, segment);
-  rates.update = update_rate();
-
-  model::ModelConfig one_layer = config;
-  one_layer.num_hidden_layers = 1;
-  one_layer.vocab_size = 256;
-  model::Decoder decoder = model::random_decoder(one_layer, dtype, 1);
-  if (lora) {
-    model::add_lora(decoder, *lora, 1);
-    model::train_adapter(decoder, {"embed", "norm"});
-  } else {
-    model::train_everything(decoder);
-  }
-  Batch batch = make_next_token_batch(at::randint(256, {1, kMeasuredTokens}, at::kLong),
-                                      std::min(segment, kMeasuredTokens));
-  const double seen = mean_seen_tokens(batch.plan);
+  AttentionProbe attention(config, dtype, segment);
+  UpdateProbe update;
+  model::Decoder decoder = measured_layer(config, dtype, lora);
+  const Batch batch = make_next_token_batch(at::randint(256, {1, kMeasuredTokens}, at::kLong),
+                                            std::min(segment, kMeasuredTokens));
   Engine engine(decoder, {Keep::kEverything}, kMeasuredTokens);
-  const double seconds = seconds_of([&] { engine.forward_backward(batch, 1.0); });
-  const StepFlops flops = count_step_flops(decoder, kMeasuredTokens, seen, {Keep::kEverything});
-  const double matrix_seconds = std::max(0.2 * seconds, seconds - flops.attention / rates.attention);
+
+  Stopwatch attending, updating, training;
+  // By turns: what else the machine does for a while slows all three, and none of them every time.
+  for (int run = 0; run <= kMostRuns; ++run) {
+    attending.time([&] { attention.run(); });
+    updating.time([&] { update.run(); });
+    training.time([&] { engine.forward_backward(batch, 1.0); });
+    const double spent = attending.spent() + updating.spent() + training.spent();
+    if (run >= kLeastRuns && spent > kMeasuredSeconds) break;
+  }
+  const StepFlops flops =
+      count_step_flops(decoder, kMeasuredTokens, mean_seen_tokens(batch.plan), {Keep::kEverything});
+  TrainingRates rates;
+  rates.attention = attention.flops() / attending.best();
+  rates.update = static_cast<double>(kMeasuredUpdates) / updating.best();
+  const double matrix_seconds =
+      std::max(0.2 * training.best(), training.best() - flops.attention / rates.attention);
   rates.matrix = flops.matrix / matrix_seconds;
+  rates.variation = std::max({attending.variation(), updating.variation(), training.variation()});
   return rates;
 }
 

@@ -36,11 +36,14 @@ struct TrainingRates {
   double matrix = 0.0;
   double attention = 0.0;
   double update = 0.0;  // trained elements a second of the optimizer
+  /// The slowest measurement's time as a multiple of the fastest's, the largest of the three; 1 where nothing
+  /// was measured. Much above 1 other work ran beside, and a run will have to share with it, too.
+  double variation = 1.0;
 };
 
 /// Measures this machine by running one layer of the model forward and backward, with low-rank pairs or
-/// (without `lora`) every weight trained, attention and an update alone; seconds to some ten seconds for the
-/// widest models. Allocates one layer.
+/// (without `lora`) every weight trained, attention and an update alone: each the best of several short runs,
+/// with the three by turns. Seconds to some ten seconds for the widest models. Allocates one layer.
 TrainingRates measure_training_rates(const model::ModelConfig& config, at::ScalarType dtype,
                                      const std::optional<checkpoint::LoraConfig>& lora, double seen_tokens);
 

@@ -23,10 +23,11 @@ namespace {
 volatile std::sig_atomic_t stop_requested = 0;
 
 data::RowOrder make_order(const TrainOptions& options, const data::TrainingRows& data) {
-  if (!options.group_by_length) return {data.num_rows(), options.shuffle, options.seed};
+  const uint64_t seed = options.data_seed.value_or(options.seed);
+  if (!options.group_by_length) return {data.num_rows(), options.shuffle, seed};
   std::vector<int64_t> row_tokens(static_cast<size_t>(data.num_rows()));
   for (size_t i = 0; i < row_tokens.size(); ++i) row_tokens[i] = data.row_tokens(static_cast<int64_t>(i));
-  return {std::move(row_tokens), options.per_device_train_batch_size, options.seed};
+  return {std::move(row_tokens), options.per_device_train_batch_size, seed};
 }
 
 std::unique_ptr<const data::TrainingRows> consecutive_rows(const data::TokenData* data, int64_t row_tokens) {
@@ -71,8 +72,8 @@ model::Decoder& with_state(model::Decoder& decoder, const TrainOptions& options,
 
 }  // namespace
 
-MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder, FrozenWeights frozen_weights,
-                    int64_t program_bytes) {
+PlanRequest run_request(const TrainOptions& options, const model::Decoder& decoder,
+                        FrozenWeights frozen_weights, int64_t program_bytes) {
   PlanRequest request = options.plan_request();
   request.budget_bytes = memory_budget(options.memory_budget_bytes, options.device);
   request.frozen_weights = options.device.is_cpu() ? frozen_weights : FrozenWeights::kInMemory;
@@ -80,7 +81,12 @@ MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder, 
     request.frozen_weights =
         decoder.streamed->copies() ? FrozenWeights::kStreamedCopied : FrozenWeights::kStreamed;
   request.program_bytes = options.device.is_cpu() ? program_bytes : 0;
-  return make_memory_plan(decoder, request);
+  return request;
+}
+
+MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder, FrozenWeights frozen_weights,
+                    int64_t program_bytes) {
+  return make_memory_plan(decoder, run_request(options, decoder, frozen_weights, program_bytes));
 }
 
 Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
@@ -104,7 +110,7 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
       directory_(options),
       optimizer_(with_state(decoder, options, plan_), options.adamw),
       engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_)),
-      schedule_{options.schedule, options.learning_rate, options.warmup_steps, max_steps_} {
+      schedule_{options.schedule, options.learning_rate, options.warmup_updates(max_steps_), max_steps_} {
   if (eval_data_) check_labels(*eval_data_, "--eval_data_path");
   if (options.resume) restore();
   state_.data_tokens = data_->num_tokens();

@@ -52,8 +52,14 @@ class TrainObserver {
 
 enum class TrainOutcome { kFinished, kStopped };
 
-/// The memory plan of a run with this decoder, whose tensors need no values. Throws ResourceError when it
-/// cannot fit.
+/// What the memory plan of a run with this decoder is made for, with the budget that the run has: where its
+/// frozen weights may be, and the bytes that the program takes before the model is there (below 0: the
+/// usual).
+PlanRequest run_request(const TrainOptions& options, const model::Decoder& decoder,
+                        FrozenWeights frozen_weights = FrozenWeights::kInMemory, int64_t program_bytes = -1);
+
+/// The memory plan of that request; `decoder`'s tensors need no values. Throws ResourceError when it cannot
+/// fit.
 MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder,
                     FrozenWeights frozen_weights = FrozenWeights::kInMemory, int64_t program_bytes = -1);
 

@@ -224,6 +224,8 @@ TEST_F(BadInput, CommandLinesWithoutAVerbOrAFlag) {
       kUsage, fine_tune(folder / "good.bin", {"--model_max_lenght", "64"}),
       {"[fine-tune] expected a flag of this verb, got --model_max_lenght; did you mean --model_max_length?"});
   expect_refused(kUsage, tune_rows_of_64(folder / "good.bin", {"--gibberish=3"}), {"got --gibberish"});
+  expect_refused(kUsage, tune_rows_of_64(folder / "good.bin", {"--fp16", "True"}),
+                 {"[--fp16] expected no such flag or False, got True", "take --bf16 True"});
 }
 
 TEST_F(BadInput, ValuesThatAreWrongOrContradict) {
@@ -233,11 +235,14 @@ TEST_F(BadInput, ValuesThatAreWrongOrContradict) {
                  {"--init random starts from nothing: give either it or --model_name_or_path",
                   "--init random needs --config", "--low_rank_training False",
                   "--lora_r must be positive, got 0", "--eval_steps needs --eval_data_path"});
-  expect_refused(kUsage, tune_rows_of_64(bin, {"--learning_rate", "fast"}), {"--learning_rate = fast"});
+  expect_refused(kUsage, tune_rows_of_64(bin, {"--learning_rate", "fast"}),
+                 {"[--learning_rate] expected a finite number, got fast"});
   expect_refused(kUsage, tune_rows_of_64(bin, {"--bf16", "maybe"}), {"expected True or False, got maybe"});
-  expect_refused(kUsage, tune_rows_of_64(bin, {"--attention", "sparse"}), {"sparse not in {s2,full}"});
-  expect_refused(kUsage, tune_rows_of_64(bin, {"--lr_scheduler_type", "poly"}),
-                 {"expected constant_with_warmup, linear or cosine, got poly"});
+  expect_refused(kUsage, tune_rows_of_64(bin, {"--attention", "sparse"}),
+                 {"[--attention] expected one of s2, full, got sparse"});
+  expect_refused(
+      kUsage, tune_rows_of_64(bin, {"--lr_scheduler_type", "poly"}),
+      {"[--lr_scheduler_type] expected one of constant_with_warmup, constant, linear", "got poly"});
   expect_refused(kUsage, tune_rows_of_64(bin, {"--lora_target_modules", "c_attn"}),
                  {"expected names among down_proj, ", "got c_attn"});
   expect_refused(kUsage, tune_rows_of_64(bin, {"--trainable_params", "wte"}),
@@ -249,7 +254,7 @@ TEST_F(BadInput, ValuesThatAreWrongOrContradict) {
   expect_refused(kUsage, {"score", "--base_model", base},
                  {"expected one of --text, --file and --ids, got none"});
   expect_refused(kUsage, {"score", "--base_model", base, "--text", "a", "--ids", "1"},
-                 {"--text excludes --ids"});
+                 {"[--text] expected no --ids beside it, got both; leave one of them out"});
   expect_refused(kUsage, {"tokenize", "--tokenizer", base, "--input", bin, "--output", folder / "new.txt"},
                  {"expected an output name that ends in .bin"});
 }

@@ -6,6 +6,6 @@
 namespace longlora::test {
 
 /// What the program does with these words, the verb first. Throws its errors.
-void run(Words words);
+void run(const Words& words);
 
 }  // namespace longlora::test

@@ -1,8 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 
+#include "longlora/cli/training_verb.h"
+#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "tests/cli/in_process.h"
@@ -139,6 +142,76 @@ TEST(PlanVerb, LeavesTrainingStateOnDiskWhereTheBudgetDoesNotHoldIt) {
                              "--memory_budget", "2.2"});
   EXPECT_EQ(full["state_on_disk"], "all");
   EXPECT_GT(full["state_bytes"].get<int64_t>(), 12LL * 134'000'000);
+}
+
+TEST(PlanVerb, TakesEveryFlagOfTraining) {
+  CLI::App app;
+  add_verbs(app);
+  const CLI::App* plan = app.get_subcommand("plan");
+  for (const char* verb : {"fine-tune", "sft"})
+    for (const CLI::Option* option : app.get_subcommand(verb)->get_options())
+      EXPECT_NE(plan->get_option_no_throw(option->get_name()), nullptr) << verb << " " << option->get_name();
+}
+
+/// What a run with these options would find out about its frozen weights.
+train::FrozenWeights frozen_weights(const std::string& model, bool only_planned) {
+  TrainingArguments arguments;
+  arguments.options.model_name_or_path = model;
+  arguments.options.model_max_length = 64;
+  arguments.options.only_planned = only_planned;
+  return shape_run(arguments).frozen_weights;
+}
+
+TEST(PlanVerb, KnowsThatStoredWeightsAreConvertedAsARunDoes) {
+  const test::TemporaryDirectory folder;
+  for (const char* dtype : {"float16", "bfloat16"}) {
+    const std::string model = folder / dtype;
+    run({"convert", "--input", test::data("stories260K_hf"), "--output", model, "--dtype", dtype});
+    const auto expected = std::string(dtype) == "float16" ? train::FrozenWeights::kMayStreamCopied
+                                                          : train::FrozenWeights::kMayStream;
+    EXPECT_EQ(frozen_weights(model, /*only_planned=*/false), expected);
+    EXPECT_EQ(frozen_weights(model, /*only_planned=*/true), expected);
+    // Without the weights the dtype in config.json tells.
+    std::filesystem::remove(std::filesystem::path(model) / "model.safetensors");
+    EXPECT_EQ(frozen_weights(model, /*only_planned=*/true), expected);
+  }
+}
+
+TEST(PlanVerb, CountsWhatOnlyTrainingUsedToBeToldOf) {
+  const auto plan_7b = [](const Words& more) {
+    return plan_of(
+        test::with({"--shape", "7b", "--model_max_length", "4096", "--memory_budget", "80"}, more));
+  };
+  const Json plain = plan_7b({});
+  // Attention over the whole row in the last steps, noise beside the embeddings.
+  EXPECT_GT(plan_7b({"--full_attention_steps", "10"})["program_bytes"], plain["program_bytes"]);
+  EXPECT_GT(plan_7b({"--neftune_noise_alpha", "5"})["workspace_bytes"], plain["workspace_bytes"]);
+}
+
+TEST(PlanVerb, PlansNoMoreThanIsFreeForAModelThatIsHere) {
+  const Json plan = plan_of({"--model_name_or_path", test::data("stories260K_hf"), "--model_max_length",
+                             "512", "--memory_budget", "1000000"});
+  EXPECT_LT(plan["budget_bytes"].get<double>(), 1e6 * (1 << 30));
+}
+
+TEST(PlanVerb, RefusesTheValuesThatTrainingRefuses) {
+  const auto expect_refused = [](const Words& more, const std::string& part) {
+    EXPECT_THAT(
+        [&] {
+          plan_of(test::with({"--shape", "15m", "--model_max_length", "64"}, more));
+        },
+        ThrowsMessage<UsageError>(HasSubstr(part)))
+        << more.front();
+  };
+  expect_refused({"--lora_r", "-4"}, "--lora_r must be positive, got -4");
+  expect_refused({"--lora_r", "0"}, "--lora_r must be positive, got 0");
+  expect_refused({"--group_size_ratio", "2"}, "--group_size_ratio must be in (0, 1], got 2");
+  expect_refused({"--group_size", "1"}, "--group_size must be at least 2, got 1");
+  expect_refused({"--max_steps", "-5"}, "--max_steps must be positive");
+  expect_refused({"--gradient_accumulation_steps", "0"}, "--gradient_accumulation_steps must be");
+  expect_refused(
+      {"--per_device_train_batch_size", "1000000000000", "--gradient_accumulation_steps", "1000000"},
+      "more than 10^15 tokens");
 }
 
 TEST(PlanVerb, RefusesWhatContradictsItself) {

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <fstream>
+
 #include "longlora/core/json.h"
 #include "tests/cli/process.h"
 
@@ -49,11 +52,92 @@ TEST_F(ReleasedCommands, FineTuneAllWeights) {
   EXPECT_THAT(evaluated.out, HasSubstr("val_perplexity"));
 }
 
+TEST_F(ReleasedCommands, FineTuneInTheWordsOfTheTrainer) {
+  const Words words = with(fine_tune("True", "out", "4"), {"--model_type",
+                                                           "llama",
+                                                           "--use_full_attn",
+                                                           "True",
+                                                           "--do_train",
+                                                           "--fp16=False",
+                                                           "--warmup-ratio",
+                                                           "0.5",
+                                                           "--data_seed",
+                                                           "7",
+                                                           "--train_sampling_strategy",
+                                                           "sequential",
+                                                           "--report_to",
+                                                           "wandb",
+                                                           "tensorboard",
+                                                           "--no_cuda",
+                                                           "--gradient-checkpointing",
+                                                           "--no_dataloader_pin_memory",
+                                                           "--resume_from_checkpoint",
+                                                           "True"});
+  // The script's words again: the last warm-up counts, and --warmup_steps 20 would go before the ratio.
+  Words without_warmup = words;
+  const auto at = std::find(without_warmup.begin(), without_warmup.end(), "--warmup_steps");
+  without_warmup.erase(at, at + 2);
+  const Ending trained = expect_exit(0, without_warmup);
+  for (const char* line :
+       {"--do_train has no effect", "--report_to has no effect", "--dataloader_pin_memory has no effect",
+        "--tf32 has no effect", "attention: full", "no checkpoint to resume from"})
+    EXPECT_THAT(trained.err, HasSubstr(line));
+  const Json options = read_json(folder / "out/run.json")["options"];
+  EXPECT_EQ(options["warmup_ratio"], 0.5);
+  EXPECT_EQ(options["data_seed"], 7);
+  EXPECT_EQ(options["shuffle"], false);
+  // Two of four updates rise, as with two steps of warm-up.
+  EXPECT_THAT(trained.err, HasSubstr("step 2/4"));
+  std::ifstream log(folder / "out/train_log.jsonl");
+  std::vector<double> rates;
+  for (std::string line; std::getline(log, line);) rates.push_back(Json::parse(line)["learning_rate"]);
+  EXPECT_THAT(rates, ::testing::ElementsAre(0.0, 1e-5, 2e-5, 2e-5));
+  // The path of the newest checkpoint is the same as True, another is refused.
+  EXPECT_THAT(expect_exit(2, with(without_warmup, {"--use_mps_device"})).err,
+              HasSubstr("[--use_mps_device]"));
+  Words resumed = without_warmup;
+  *std::find(resumed.begin(), resumed.end(), "--resume_from_checkpoint") =
+      "--resume_from_checkpoint=" + (folder / "out/checkpoint-4").string();
+  resumed.pop_back();
+  EXPECT_THAT(expect_exit(0, resumed).err, HasSubstr("resuming after step 4 of 4"));
+  resumed.back() = "--resume_from_checkpoint=" + (folder / "out/checkpoint-3").string();
+  EXPECT_THAT(expect_exit(2, resumed).err,
+              HasSubstr("[--resume_from_checkpoint] expected True or the newest"));
+}
+
+TEST_F(ReleasedCommands, RefusesAModelTypeThatIsNotTheModels) {
+  EXPECT_THAT(expect_exit(2, with(fine_tune("True", "out", "1"), {"--model_type", "gpt-neox"})).err,
+              HasSubstr("[--model_type] expected what the model's config.json says (llama), got gpt-neox"));
+  EXPECT_FALSE(fs::exists(folder / "out/config.json"));
+}
+
+TEST_F(ReleasedCommands, EvaluateWithoutAContextSize) {
+  const Words words = {"eval",
+                       "--seq_len",
+                       "2048",
+                       "--context_size",
+                       "-1",
+                       "--base_model",
+                       data("stories260K_hf"),
+                       "--data_path",
+                       folder / "pg19/test.bin",
+                       "--max_windows",
+                       "1",
+                       "--flash_attn",
+                       "True",
+                       "--cache_dir",
+                       "cache",
+                       "--progress_bar_fresh_rate",
+                       "10"};
+  // As the released script: the length that is evaluated is the window that is scaled to.
+  EXPECT_THAT(expect_exit(0, words).err, HasSubstr("evaluated up to 2048, linear rotary scaling by 4"));
+}
+
 TEST_F(ReleasedCommands, FineTuneMergeAndEvaluateLoraPlus) {
   const std::string base = data("stories260K_hf");
   const Ending trained =
       expect_exit(0, with(fine_tune("True", "lora", "1"), {"--trainable_params", "embed,norm"}));
-  EXPECT_THAT(trained.err, HasSubstr("--deepspeed has no effect: this version trains in one process"));
+  EXPECT_THAT(trained.err, HasSubstr("--deepspeed has no effect: a run is one process"));
   expect_exit(0, {"eval", "--seq_len", "2048", "--context_size", "2048", "--batch_size", "1", "--base_model",
                   base, "--peft_model", folder / "lora", "--data_path", folder / "pg19/test.bin"});
   expect_exit(0, {"merge", "--base_model", base, "--peft_model", folder / "lora", "--context_size", "2048",

@@ -18,7 +18,7 @@ using ::testing::IsEmpty;
 
 TEST(Schedule, EqualsTransformers) {
   const Json golden = read_json(test::data_path("goldens/schedules.json"));
-  ASSERT_EQ(golden["cases"].size(), 15u);
+  ASSERT_EQ(golden["cases"].size(), 34u);
   for (const Json& found : golden["cases"]) {
     SCOPED_TRACE(found["name"].dump() + " " + found["warmup_steps"].dump());
     const Schedule schedule = {schedule_from_name(found["name"]), golden["peak_learning_rate"],
@@ -29,8 +29,17 @@ TEST(Schedule, EqualsTransformers) {
 }
 
 TEST(Schedule, RefusesAnUnknownName) {
-  EXPECT_THAT(message_of<UsageError>([] { schedule_from_name("polynomial"); }),
-              AllOf(HasSubstr("constant_with_warmup, linear or cosine"), HasSubstr("got polynomial")));
+  EXPECT_THAT(message_of<UsageError>([] { schedule_from_name("greedy"); }),
+              AllOf(HasSubstr("one of constant_with_warmup, constant, linear"), HasSubstr("got greedy")));
+}
+
+TEST(Schedule, WarmUpIsAShareOfAllUpdatesWhereItIsGivenSo) {
+  TrainOptions options;
+  options.warmup_steps = 7;
+  EXPECT_EQ(options.warmup_updates(1000), 7);
+  options.warmup_ratio = 0.03;
+  EXPECT_EQ(options.warmup_updates(1000), 30);
+  EXPECT_EQ(options.warmup_updates(10), 1);  // rounded up, as transformers does
 }
 
 TrainOptions good_options() {
@@ -92,7 +101,8 @@ TEST(TrainOptions, NameEveryFlagThatIsWrong) {
       {[](auto& o) { o.lora.rank = 0; }, "--lora_r must be positive, got 0"},
       {[](auto& o) { o.lora.alpha = 0; }, "--lora_alpha must be positive"},
       {[=](auto& o) { o.lora.alpha = infinity; }, "--lora_alpha must be positive"},
-      {[](auto& o) { o.max_steps = -1; }, "--max_steps must be positive, got -1"},
+      {[](auto& o) { o.max_steps = -1; },
+       "--max_steps must be positive, or -1 for --num_train_epochs, got -1"},
       {[](auto& o) {
          o.max_steps = 0;
          o.num_train_epochs = 0;
