@@ -294,7 +294,7 @@ void warn_of_idle_run(const train::TrainOptions& options, const train::Trainer& 
         "nothing can be learned: the learning rate is 0 in all {} steps ({})", trainer.max_steps(),
         options.learning_rate == 0.0 ? std::string("--learning_rate 0")
                                      : fmt::format("a warm-up of {} begins with 0", warmup)));
-  else if (trainer.max_steps() <= warmup)
+  else if (trainer.max_steps() <= warmup && highest < options.learning_rate)
     log_warning(fmt::format(
         "all {} steps lie inside the warm-up of {}: the learning rate reaches {:.2e} of {:.2e}; give "
         "fewer warm-up steps",

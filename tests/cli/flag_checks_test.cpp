@@ -174,6 +174,8 @@ TEST_F(TrainingFlags, ARunThatCannotLearnWarns) {
       HasSubstr("all 3 steps lie inside the warm-up of 4: the learning rate reaches 1.00e-03 of 2.00e-03"));
   EXPECT_THAT(log("d", {"--full_attention_steps", "1"}), HasSubstr("attention is never sparse"));
   EXPECT_THAT(log("e", {}), Not(HasSubstr("learning rate is 0")));
+  // A constant rate has no warm-up.
+  EXPECT_THAT(log("f", {"--lr_scheduler_type", "constant", "--warmup_steps", "20"}), Not(HasSubstr("warm-up")));
 }
 
 TEST_F(TrainingFlags, NoTrainableParamsArePlainLora) {
