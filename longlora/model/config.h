@@ -37,6 +37,10 @@ struct ModelConfig {
   double rope_theta = 10000.0;
   /// Share of head_dim that is rotated.
   double rotary_fraction = 1.0;
+  /// Where not 0, the size of which the share is taken: GPT-NeoX and StableLM have no heads of another size
+  /// than hidden_size / num_attention_heads, but transformers counts what is rotated by a head_dim in the
+  /// file.
+  int64_t rotary_head_dim = 0;
   RopeScaling rope_scaling;
   /// Tokens of the sliding window of each layer, 0: none; empty: no layer has one.
   std::vector<int64_t> layer_windows = {};
@@ -62,7 +66,8 @@ struct ModelConfig {
   /// Dimensions of a head that are rotated, as transformers counts them: it may be
   /// odd, and then one more is.
   int64_t rotary_dims() const {
-    return static_cast<int64_t>(static_cast<double>(head_dim) * rotary_fraction);
+    const int64_t size = rotary_head_dim > 0 ? rotary_head_dim : head_dim;
+    return static_cast<int64_t>(static_cast<double>(size) * rotary_fraction);
   }
 };
 

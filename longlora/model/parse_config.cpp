@@ -98,10 +98,15 @@ void read_heads(const ConfigReader& reader, const Family& family, ModelConfig& c
     reader.fail(fmt::format("expected hidden_size to be a multiple of num_attention_heads, got {} and {}",
                             config.hidden_size, heads));
   const int64_t usual = family.head_dim > 0 ? family.head_dim : config.hidden_size / heads;
-  config.head_dim = reader.size("head_dim", usual);
-  if (!family.free_head_dim && config.head_dim != usual)
-    reader.fail(fmt::format("expected a head_dim of {} (hidden_size / num_attention_heads) in a {}, got {}",
-                            usual, family.model_type, config.head_dim));
+  const int64_t stated = reader.size("head_dim", usual);
+  config.head_dim = family.free_head_dim ? stated : usual;
+  if (stated != config.head_dim) {
+    config.rotary_head_dim = stated;
+    config.remarks.push_back(
+        fmt::format("a {} has heads of {}, whatever head_dim says; as in transformers it decides how much of "
+                    "them is rotated",
+                    family.model_type, usual));
+  }
   if (heads % config.num_key_value_heads != 0)
     reader.fail(
         fmt::format("expected num_attention_heads to be a multiple of num_key_value_heads, got {} and {}{}",

@@ -177,9 +177,9 @@ bool depends_on_length(RopeType type) {
 }
 
 void require_rotary_dims(RopeType type, int64_t rotary_dims, const std::string& source) {
-  if (type == RopeType::kDynamic && rotary_dims <= 2)
-    throw InputError(fmt::format("[{}] expected more than 2 rotated dimensions for dynamic scaling, got {}",
-                                 source, rotary_dims));
+  if (type == RopeType::kDynamic && rotary_dims == 2)
+    throw InputError(
+        fmt::format("[{}] expected more than 2 rotated dimensions for dynamic scaling, got 2", source));
   if (type == RopeType::kYarn && rotary_dims % 2 != 0)
     throw InputError(fmt::format("[{}] expected an even number of rotated dimensions for yarn, got {}",
                                  source, rotary_dims));

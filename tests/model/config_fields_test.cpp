@@ -94,7 +94,7 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
 /// Whether a refusal of what transformers computes is meant: the field that it has to name.
 bool may_refuse(const Json& change, const std::string& message) {
   for (const char* field : {"is_causal", "is_encoder_decoder", "per_layer_config", "pruned_heads",
-                            "text_config", "configuration_files", "hidden_act", "head_dim"})
+                            "text_config", "configuration_files", "hidden_act"})
     if (change.contains(field) && message.find(field) != std::string::npos) return true;
   if (message.find("rope_parameters for all layers") != std::string::npos) return true;
   const Json scaling = change.value("rope_scaling", change.value("rope_parameters", Json()));

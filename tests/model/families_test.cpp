@@ -116,7 +116,7 @@ TEST(Families, RefuseScalingsThatTheirRotatedDimensionsDoNotAllow) {
     const ModelConfig config = read_model_config(family_model(name));
     return message_of<InputError>([&] { scaling_for_window(config, type, 100); });
   };
-  EXPECT_THAT(refusal("neox", RopeType::kDynamic), HasSubstr("more than 2 rotated dimensions"));
+  EXPECT_THAT(refusal("stablelm", RopeType::kDynamic), HasSubstr("more than 2 rotated dimensions"));
   EXPECT_THAT(refusal("neox_odd_rotary", RopeType::kYarn), HasSubstr("even number of rotated dimensions"));
 }
 
