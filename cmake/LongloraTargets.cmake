@@ -44,8 +44,7 @@ endfunction()
 # Tests against committed values of other programs have that program in their name, and get the label parity.
 set(longlora_parity_names Transformers Peft Bitsandbytes HuggingFace NumPy Golden TensorBoard Package AutoTokenizer
   TokenizersLibrary PythonLibrary EqualTheReleased EqualsTheReleased)
-list(TRANSFORM longlora_parity_names REPLACE "(.+)" "*\\1*")
-list(JOIN longlora_parity_names ":" longlora_parity_filter)
+list(JOIN longlora_parity_names "|" longlora_parity_regex)
 
 # longlora_test(NAME SOURCES ... [LINK ...] [LABELS ...] [PREFIX ...] [TORCH])
 #   A GoogleTest program; every TEST becomes one ctest case. LABELS default to
@@ -65,15 +64,23 @@ function(longlora_test name)
     longlora_use_torch(${name} PRIVATE)
   endif()
   include(GoogleTest)
-  set(properties)
+  set(properties LABELS "${arg_LABELS}")
   if(NOT "gpu" IN_LIST arg_LABELS)
     # What is compared bit by bit stays on the CPU where there is a GPU, too.
-    set(properties ENVIRONMENT "CUDA_VISIBLE_DEVICES=-1")
+    list(APPEND properties ENVIRONMENT "CUDA_VISIBLE_DEVICES=-1")
   endif()
-  gtest_discover_tests(${name} TEST_PREFIX "${arg_PREFIX}" TEST_FILTER "-${longlora_parity_filter}"
-    TEST_LIST ${name}_others DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}" ${properties})
-  gtest_discover_tests(${name} TEST_PREFIX "${arg_PREFIX}" TEST_FILTER "${longlora_parity_filter}"
-    TEST_LIST ${name}_parity DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${arg_LABELS}\\;parity" ${properties})
+  gtest_discover_tests(${name} TEST_PREFIX "${arg_PREFIX}" TEST_LIST ${name}_cases DISCOVERY_TIMEOUT 60
+    PROPERTIES ${properties})
+  # ctest reads this behind the list of cases: gtest_discover_tests itself takes one label alone.
+  set(labels_file "${CMAKE_CURRENT_BINARY_DIR}/${name}_labels.cmake")
+  file(CONFIGURE OUTPUT "${labels_file}" @ONLY CONTENT [[
+foreach(case IN LISTS @name@_cases)
+  if(case MATCHES "@longlora_parity_regex@")
+    set_tests_properties("${case}" PROPERTIES LABELS "@arg_LABELS@;parity")
+  endif()
+endforeach()
+]])
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${labels_file}")
 endfunction()
 
 # longlora_device_test(ROOM SOURCES ... [LINK ...])
