@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "longlora/checkpoint/adapter_name.h"
 #include "longlora/core/error.h"
 
 namespace longlora::checkpoint {
@@ -20,7 +21,11 @@ constexpr const char* kTrainableFile = "trainable_params.safetensors";
 constexpr std::string_view kPeftPrefix = "base_model.model.";
 constexpr const char* kHalfA = ".lora_A.weight";
 constexpr const char* kHalfB = ".lora_B.weight";
+constexpr const char* kEmbeddingA = ".lora_embedding_A";
+constexpr const char* kEmbeddingB = ".lora_embedding_B";
+constexpr const char* kPairBias = ".lora_B.bias";
 constexpr const char* kMagnitude = ".lora_magnitude_vector";
+constexpr const char* kTokenRows = ".token_adapter.trainable_tokens_delta";
 // In the adapter file's metadata: how many parameters trainable_params.safetensors holds.
 constexpr const char* kTrainableCountKey = "longlora.trainable_params";
 
@@ -29,10 +34,6 @@ fs::path require_adapter_file(const fs::path& directory) {
   throw InputError(
       fmt::format("[{}] expected {} or adapter_model.bin, got no such file; the adapter is incomplete",
                   directory.string(), kAdapterFile));
-}
-
-std::string without_suffix(const std::string& text, std::string_view suffix) {
-  return text.substr(0, text.size() - suffix.size());
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -46,36 +47,16 @@ std::string shape_text(const std::vector<int64_t>& shape) {
       directory.string(), expected, kTrainableFile));
 }
 
-void remove_part(std::string& name, std::string_view part) {
-  const size_t place = name.find(part);
-  if (place != std::string::npos) name.erase(place, part.size() - 1);  // its last dot stays
-}
-
-// Frequencies of the rotary embedding that old checkpoints carry; they are computed here.
-bool is_derived(const std::string& name) {
-  return name.ends_with("rotary_emb.inv_freq");
+// The name of a whole parameter in PEFT's file: the bias of a layer with a pair lies in the layer that it
+// wraps.
+std::string peft_name(const LoraConfig& config, const std::string& parameter) {
+  const size_t leaf = parameter.rfind('.');
+  const std::string module = parameter.substr(0, leaf);
+  const bool is_wrapped = !config.saves_module_of(parameter) && config.targets(module);
+  return std::string(kPeftPrefix) + module + (is_wrapped ? ".base_layer" : "") + parameter.substr(leaf);
 }
 
 }  // namespace
-
-bool is_lora_half(std::string_view name) {
-  return name.ends_with(kHalfA) || name.ends_with(kHalfB);
-}
-
-bool is_magnitude(std::string_view name) {
-  return name.ends_with(kMagnitude);
-}
-
-std::string normalise_adapter_name(std::string_view name) {
-  std::string result(name.starts_with(kPeftPrefix) ? name.substr(kPeftPrefix.size()) : name);
-  for (const std::string_view part : {".modules_to_save.", ".base_layer.", ".default."})
-    remove_part(result, part);
-  // A wrapped model has the magnitude in a module of its own.
-  constexpr std::string_view kWeight = ".weight";
-  if (result.ends_with(kWeight) && is_magnitude(without_suffix(result, kWeight)))
-    result = without_suffix(result, kWeight);
-  return result;
-}
 
 PeftAdapter PeftAdapter::open(const fs::path& directory) {
   PeftAdapter adapter;
@@ -85,49 +66,59 @@ PeftAdapter PeftAdapter::open(const fs::path& directory) {
   adapter.adapter_ = TensorStore::open_file(adapter.adapter_file_);
   adapter.index_adapter_file();
   adapter.index_trainable_params();
+  adapter.index_token_rows();
   adapter.check_pairs();
   return adapter;
 }
 
-// PEFT stores the modules named by modules_to_save, and whole embedding or head
-// weights when their rows grew, in the same file; everything else that is not
-// half of a pair is a kind of adapter that this program does not compute.
-bool PeftAdapter::is_saved_module(const std::string& name) const {
-  for (const char* rows : {"embed_tokens.weight", "lm_head.weight", "embed_in.weight", "embed_out.weight"})
-    if (name.ends_with(rows)) return true;
-  const std::string module = name.substr(0, name.rfind('.'));
-  return std::any_of(
-      config_.modules_to_save.begin(), config_.modules_to_save.end(),
-      [&](const std::string& saved) { return module == saved || module.ends_with("." + saved); });
+void PeftAdapter::index_adapter_file() {
+  for (const auto& [stored, info] : adapter_.tensors()) index_tensor(stored);
+  std::set<std::string> modules;
+  for (const auto& [name, stored] : lora_names_)
+    if (const AdapterPart part = parse_adapter_name(name).part;
+        part == AdapterPart::kPairA || part == AdapterPart::kPairB)
+      modules.insert(parse_adapter_name(name).module);
+  if (modules.empty())
+    throw InputError(
+        fmt::format("[{}] expected lora_A and lora_B weights, got none", adapter_file_.string()));
+  modules_.assign(modules.begin(), modules.end());
 }
 
-void PeftAdapter::index_adapter_file() {
+// What is in the adapter file beside pairs and their like is loaded by PEFT wherever the model has a
+// parameter of that name: modules of modules_to_save, embeddings whose rows grew, biases.
+void PeftAdapter::index_tensor(const std::string& stored) {
   const std::string source = adapter_file_.string();
-  std::set<std::string> modules;
-  for (const auto& [stored, info] : adapter_.tensors()) {
-    const std::string name = normalise_adapter_name(stored);
-    if (!at::isFloatingType(info.dtype))
-      throw InputError(fmt::format("[{}] tensor \"{}\": expected floating point, got {}", source, stored,
-                                   c10::toString(info.dtype)));
-    bool is_new = true;
-    if (is_lora_half(name)) {
-      is_new = lora_names_.emplace(name, stored).second;
-      modules.insert(without_suffix(name, kHalfA));  // both suffixes are of one length
-    } else if (is_magnitude(name) && config_.use_dora) {
-      is_new = lora_names_.emplace(name, stored).second;
-    } else if (is_saved_module(name)) {
-      is_new = parameters_.emplace(name, Place{true, stored}).second;
-    } else {
-      throw InputError(fmt::format(
-          "[{}] expected lora_A and lora_B weights, got \"{}\", which is not supported{}", source, stored,
-          is_magnitude(name) ? " without \"use_dora\": true in adapter_config.json" : ""));
-    }
-    if (!is_new)
-      throw InputError(fmt::format("[{}] expected \"{}\" once, got it under two names", source, name));
+  const AdapterName name = parse_adapter_name(stored);
+  if (name.part == AdapterPart::kDerived) return;
+  if (const at::ScalarType dtype = adapter_.info(stored).dtype; !at::isFloatingType(dtype))
+    throw InputError(fmt::format("[{}] tensor \"{}\": expected floating point, got {}", source, stored,
+                                 c10::toString(dtype)));
+  const bool without_dora = name.part == AdapterPart::kMagnitude && !config_.use_dora;
+  const bool without_bias = name.part == AdapterPart::kPairBias && !config_.lora_bias;
+  if (name.part == AdapterPart::kOther || without_dora || without_bias)
+    throw InputError(fmt::format(
+        "[{}] expected lora_A and lora_B weights, got \"{}\", which is not supported{}", source, stored,
+        without_dora   ? " without \"use_dora\": true in adapter_config.json"
+        : without_bias ? " without \"lora_bias\": true in adapter_config.json"
+                       : ""));
+  if (name.part != AdapterPart::kParameter && name.part != AdapterPart::kOriginal) {
+    const auto [found, is_new] = lora_names_.emplace(name.name, stored);
+    if (!is_new) require_copy(name.name, found->second, stored);
+    return;
   }
-  if (modules.empty())
-    throw InputError(fmt::format("[{}] expected lora_A and lora_B weights, got none", source));
-  modules_.assign(modules.begin(), modules.end());
+  const bool is_saved_copy = name.is_saved_copy || config_.saves_module_of(name.name);
+  const auto [found, is_new] = parameters_.emplace(name.name, Place{true, stored, is_saved_copy});
+  if (is_new) return;
+  require_copy(name.name, found->second.stored_name, stored);
+  found->second.is_saved_copy = found->second.is_saved_copy || is_saved_copy;
+}
+
+// Where the vocabulary grew, PEFT writes what it trained of embedding and head under two names.
+void PeftAdapter::require_copy(const std::string& name, const std::string& stored,
+                               const std::string& again) const {
+  if (!TensorStore::are_equal(adapter_, stored, adapter_, again))
+    throw InputError(fmt::format("[{}] expected \"{}\" once, got it under two names with different values",
+                                 adapter_file_.string(), name));
 }
 
 void PeftAdapter::index_trainable_params() {
@@ -147,8 +138,12 @@ void PeftAdapter::index_trainable_params() {
                     "different runs",
                     trainable_file_.string(), promised->second, adapter_file_.filename().string(), count));
   for (const auto& [stored, info] : trainable_->tensors()) {
-    const std::string name = normalise_adapter_name(stored);
-    if (is_derived(name)) continue;
+    const AdapterName parsed = parse_adapter_name(stored);
+    const std::string& name = parsed.name;
+    if (parsed.part == AdapterPart::kDerived || parsed.part == AdapterPart::kOriginal) continue;
+    if (parsed.part != AdapterPart::kParameter)
+      throw InputError(
+          fmt::format("[{}] expected parameters of the model, got \"{}\"", trainable_file_.string(), stored));
     if (!at::isFloatingType(info.dtype))
       throw InputError(fmt::format("[{}] tensor \"{}\": expected floating point, got {}",
                                    trainable_file_.string(), stored, c10::toString(info.dtype)));
@@ -159,57 +154,129 @@ void PeftAdapter::index_trainable_params() {
   }
 }
 
+// The file has the values; which rows they are is in adapter_config.json. A head that is tied to the
+// embedding may come with a copy of its rows.
+void PeftAdapter::index_token_rows() {
+  const auto& asked = config_.trainable_token_indices;
+  for (const auto& [name, stored] : lora_names_) {
+    const AdapterName parsed = parse_adapter_name(name);
+    if (parsed.part != AdapterPart::kTokenRows) continue;
+    auto entry = std::find_if(asked.begin(), asked.end(), [&](const TokenRows& rows) {
+      return !rows.module.empty() && parsed.module.ends_with(rows.module);
+    });
+    if (entry == asked.end() && !asked.empty()) entry = asked.begin();
+    const auto& shape = adapter_.info(stored).shape;
+    if (entry == asked.end() || shape.size() != 2 || shape[0] != static_cast<int64_t>(entry->ids.size()))
+      throw InputError(fmt::format(
+          "[{}] \"{}\": expected the rows of the {} tokens of trainable_token_indices, got {}",
+          adapter_file_.string(), name, entry == asked.end() ? 0 : entry->ids.size(), shape_text(shape)));
+    token_rows_[parsed.module] = entry->ids;
+  }
+  if (!asked.empty() && token_rows_.empty())
+    throw InputError(
+        fmt::format("[{}] expected the rows of trainable_token_indices, got no tensor that ends in "
+                    "token_adapter.trainable_tokens_delta",
+                    adapter_file_.string()));
+}
+
 void PeftAdapter::check_pairs() const {
-  const std::string source = adapter_file_.string();
   for (const std::string& module : modules_) {
-    if (!config_.targets(module))
-      throw InputError(fmt::format("[{}] expected layers named in target_modules ({}), got \"{}\"", source,
-                                   config_.target_pattern.empty()
-                                       ? fmt::format("{}", fmt::join(config_.target_modules, ", "))
-                                       : config_.target_pattern,
-                                   module));
-    const auto& a = info_a(module).shape;
-    const auto& b = info_b(module).shape;
-    const int64_t rank = config_.rank_of(module);
-    if (a.size() != 2 || b.size() != 2 || a[0] != rank || b[1] != rank)
-      throw InputError(
-          fmt::format("[{}] \"{}\": expected A [{}, in] and B [out, {}] for r = {}, got {} and {}", source,
-                      module, rank, rank, rank, shape_text(a), shape_text(b)));
-    if (!config_.use_dora) continue;
-    const auto& magnitude = adapter_.info(stored_name(module, kMagnitude)).shape;
-    if (magnitude.size() != 1 || magnitude[0] != b[0])
-      throw InputError(fmt::format("[{}] \"{}{}\": expected shape [{}], got {}", source, module, kMagnitude,
-                                   b[0], shape_text(magnitude)));
+    if (!config_.targets(module) && !is_tied_to_embedding(module))
+      throw InputError(fmt::format(
+          "[{}] expected layers named in target_modules ({}){}, got \"{}\"", adapter_file_.string(),
+          config_.target_pattern.empty() ? fmt::format("{}", fmt::join(config_.target_modules, ", "))
+                                         : config_.target_pattern,
+          config_.layers_to_transform.empty() ? "" : " and layers_to_transform", module));
+    if (token_rows_.count(module) != 0)
+      throw InputError(fmt::format("[{}] expected a pair or rows of tokens for \"{}\", got both",
+                                   adapter_file_.string(), module));
+    check_pair(module);
   }
 }
 
-const std::string& PeftAdapter::stored_name(const std::string& module, const char* half) const {
-  const auto found = lora_names_.find(module + half);
+// With ensure_weight_tying PEFT gives a head the embedding's pair and takes its name out of target_modules.
+bool PeftAdapter::is_tied_to_embedding(const std::string& module) const {
+  return config_.ensure_weight_tying &&
+         std::any_of(modules_.begin(), modules_.end(), [&](const std::string& embedding) {
+           return is_embedding(embedding) && shape_b(embedding) == shape_b(module);
+         });
+}
+
+void PeftAdapter::check_pair(const std::string& module) const {
+  const std::string source = adapter_file_.string();
+  const auto a = shape_a(module), b = shape_b(module);
+  const int64_t rank = config_.rank_of(module);
+  if (a.size() != 2 || b.size() != 2 || a[0] != rank || b[1] != rank)
+    throw InputError(fmt::format("[{}] \"{}\": expected A [{}, in] and B [out, {}] for r = {}, got {} and {}",
+                                 source, module, rank, rank, rank, shape_text(a), shape_text(b)));
+  const auto check_vector = [&](const char* part, int64_t size) {
+    const auto& shape = adapter_.info(stored_name(module, part)).shape;
+    if (shape.size() != 1 || shape[0] != size)
+      throw InputError(fmt::format("[{}] \"{}{}\": expected shape [{}], got {}", source, module, part, size,
+                                   shape_text(shape)));
+  };
+  if (config_.use_dora) check_vector(kMagnitude, is_embedding(module) ? a[1] : b[0]);
+  if (config_.lora_bias) check_vector(kPairBias, b[0]);
+}
+
+const std::string& PeftAdapter::stored_name(const std::string& module, const char* part) const {
+  const auto found = lora_names_.find(module + part);
   if (found != lora_names_.end()) return found->second;
   throw InputError(
       fmt::format("[{}] expected \"{}{}\", got no such tensor; the adapter does not fit this model",
-                  adapter_file_.string(), module, half));
+                  adapter_file_.string(), module, part));
+}
+
+bool PeftAdapter::is_embedding(const std::string& module) const {
+  return lora_names_.count(module + kEmbeddingA) != 0 || lora_names_.count(module + kEmbeddingB) != 0;
+}
+
+// PEFT computes an embedding's output as that of a linear layer of one-hot rows: its A is [R, V], its B [C,
+// R].
+const std::string& PeftAdapter::stored_a(const std::string& module) const {
+  return stored_name(module, is_embedding(module) ? kEmbeddingB : kHalfA);
+}
+const std::string& PeftAdapter::stored_b(const std::string& module) const {
+  return stored_name(module, is_embedding(module) ? kEmbeddingA : kHalfB);
 }
 
 at::Tensor PeftAdapter::load_a(const std::string& module) const {
-  return adapter_.load(stored_name(module, kHalfA));
+  const at::Tensor a = adapter_.load(stored_a(module));
+  return is_embedding(module) ? a.t() : a;
 }
 at::Tensor PeftAdapter::load_b(const std::string& module) const {
-  return adapter_.load(stored_name(module, kHalfB));
+  const at::Tensor b = adapter_.load(stored_b(module));
+  return is_embedding(module) ? b.t() : b;
 }
 at::Tensor PeftAdapter::load_magnitude(const std::string& module) const {
   return adapter_.load(stored_name(module, kMagnitude));
 }
-const TensorInfo& PeftAdapter::info_a(const std::string& module) const {
-  return adapter_.info(stored_name(module, kHalfA));
+at::Tensor PeftAdapter::load_pair_bias(const std::string& module) const {
+  return adapter_.load(stored_name(module, kPairBias));
 }
-const TensorInfo& PeftAdapter::info_b(const std::string& module) const {
-  return adapter_.info(stored_name(module, kHalfB));
+at::Tensor PeftAdapter::load_token_rows(const std::string& module) const {
+  return adapter_.load(stored_name(module, kTokenRows));
+}
+std::vector<int64_t> PeftAdapter::shape_a(const std::string& module) const {
+  std::vector<int64_t> shape = adapter_.info(stored_a(module)).shape;
+  if (is_embedding(module)) std::reverse(shape.begin(), shape.end());
+  return shape;
+}
+std::vector<int64_t> PeftAdapter::shape_b(const std::string& module) const {
+  std::vector<int64_t> shape = adapter_.info(stored_b(module)).shape;
+  if (is_embedding(module)) std::reverse(shape.begin(), shape.end());
+  return shape;
+}
+
+std::string PeftAdapter::original_of(const std::string& name) {
+  const size_t leaf = name.rfind('.');
+  return name.substr(0, leaf) + ".original_module" + name.substr(leaf);
 }
 
 std::vector<std::string> PeftAdapter::parameters() const {
   std::vector<std::string> names;
-  for (const auto& [name, place] : parameters_) names.push_back(name);
+  for (const auto& [name, place] : parameters_)
+    if (parse_adapter_name(name).part == AdapterPart::kParameter) names.push_back(name);
   return names;
 }
 
@@ -225,6 +292,12 @@ const TensorInfo& PeftAdapter::parameter_info(const std::string& name) const {
   return store_of(place).info(place.stored_name);
 }
 
+bool PeftAdapter::are_equal_parameters(const std::string& a, const std::string& b) const {
+  const Place &place_a = parameter_place(a), &place_b = parameter_place(b);
+  return TensorStore::are_equal(store_of(place_a), place_a.stored_name, store_of(place_b),
+                                place_b.stored_name);
+}
+
 at::Tensor PeftAdapter::load_parameter(const std::string& name) const {
   const Place& place = parameter_place(name);
   return store_of(place).load(place.stored_name);
@@ -236,23 +309,29 @@ void PeftAdapter::load_parameter_into(const std::string& name, const at::Tensor&
 }
 
 void PeftAdapter::require_parameters() const {
-  if (parameters_.empty()) fail_missing_parameters(directory_, "the trained embeddings and norms");
+  if (parameters().empty()) fail_missing_parameters(directory_, "the trained embeddings and norms");
 }
 
 void write_peft_adapter(const fs::path& directory, const LoraConfig& config, const NamedTensors& lora,
                         const NamedTensors& parameters) {
-  NamedTensors stored;
+  NamedTensors stored, others;
   stored.reserve(lora.size());
   for (const auto& [name, tensor] : lora) {
-    if (!is_lora_half(name) && !is_magnitude(name))
+    const AdapterPart part = parse_adapter_name(name).part;
+    if (part != AdapterPart::kPairA && part != AdapterPart::kPairB && part != AdapterPart::kMagnitude)
       throw InputError(fmt::format("[{}] expected names that end in {}, {} or {}, got \"{}\"", kAdapterFile,
                                    kHalfA, kHalfB, kMagnitude, name));
     stored.emplace_back(std::string(kPeftPrefix) + name, tensor);
   }
+  for (const auto& [name, tensor] : parameters)
+    if (config.trains_whole(name))
+      stored.emplace_back(peft_name(config, name), tensor);
+    else
+      others.emplace_back(name, tensor);
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
-  if (!parameters.empty()) {
-    metadata[kTrainableCountKey] = std::to_string(parameters.size());
-    write_safetensors(directory / kTrainableFile, parameters);
+  if (!others.empty()) {
+    metadata[kTrainableCountKey] = std::to_string(others.size());
+    write_safetensors(directory / kTrainableFile, others);
   } else {
     fs::remove(directory / kTrainableFile);  // of an earlier adapter: it does not belong to this one
     fs::remove(directory / (std::string(kTrainableName) + ".bin"));

@@ -16,9 +16,16 @@
 
 namespace longlora::checkpoint {
 
+/// Rows of a module's weight that are trained alone, by their numbers.
+struct TokenRows {
+  std::string module;  // the end of its name; empty: the embedding
+  std::vector<int64_t> ids;
+};
+
 /// The part of PEFT's LoraConfig that this program can compute:
 /// W' = W + scaling · B · A on every linear layer whose name ends in one of target_modules; with use_dora
-/// W' = magnitude / ‖W + scaling · B · A‖ · (W + scaling · B · A), row by row (arXiv 2402.09353).
+/// W' = magnitude / ‖W + scaling · B · A‖ · (W + scaling · B · A), row by row (arXiv 2402.09353), in an
+/// embedding column by column.
 struct LoraConfig {
   int64_t rank = 8;
   double alpha = 16.0;
@@ -31,11 +38,26 @@ struct LoraConfig {
   /// alpha_pattern); the first that matches_module() counts.
   std::vector<std::pair<std::string, int64_t>> rank_pattern;
   std::vector<std::pair<std::string, double>> alpha_pattern;
-  /// Modules trained whole beside the pairs ("lm_head"), whose weights are in the adapter file.
+  /// Modules trained whole beside the pairs, whose weights are in the adapter file: those whose names end so,
+  /// "norm" means every "input_layernorm", too.
   std::vector<std::string> modules_to_save;
+  /// Biases of the base that are trained: "none", "all", or "lora_only", those of layers with a pair.
+  std::string bias = "none";
+  bool lora_bias = false;  // every B has a bias, which is scaled as B is
   /// target_modules where it is one text in place of the list: a regular expression for whole names, or
   /// "all-linear" (matches_target()).
   std::string target_pattern;
+  /// What is no target all the same: names as in target_modules, or a regular expression for whole names.
+  std::vector<std::string> exclude_modules;
+  std::string exclude_pattern;
+  /// Where not empty, targets that are given by the end of their names are those of these layers; the number
+  /// of a layer stands behind one of layers_pattern (regular expressions), or is the first number in the
+  /// name.
+  std::vector<int64_t> layers_to_transform;
+  std::vector<std::string> layers_pattern;
+  std::vector<TokenRows> trainable_token_indices;
+  /// What is trained of the embedding is trained of a head tied to it, too: both are in the file, and equal.
+  bool ensure_weight_tying = false;
 
   int64_t rank_of(const std::string& module) const;
   /// alpha / rank, or alpha / sqrt(rank), with the module's own alpha and rank.
@@ -45,12 +67,16 @@ struct LoraConfig {
   /// Whether the module "model.layers.0.self_attn.q_proj" is to have an adapter (PEFT's rule for a list:
   /// equal to a target or ending in "." + target).
   bool targets(const std::string& module) const;
+  /// Whether modules_to_save means the parameter "model.norm.weight", or a module around its own.
+  bool saves_module_of(const std::string& parameter) const;
+  /// Whether a parameter trains whole: by modules_to_save, or as a bias.
+  bool trains_whole(const std::string& parameter) const;
 };
 
 /// Reads adapter_config.json of an adapter directory. Throws InputError that
 /// names the file and the setting when it is not LoRA as above: another
-/// peft_type, trained biases, initialisations that change the base weights,
-/// patterns that are no regular expressions, …
+/// peft_type, initialisations that change the base weights, patterns that are
+/// no regular expressions, …
 LoraConfig read_lora_config(const std::filesystem::path& directory);
 
 /// As read_lora_config, from the text of the file; `source` names it in errors.
@@ -58,18 +84,6 @@ LoraConfig parse_lora_config(const std::string& text, const std::string& source)
 
 /// Writes adapter_config.json with the fields and order PEFT writes.
 void write_lora_config(const std::filesystem::path& directory, const LoraConfig& config);
-
-/// The name under which this program knows a tensor of an adapter, or of a model
-/// that PEFT has wrapped: without "base_model.model." in front, the adapter's
-/// name "default" and PEFT's own "modules_to_save" and "base_layer", so
-/// "model.layers.0.self_attn.q_proj.lora_A.weight" or "….q_proj.lora_magnitude_vector". Other names are
-/// unchanged.
-std::string normalise_adapter_name(std::string_view name);
-
-/// Whether a normalised name is half of a pair: it ends in ".lora_A.weight" or ".lora_B.weight".
-bool is_lora_half(std::string_view name);
-/// Whether it is a magnitude of DoRA: it ends in ".lora_magnitude_vector".
-bool is_magnitude(std::string_view name);
 
 /// A read-only adapter directory: adapter_config.json, adapter_model.safetensors
 /// and, where further parameters were trained, trainable_params.safetensors; or
@@ -85,21 +99,37 @@ class PeftAdapter {
   const LoraConfig& config() const { return config_; }
   const std::filesystem::path& directory() const { return directory_; }
 
-  /// Layers with a pair, sorted: "model.layers.0.self_attn.q_proj".
+  /// Modules with a pair, sorted: "model.layers.0.self_attn.q_proj".
   const std::vector<std::string>& modules() const { return modules_; }
-  /// A [R, in] or B [out, R] of a module, in the file's dtype.
+  /// A [R, in] or B [out, R] of a module, in the file's dtype: W' = W + scaling · B · A for the weight
+  /// [out, in], or [V, C] of an embedding.
   at::Tensor load_a(const std::string& module) const;
   at::Tensor load_b(const std::string& module) const;
-  /// Magnitude [out] of a module; with config().use_dora every one has it.
+  /// Magnitude of a module, [out] or [C] of an embedding; with config().use_dora every one has it.
   at::Tensor load_magnitude(const std::string& module) const;
+  /// Bias [out] of a module's B; with config().lora_bias every one has it.
+  at::Tensor load_pair_bias(const std::string& module) const;
   /// Shapes without loading.
-  const TensorInfo& info_a(const std::string& module) const;
-  const TensorInfo& info_b(const std::string& module) const;
+  std::vector<int64_t> shape_a(const std::string& module) const;
+  std::vector<int64_t> shape_b(const std::string& module) const;
+  /// Whether a module's pair is stored, and its magnitude meant, as that of an embedding.
+  bool is_embedding(const std::string& module) const;
+
+  /// Modules of whose weights single rows were trained, sorted, with the rows' numbers; their values [n, C].
+  const std::map<std::string, std::vector<int64_t>>& token_rows() const { return token_rows_; }
+  at::Tensor load_token_rows(const std::string& module) const;
 
   /// Fully trained parameters by model name ("model.embed_tokens.weight"), sorted; empty for a plain adapter.
   std::vector<std::string> parameters() const;
   bool has_parameter(const std::string& name) const { return parameters_.count(name) != 0; }
+  /// Whether a parameter was trained as a copy of its module (modules_to_save): whatever else the module's
+  /// weight is shared with did not follow.
+  bool is_saved_copy(const std::string& name) const { return parameter_place(name).is_saved_copy; }
+  /// Beside such a copy the file may have what the base held when it was made, of a vocabulary that had
+  /// grown: the name under which the functions below know it.
+  static std::string original_of(const std::string& name);
   const TensorInfo& parameter_info(const std::string& name) const;
+  bool are_equal_parameters(const std::string& a, const std::string& b) const;
   at::Tensor load_parameter(const std::string& name) const;
   /// The same into a tensor of its shape, in the dtype that this one has.
   void load_parameter_into(const std::string& name, const at::Tensor& target) const;
@@ -112,15 +142,23 @@ class PeftAdapter {
   struct Place {
     bool is_in_adapter_file;
     std::string stored_name;
+    bool is_saved_copy = false;
   };
   void index_adapter_file();
+  void index_tensor(const std::string& stored);
+  void require_copy(const std::string& name, const std::string& stored, const std::string& again) const;
   void index_trainable_params();
+  void index_token_rows();
   void check_pairs() const;
+  void check_pair(const std::string& module) const;
+  bool is_tied_to_embedding(const std::string& module) const;
   const TensorStore& store_of(const Place& place) const {
     return place.is_in_adapter_file ? adapter_ : *trainable_;
   }
   const Place& parameter_place(const std::string& name) const;
-  const std::string& stored_name(const std::string& module, const char* half) const;
+  const std::string& stored_name(const std::string& module, const char* part) const;
+  const std::string& stored_a(const std::string& module) const;
+  const std::string& stored_b(const std::string& module) const;
 
   std::filesystem::path directory_;
   std::filesystem::path adapter_file_;
@@ -128,16 +166,17 @@ class PeftAdapter {
   LoraConfig config_;
   TensorStore adapter_;
   std::optional<TensorStore> trainable_;
-  bool is_saved_module(const std::string& name) const;
 
-  std::map<std::string, std::string> lora_names_;  // normalised -> stored
+  std::map<std::string, std::string> lora_names_;  // AdapterName::name -> stored
   std::map<std::string, Place> parameters_;
   std::vector<std::string> modules_;
+  std::map<std::string, std::vector<int64_t>> token_rows_;
 };
 
 /// Writes an adapter directory that PEFT loads, into an existing folder.
-/// `lora`, pairs and magnitudes, is named as in normalise_adapter_name; `parameters` as in the model
-/// (none: no trainable_params.safetensors). Throws ResourceError.
+/// `lora`, pairs and magnitudes, is named as in AdapterName; `parameters` as in the model: those that train
+/// whole by the configuration go into the adapter file as PEFT names them, the others, if there are any, into
+/// trainable_params.safetensors. Throws ResourceError.
 void write_peft_adapter(const std::filesystem::path& directory, const LoraConfig& config,
                         const NamedTensors& lora, const NamedTensors& parameters);
 

@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <set>
 
@@ -22,20 +23,39 @@ constexpr int64_t kMaxRank = 65536;
 // Fields whose value never changes what the trained adapter computes, or which
 // this file reads itself.
 const std::set<std::string>& harmless_fields() {
-  static const std::set<std::string> fields = {"auto_mapping",      "base_model_name_or_path",
-                                               "corda_config",      "ensure_weight_tying",
-                                               "eva_config",        "inference_mode",
-                                               "init_lora_weights", "loftq_config",
-                                               "lora_alpha",        "lora_dropout",
-                                               "lora_ga_config",    "megatron_core",
-                                               "peft_type",         "peft_version",
-                                               "qalora_group_size", "r",
-                                               "revision",          "runtime_config",
-                                               "target_modules",    "task_type",
-                                               "arrow_config",      "bias",
-                                               "alpha_pattern",     "modules_to_save",
-                                               "rank_pattern",      "use_rslora",
-                                               "use_dora"};
+  // fan_in_fan_out speaks of a class of layers that no model here has: PEFT sets it right by itself.
+  static const std::set<std::string> fields = {"auto_mapping",
+                                               "base_model_name_or_path",
+                                               "corda_config",
+                                               "ensure_weight_tying",
+                                               "eva_config",
+                                               "inference_mode",
+                                               "init_lora_weights",
+                                               "loftq_config",
+                                               "lora_alpha",
+                                               "lora_dropout",
+                                               "lora_ga_config",
+                                               "megatron_core",
+                                               "peft_type",
+                                               "peft_version",
+                                               "qalora_group_size",
+                                               "r",
+                                               "revision",
+                                               "runtime_config",
+                                               "target_modules",
+                                               "task_type",
+                                               "bias",
+                                               "lora_bias",
+                                               "alpha_pattern",
+                                               "modules_to_save",
+                                               "rank_pattern",
+                                               "use_rslora",
+                                               "use_dora",
+                                               "fan_in_fan_out",
+                                               "exclude_modules",
+                                               "layers_to_transform",
+                                               "layers_pattern",
+                                               "trainable_token_indices"};
   return fields;
 }
 
@@ -61,7 +81,7 @@ const Json& require(const Json& config, const char* field, const std::string& so
 void check_initialisation(const Json& config, const std::string& source) {
   const auto found = config.find("init_lora_weights");
   if (found == config.end() || found->is_null() || found->is_boolean()) return;
-  static const std::set<std::string> keeps_base = {"gaussian", "eva", "orthogonal"};
+  static const std::set<std::string> keeps_base = {"gaussian", "eva", "orthogonal", "mica"};
   if (found->is_string() && keeps_base.count(found->get<std::string>()) != 0) return;
   refuse(source, "init_lora_weights", "an initialisation that leaves the base weights as they are",
          found->dump() + " (it changes them; convert the adapter to plain LoRA with PEFT first)");
@@ -75,8 +95,6 @@ void check_supported(const Json& config, const std::string& source) {
   if (const auto task = config.find("task_type");
       task != config.end() && !task->is_null() && *task != "CAUSAL_LM")
     refuse(source, "task_type", "\"CAUSAL_LM\"", task->dump());
-  if (const auto bias = config.find("bias"); bias != config.end() && !bias->is_null() && *bias != "none")
-    refuse(source, "bias", "\"none\"", bias->dump() + " (trained biases are not supported)");
   check_initialisation(config, source);
   for (const auto& [field, value] : config.items()) {
     if (harmless_fields().count(field) != 0 || is_unused(value)) continue;
@@ -112,6 +130,70 @@ std::vector<std::string> read_names(const Json& value, const char* field, const 
   return {names.begin(), names.end()};
 }
 
+bool read_flag(const Json& config, const char* field, const std::string& source) {
+  const auto found = config.find(field);
+  if (found == config.end() || found->is_null()) return false;
+  if (!found->is_boolean()) refuse(source, field, "true or false", found->dump());
+  return found->get<bool>();
+}
+
+// A field that may be missing or unused, and where it is not is one text or a list of names.
+void read_names_or_text(const Json& config, const char* field, std::vector<std::string>& names,
+                        std::string& text, const std::string& source) {
+  const auto found = config.find(field);
+  if (found == config.end() || is_unused(*found)) return;
+  if (!found->is_string()) {
+    names = read_names(*found, field, source);
+    return;
+  }
+  text = found->get<std::string>();
+  check_module_pattern(text, fmt::format("{}: {}", source, field));
+}
+
+std::vector<int64_t> read_ids(const Json& value, const char* field, const std::string& source) {
+  std::vector<int64_t> ids;
+  const Json list = value.is_array() ? value : Json::array({value});
+  for (const Json& id : list) {
+    if (!id.is_number_integer() || id < 0) refuse(source, field, "whole numbers from 0", value.dump());
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+void read_layers(const Json& config, LoraConfig& result, const std::string& source) {
+  if (const auto layers = config.find("layers_to_transform"); layers != config.end() && !is_unused(*layers))
+    result.layers_to_transform = read_ids(*layers, "layers_to_transform", source);
+  std::string pattern;
+  read_names_or_text(config, "layers_pattern", result.layers_pattern, pattern, source);
+  if (!pattern.empty()) result.layers_pattern = {pattern};
+  for (const std::string& each : result.layers_pattern)
+    check_module_pattern(each, source + ": layers_pattern");
+}
+
+// One list is for the embedding; an object gives each module its own.
+void read_token_rows(const Json& config, LoraConfig& result, const std::string& source) {
+  constexpr const char* kField = "trainable_token_indices";
+  const auto found = config.find(kField);
+  if (found == config.end() || is_unused(*found)) return;
+  if (found->is_array())
+    result.trainable_token_indices.push_back({"", read_ids(*found, kField, source)});
+  else if (found->is_object())
+    for (const auto& entry : found->items())
+      result.trainable_token_indices.push_back({entry.key(), read_ids(entry.value(), kField, source)});
+  else
+    refuse(source, kField, "a list of ids, or an object from module to list", found->dump());
+}
+
+void read_biases(const Json& config, LoraConfig& result, const std::string& source) {
+  const Json bias = config.value("bias", Json());
+  if (!bias.is_null()) {
+    if (bias != "none" && bias != "all" && bias != "lora_only")
+      refuse(source, "bias", "\"none\", \"all\" or \"lora_only\"", bias.dump());
+    result.bias = bias.get<std::string>();
+  }
+  result.lora_bias = read_flag(config, "lora_bias", source);
+}
+
 void read_targets(const Json& config, LoraConfig& result, const std::string& source) {
   const Json& value = require(config, "target_modules", source);
   result.target_modules.clear();
@@ -137,13 +219,6 @@ std::vector<std::pair<std::string, Number>> read_pattern(const Json& config, con
     result.emplace_back(entry.key(), read(entry.value(), field, source));
   }
   return result;
-}
-
-bool read_flag(const Json& config, const char* field, const std::string& source) {
-  const auto found = config.find(field);
-  if (found == config.end() || found->is_null()) return false;
-  if (!found->is_boolean()) refuse(source, field, "true or false", found->dump());
-  return found->get<bool>();
 }
 
 template <typename Number>
@@ -173,8 +248,52 @@ const char* const kDefaults = R"({
   "trainable_token_indices": null, "use_bdlora": null, "use_dora": false, "use_qalora": false,
   "use_rslora": false, "velora_config": null})";
 
-Json target_json(const LoraConfig& config) {
-  return config.target_pattern.empty() ? Json(config.target_modules) : Json(config.target_pattern);
+Json names_or_text(const std::vector<std::string>& names, const std::string& text) {
+  return text.empty() ? Json(names) : Json(text);
+}
+
+Json token_rows_json(const std::vector<TokenRows>& rows) {
+  if (rows.size() == 1 && rows[0].module.empty()) return rows[0].ids;
+  Json json = Json::object();
+  for (const TokenRows& each : rows) json[each.module] = each.ids;
+  return json;
+}
+
+// PEFT's rule for a list of names: the module itself or the end of its name after a dot.
+bool is_named(const std::string& module, const std::vector<std::string>& names) {
+  return std::any_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return module == name || module.ends_with("." + name); });
+}
+
+// Calls visit(name) for the module of a parameter and those around it, until it says true.
+template <typename Visit>
+bool any_module_of(std::string parameter, const Visit& visit) {
+  for (size_t end = parameter.rfind('.'); end != std::string::npos; end = parameter.rfind('.')) {
+    parameter.resize(end);
+    if (visit(parameter)) return true;
+  }
+  return false;
+}
+
+// The number of a module's layer as PEFT finds it, or -1.
+int64_t layer_of(const std::string& module, const std::vector<std::string>& patterns) {
+  int64_t found = -1;
+  size_t begin = 0, parts = 0;
+  for (size_t end = module.find('.'); end != std::string::npos && found < 0; end = module.find('.', begin)) {
+    int64_t number = 0;
+    const auto parsed = std::from_chars(module.data() + begin, module.data() + end, number);
+    const bool is_number = end > begin && parsed.ec == std::errc() && parsed.ptr == module.data() + end;
+    const std::string before = module.substr(0, begin == 0 ? 0 : begin - 1);
+    const bool is_layer =
+        patterns.empty() ? parts >= 2
+                         : std::any_of(patterns.begin(), patterns.end(), [&](const std::string& pattern) {
+                             return matches_target("(?:.*\\.)?(?:" + pattern + ")", before);
+                           });
+    if (is_number && is_layer) found = number;
+    begin = end + 1;
+    ++parts;
+  }
+  return found;
 }
 
 }  // namespace
@@ -189,12 +308,30 @@ double LoraConfig::scaling_of(const std::string& module) const {
 }
 
 bool LoraConfig::targets(const std::string& module) const {
+  const bool is_excluded =
+      exclude_pattern.empty() ? is_named(module, exclude_modules) : matches_target(exclude_pattern, module);
+  const bool is_whole = any_module_of(
+      module + ".weight", [&](const std::string& around) { return is_named(around, modules_to_save); });
+  if (is_excluded || is_whole) return false;
   if (!target_pattern.empty()) return matches_target(target_pattern, module);
-  return std::any_of(target_modules.begin(), target_modules.end(), [&](const std::string& target) {
-    if (module == target) return true;
-    return module.size() > target.size() && module.ends_with(target) &&
-           module[module.size() - target.size() - 1] == '.';
+  if (std::find(target_modules.begin(), target_modules.end(), module) != target_modules.end()) return true;
+  if (!is_named(module, target_modules)) return false;
+  return layers_to_transform.empty() ||
+         std::find(layers_to_transform.begin(), layers_to_transform.end(),
+                   layer_of(module, layers_pattern)) != layers_to_transform.end();
+}
+
+bool LoraConfig::saves_module_of(const std::string& parameter) const {
+  return any_module_of(parameter, [&](const std::string& module) {
+    return std::any_of(modules_to_save.begin(), modules_to_save.end(),
+                       [&](const std::string& saved) { return module.ends_with(saved); });
   });
+}
+
+bool LoraConfig::trains_whole(const std::string& parameter) const {
+  if (saves_module_of(parameter)) return true;
+  if (!parameter.ends_with(".bias")) return false;
+  return bias == "all" || (bias == "lora_only" && targets(parameter.substr(0, parameter.rfind('.'))));
 }
 
 LoraConfig parse_lora_config(const std::string& text, const std::string& source) {
@@ -209,6 +346,11 @@ LoraConfig parse_lora_config(const std::string& text, const std::string& source)
   if (config.dropout < 0 || config.dropout >= 1)
     refuse(source, "lora_dropout", "a share from 0 to below 1", fmt::format("{}", config.dropout));
   read_targets(json, config, source);
+  read_names_or_text(json, "exclude_modules", config.exclude_modules, config.exclude_pattern, source);
+  read_layers(json, config, source);
+  read_token_rows(json, config, source);
+  read_biases(json, config, source);
+  config.ensure_weight_tying = read_flag(json, "ensure_weight_tying", source);
   config.use_rslora = read_flag(json, "use_rslora", source);
   config.use_dora = read_flag(json, "use_dora", source);
   config.rank_pattern = read_pattern<int64_t>(json, "rank_pattern", read_rank, source);
@@ -238,13 +380,22 @@ void write_lora_config(const fs::path& directory, const LoraConfig& config) {
   json["lora_alpha"] = number_json(config.alpha);
   json["lora_dropout"] = config.dropout;
   json["r"] = config.rank;
-  json["target_modules"] = target_json(config);
+  json["target_modules"] = names_or_text(config.target_modules, config.target_pattern);
+  json["bias"] = config.bias;
+  json["lora_bias"] = config.lora_bias;
+  json["ensure_weight_tying"] = config.ensure_weight_tying;
   json["use_rslora"] = config.use_rslora;
   json["use_dora"] = config.use_dora;
   for (const auto& [pattern, rank] : config.rank_pattern) json["rank_pattern"][pattern] = rank;
   for (const auto& [pattern, alpha] : config.alpha_pattern)
     json["alpha_pattern"][pattern] = number_json(alpha);
   if (!config.modules_to_save.empty()) json["modules_to_save"] = config.modules_to_save;
+  if (!config.exclude_modules.empty() || !config.exclude_pattern.empty())
+    json["exclude_modules"] = names_or_text(config.exclude_modules, config.exclude_pattern);
+  if (!config.layers_to_transform.empty()) json["layers_to_transform"] = config.layers_to_transform;
+  if (!config.layers_pattern.empty()) json["layers_pattern"] = config.layers_pattern;
+  if (!config.trainable_token_indices.empty())
+    json["trainable_token_indices"] = token_rows_json(config.trainable_token_indices);
   write_json(directory / kConfigFile, json);
 }
 

@@ -339,6 +339,34 @@ at::Tensor TensorStore::view(const std::string& name, at::IntArrayRef shape) con
   return view_of(tensor, files_[tensor.file_index]->bytes().data() + tensor.offset_bytes);
 }
 
+bool TensorStore::are_equal(const TensorStore& a, const std::string& name_a, const TensorStore& b,
+                            const std::string& name_b) {
+  constexpr int64_t kElementsAtOnce = int64_t{1} << 22;
+  const TensorInfo &info_a = a.info(name_a), &info_b = b.info(name_b);
+  if (info_a.shape != info_b.shape) return false;
+  const bool whole = a.pieces_.count(name_a) == 0 && b.pieces_.count(name_b) == 0;
+  if (whole && a.files_[info_a.file_index] == b.files_[info_b.file_index] && info_a.dtype == info_b.dtype &&
+      info_a.offset_bytes == info_b.offset_bytes && info_a.strides == info_b.strides)
+    return true;
+  const auto elements = [](const TensorStore& store, const std::string& name, const TensorInfo& info) {
+    return (store.can_view(name, info.dtype) ? store.view(name, info.shape) : store.load(name)).view({-1});
+  };
+  const at::Tensor all_a = elements(a, name_a, info_a), all_b = elements(b, name_b, info_b);
+  const at::ScalarType wide = at::promote_types(info_a.dtype, info_b.dtype);
+  for (int64_t begin = 0; begin < all_a.numel(); begin += kElementsAtOnce) {
+    const int64_t end = std::min(all_a.numel(), begin + kElementsAtOnce);
+    if (!at::equal(all_a.slice(0, begin, end).to(wide), all_b.slice(0, begin, end).to(wide))) return false;
+    a.release(name_a);
+    b.release(name_b);
+  }
+  return true;
+}
+
+void TensorStore::add_alias(const std::string& alias, const std::string& name) {
+  tensors_.emplace(alias, info(name));
+  if (const auto joined = pieces_.find(name); joined != pieces_.end()) pieces_.emplace(alias, joined->second);
+}
+
 std::vector<TensorInfo> TensorStore::stored_parts(const std::string& name) const {
   const auto joined = pieces_.find(name);
   if (joined == pieces_.end()) return {info(name)};

@@ -106,6 +106,15 @@ class TensorStore {
   void release(const std::string& name) const;
   void will_need(const std::string& name) const;
 
+  /// Whether two tensors have the same shape and, as numbers, the same elements. They are compared piece by
+  /// piece where they lie whole in their files; a NaN is equal to nothing unless both are one place of one
+  /// file.
+  static bool are_equal(const TensorStore& a, const std::string& name_a, const TensorStore& b,
+                        const std::string& name_b);
+
+  /// Makes a tensor known under a further name.
+  void add_alias(const std::string& alias, const std::string& name);
+
   /// __metadata__ of the first file; empty for files of torch.save.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 

@@ -3,8 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <optional>
 #include <set>
 
+#include "longlora/checkpoint/adapter_name.h"
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/checkpoint/tensor_writer.h"
@@ -18,6 +20,7 @@ namespace longlora::cli {
 namespace {
 
 namespace fs = std::filesystem;
+using checkpoint::AdapterPart;
 using checkpoint::TensorFormat;
 using checkpoint::TensorSpec;
 
@@ -43,30 +46,41 @@ struct Selection {
   }
 };
 
-/// Low-rank pairs under PEFT's names, and what matches a pattern under the model's.
+/// What PEFT reads, under its names, and what matches a pattern beside it, under the model's.
 struct TrainedTensors {
-  Selection lora;
+  Selection adapter;
   Selection parameters;
 };
 
-TrainedTensors select_trained(const checkpoint::TensorStore& store, const Arguments& arguments) {
+/// The configuration of the adapter, beside the checkpoint or in the output directory; null where there is
+/// none.
+std::optional<fs::path> find_config(const Arguments& arguments) {
+  for (const fs::path& folder : {arguments.output_dir, arguments.checkpoint_path})
+    if (const fs::path path = folder / "adapter_config.json"; fs::exists(path)) return path;
+  return std::nullopt;
+}
+
+TrainedTensors select_trained(const checkpoint::TensorStore& store, const Arguments& arguments,
+                              const checkpoint::LoraConfig& config) {
   TrainedTensors trained;
   std::set<std::string> unmatched(arguments.trainable_params.begin(), arguments.trainable_params.end());
   for (const auto& [stored, info] : store.tensors()) {
-    const std::string name = checkpoint::normalise_adapter_name(stored);
-    // PEFT keeps the untrained original beside a module that it trains whole.
-    if (!at::isFloatingType(info.dtype) || name.find(".original_module.") != std::string::npos) continue;
-    if (checkpoint::is_lora_half(name) || checkpoint::is_magnitude(name)) {
-      trained.lora.add("base_model.model." + name, stored, info, arguments.checkpoint_path);
+    const checkpoint::AdapterName name = checkpoint::parse_adapter_name(stored);
+    if (!at::isFloatingType(info.dtype) || name.part == AdapterPart::kDerived ||
+        name.part == AdapterPart::kOriginal || name.part == AdapterPart::kOther)
       continue;
-    }
     bool is_trained = false;
     for (const std::string& pattern : arguments.trainable_params) {
-      if (name.find(pattern) == std::string::npos) continue;
+      if (name.part != AdapterPart::kParameter || name.name.find(pattern) == std::string::npos) continue;
       unmatched.erase(pattern);
       is_trained = true;
     }
-    if (is_trained) trained.parameters.add(name, stored, info, arguments.checkpoint_path);
+    const bool is_of_peft =
+        name.part != AdapterPart::kParameter || name.is_saved_copy || config.trains_whole(name.name);
+    if (is_of_peft)
+      trained.adapter.add("base_model.model." + name.name, stored, info, arguments.checkpoint_path);
+    else if (is_trained)
+      trained.parameters.add(name.name, stored, info, arguments.checkpoint_path);
   }
   if (!unmatched.empty())
     throw UsageError(
@@ -78,6 +92,7 @@ TrainedTensors select_trained(const checkpoint::TensorStore& store, const Argume
 
 void write_selection(const fs::path& directory, const std::string& name, const Selection& selection,
                      const checkpoint::TensorStore& store, const std::string& format) {
+  if (selection.specs.empty()) return;
   const auto source = [&](const TensorSpec& spec) {
     return store.load(selection.stored_names.at(spec.name));
   };
@@ -88,6 +103,26 @@ void write_selection(const fs::path& directory, const std::string& name, const S
     checkpoint::write_tensor_file(directory / (name + ".bin"), TensorFormat::kTorch, selection.specs, source);
 }
 
+/// Writes the files aside, reads them back as merge will where their configuration is known, and moves them
+/// into the output directory.
+void write_adapter(const Arguments& arguments, const TrainedTensors& trained,
+                   const checkpoint::TensorStore& store, const std::optional<fs::path>& config) {
+  make_directories(arguments.output_dir);
+  const DirectoryTransaction aside(arguments.output_dir / ".trained_weights");
+  const fs::path& folder = aside.staging();
+  write_selection(folder, "adapter_model", trained.adapter, store, arguments.format);
+  write_selection(folder, "trainable_params", trained.parameters, store, arguments.format);
+  const bool has_adapter = !trained.adapter.specs.empty();
+  if (config) write_file_atomic(folder / "adapter_config.json", read_file(*config));
+  if (config && has_adapter) checkpoint::PeftAdapter::open(folder);
+  for (const fs::path& file : list_directory(folder))
+    fs::rename(file, arguments.output_dir / file.filename());
+  if (!config && has_adapter)
+    log_warning(
+        fmt::format("{} has no adapter_config.json: copy it there from the training run, merge needs it",
+                    arguments.output_dir.string()));
+}
+
 void run(Arguments& arguments) {
   arguments.trainable_params = parameter_patterns(arguments.trainable_params);
   if (arguments.output_dir.empty())
@@ -95,29 +130,20 @@ void run(Arguments& arguments) {
                                ? arguments.checkpoint_path.parent_path()
                                : arguments.checkpoint_path;
   const auto store = checkpoint::TensorStore::open_checkpoint(arguments.checkpoint_path);
-  const TrainedTensors trained = select_trained(store, arguments);
-  make_directories(arguments.output_dir);
-  if (!trained.lora.specs.empty())
-    write_selection(arguments.output_dir, "adapter_model", trained.lora, store, arguments.format);
-  if (!trained.parameters.specs.empty())
-    write_selection(arguments.output_dir, "trainable_params", trained.parameters, store, arguments.format);
-
-  const fs::path config = arguments.checkpoint_path / "adapter_config.json";
-  const bool has_config = fs::exists(arguments.output_dir / "adapter_config.json");
-  if (!has_config && fs::exists(config))
-    write_file_atomic(arguments.output_dir / "adapter_config.json", read_file(config));
-  else if (!has_config && !trained.lora.specs.empty())
-    log_warning(
-        fmt::format("{} has no adapter_config.json: copy it there from the training run, merge needs it",
-                    arguments.output_dir.string()));
-  log_info(fmt::format("{}: {} tensors of low-rank pairs, {} other trained tensors of {} in {}",
-                       arguments.output_dir.string(), trained.lora.specs.size(),
+  const std::optional<fs::path> config = find_config(arguments);
+  const TrainedTensors trained =
+      select_trained(store, arguments,
+                     config ? checkpoint::parse_lora_config(read_file(*config), config->string())
+                            : checkpoint::LoraConfig());
+  write_adapter(arguments, trained, store, config);
+  log_info(fmt::format("{}: {} tensors of the adapter, {} other trained tensors of {} in {}",
+                       arguments.output_dir.string(), trained.adapter.specs.size(),
                        trained.parameters.specs.size(), store.tensors().size(),
                        arguments.checkpoint_path.string()));
   if (!arguments.json.empty())
     write_json(arguments.json, {{"verb", "get-trainable-weights"},
                                 {"output_dir", arguments.output_dir.string()},
-                                {"lora_tensors", trained.lora.specs.size()},
+                                {"lora_tensors", trained.adapter.specs.size()},
                                 {"parameters", trained.parameters.specs.size()}});
 }
 

@@ -12,6 +12,7 @@
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/model/load.h"
+#include "longlora/model/stored_model.h"
 
 namespace longlora::cli {
 namespace {
@@ -41,23 +42,23 @@ void check_arguments(const QuantizeArguments& arguments) {
 }
 
 /// What is not put into four bits: as asked, or as the embedding is stored.
-at::ScalarType stored_dtype(const QuantizeArguments& arguments, const model::ModelConfig& config) {
+at::ScalarType stored_dtype(const QuantizeArguments& arguments, const model::StoredModel& model) {
   if (arguments.dtype == "float32") return at::kFloat;
   if (arguments.dtype == "bfloat16") return at::kBFloat16;
   if (arguments.dtype == "float16") return at::kHalf;
-  const auto store = checkpoint::TensorStore::open_model_directory(arguments.model);
-  const at::ScalarType found = store.info(fmt::format("{}.weight", config.family().names.embed_tokens)).dtype;
+  const at::ScalarType found =
+      model.weights.info(fmt::format("{}.weight", model.config.family().names.embed_tokens)).dtype;
   return found == at::kFloat || found == at::kHalf ? found : at::kBFloat16;
 }
 
 void run_quantize(const QuantizeArguments& arguments) {
   check_arguments(arguments);
-  const model::ModelConfig config = model::read_model_config(arguments.model);
-  if (config.quantization)
+  const model::StoredModel stored = model::open_stored_model(arguments.model);
+  if (stored.config.quantization)
     throw InputError(
         fmt::format("[--model_name_or_path {}] expected a model in full precision, got one in NF4",
                     arguments.model.string()));
-  const at::ScalarType dtype = stored_dtype(arguments, config);
+  const at::ScalarType dtype = stored_dtype(arguments, stored);
   const model::Decoder decoder = model::load_decoder(arguments.model, dtype, {.quantize = arguments.options});
   const model::ParameterCounts counts = model::count_parameters(decoder);
   DirectoryTransaction transaction(arguments.output_dir);

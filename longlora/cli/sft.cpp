@@ -31,7 +31,7 @@ void finish_sft_arguments(SftArguments& arguments) {
   options.truncation = data::truncation_from_name(arguments.truncate);
   options.shuffle = arguments.order != "sequential";
   options.group_by_length = arguments.order == "length";
-  if (options.tokenizer_path.empty()) options.tokenizer_path = options.model_name_or_path;
+  set_tokenizer_path(options);
 }
 
 data::InstructionSet read_set(const SftArguments& arguments, const std::vector<std::filesystem::path>& paths,

@@ -22,9 +22,11 @@
 #include "longlora/core/memory.h"
 #include "longlora/core/progress.h"
 #include "longlora/model/adapter.h"
+#include "longlora/model/adapter_plan.h"
 #include "longlora/model/config_fields.h"
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
+#include "longlora/model/stored_model.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
 #include "longlora/ops/device.h"
@@ -63,6 +65,12 @@ void set_group_size(const std::string& text, train::TrainOptions& options) {
 
 }  // namespace
 
+void set_tokenizer_path(train::TrainOptions& options) {
+  if (!options.tokenizer_path.empty()) return;
+  const bool is_beside = !options.peft_model.empty() && tokenizer::has_tokenizer(options.peft_model);
+  options.tokenizer_path = is_beside ? options.peft_model : options.model_name_or_path;
+}
+
 void finish_arguments(TrainingArguments& arguments) {
   train::TrainOptions& options = arguments.options;
   apply_trainer_words(arguments);
@@ -78,7 +86,7 @@ void finish_arguments(TrainingArguments& arguments) {
   if (arguments.gradient_checkpointing == "false") options.recompute = train::Recompute::kNever;
   if (arguments.save_strategy == "no") options.save_steps = 0;
   const bool evaluates = decide_evaluation(arguments);
-  if (options.tokenizer_path.empty()) options.tokenizer_path = options.model_name_or_path;
+  set_tokenizer_path(options);
   options.memory_budget_bytes = memory_budget_bytes(arguments.memory_budget_gib);
   set_group_size(arguments.group_size, options);
   set_target_modules(arguments.lora_target_modules, options.lora);
@@ -118,38 +126,11 @@ std::string set_up_training(const TrainingArguments& arguments, train::TrainOpti
     }
     model::choose_targets(decoder, options.lora);
     if (!has_adapter) model::add_lora(decoder, options.lora, options.seed);
-    model::train_adapter(decoder, options.trainable_params);
+    model::train_adapter(decoder, options.trainable_params, options.lora);
   } else {
     model::train_everything(decoder);
   }
   return window_change;
-}
-
-/// Takes those names out that are not in the base's files as the run has them: what the adapter replaces, and
-/// the head where the adapter has a larger vocabulary.
-void leave_out_replaced(const std::filesystem::path& adapter_dir, const model::Decoder& base,
-                        std::set<std::string>& names) {
-  const auto adapter = checkpoint::PeftAdapter::open(adapter_dir);
-  const model::ModuleNames& modules = base.config.family().names;
-  const std::string head = std::string(modules.lm_head) + ".weight",
-                    embedding = std::string(modules.embed_tokens) + ".weight";
-  for (const std::string& name : adapter.parameters()) {
-    names.erase(name);
-    const auto& shape = adapter.parameter_info(name).shape;
-    if (name == embedding && (shape.empty() || shape[0] != base.config.vocab_size)) names.erase(head);
-  }
-}
-
-/// The decoder of a run without values.
-model::Decoder shape_of_run(const TrainingArguments& arguments) {
-  const train::TrainOptions& options = arguments.options;
-  model::ModelConfig config =
-      arguments.shape
-          ? *arguments.shape
-          : model::read_model_config(options.init_random ? options.config_file : options.model_name_or_path);
-  check_model_type(arguments.model_type, config);
-  if (options.quantize && !config.quantization) config.quantization = options.quantize;
-  return model::shape_decoder(config, options.fp32 ? at::kFloat : at::kBFloat16);
 }
 
 /// Whether there are weights beside a config.json.
@@ -159,6 +140,55 @@ bool has_weights(const std::filesystem::path& directory) {
   return std::any_of(files.begin(), files.end(), [](const std::filesystem::path& file) {
     return file.extension() == ".safetensors" || file.extension() == ".bin" || file.extension() == ".pth";
   });
+}
+
+/// The base's configuration; what its weights say about the head counts where they are there.
+model::ModelConfig config_of_base(const TrainingArguments& arguments) {
+  const train::TrainOptions& options = arguments.options;
+  if (arguments.shape) return *arguments.shape;
+  if (options.init_random) return model::read_model_config(options.config_file);
+  const bool by_weights = !options.only_planned || has_weights(options.model_name_or_path);
+  return by_weights ? model::read_stored_config(options.model_name_or_path)
+                    : model::read_model_config(options.model_name_or_path);
+}
+
+/// The base of a run without values.
+model::Decoder shape_of_base(const TrainingArguments& arguments) {
+  const train::TrainOptions& options = arguments.options;
+  model::ModelConfig config = config_of_base(arguments);
+  check_model_type(arguments.model_type, config);
+  if (options.quantize && !config.quantization) config.quantization = options.quantize;
+  return model::shape_decoder(config, options.fp32 ? at::kFloat : at::kBFloat16);
+}
+
+/// The decoder of a run without values: the base with the vocabulary and the head that the adapter gives it.
+model::Decoder shape_of_run(const TrainingArguments& arguments) {
+  const train::TrainOptions& options = arguments.options;
+  model::Decoder base = shape_of_base(arguments);
+  if (options.peft_model.empty()) return base;
+  const auto adapter = checkpoint::PeftAdapter::open(options.peft_model);
+  model::require_trainable(base, adapter);
+  const model::AdapterPlan plan = model::plan_adapter(base, adapter);
+  model::ModelConfig config = base.config;
+  config.vocab_size = plan.vocab_size;
+  config.tie_word_embeddings = plan.tied;
+  model::Decoder shape = model::shape_decoder(config, base.dtype());
+  model::visit_parameters(shape, [&](const std::string& name, model::Parameter& parameter) {
+    if (plan.change_of(name).replaces()) parameter.quantized.reset();  // the adapter has it in full precision
+  });
+  return shape;
+}
+
+/// Takes those names out that are not in the base's files as the run has them: what the adapter replaces, and
+/// the head where the adapter gives it other rows or makes it one of its own.
+void leave_out_replaced(const TrainingArguments& arguments, std::set<std::string>& names) {
+  const model::Decoder base = shape_of_base(arguments);
+  const model::AdapterPlan plan =
+      plan_adapter(base, checkpoint::PeftAdapter::open(arguments.options.peft_model));
+  for (const auto& [name, change] : plan.changes)
+    if (change.replaces()) names.erase(name);
+  if (plan.vocab_size != base.config.vocab_size || plan.tied != base.config.tie_word_embeddings)
+    names.erase(std::string(base.config.family().names.lm_head) + ".weight");
 }
 
 /// Where the frozen weights of a run may be. Without the weights themselves config.json's word for how they
@@ -202,7 +232,7 @@ model::Decoder prepare_decoder(TrainingArguments& arguments, const train::Memory
   if (plan.weights_streamed) {
     const model::Decoder shape = shape_run(arguments).decoder;
     load.left_in_files = model::streamable_weights(shape);
-    if (!options.peft_model.empty()) leave_out_replaced(options.peft_model, shape, load.left_in_files);
+    if (!options.peft_model.empty()) leave_out_replaced(arguments, load.left_in_files);
   }
   model::Decoder decoder =
       options.init_random

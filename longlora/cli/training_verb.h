@@ -78,6 +78,9 @@ void apply_trainer_words(TrainingArguments& arguments);
 /// Throws UsageError where --model_type contradicts the model.
 void check_model_type(const std::string& asked, const model::ModelConfig& config);
 
+/// Where no --tokenizer is given: the adapter's, whose run may have added tokens, or else the model's.
+void set_tokenizer_path(train::TrainOptions& options);
+
 /// Turns words into options and checks them all, then opens the device. Throws UsageError that lists every
 /// problem.
 void finish_arguments(TrainingArguments& arguments);

@@ -11,7 +11,9 @@
 #include <set>
 
 #include "longlora/core/error.h"
+#include "longlora/model/adapter_plan.h"
 #include "longlora/model/load.h"
+#include "longlora/model/stored_model.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
 #include "longlora/ops/adapter_linear.h"
@@ -47,21 +49,45 @@ at::Tensor weight_norm(const Linear& linear) {
   return has_values ? ops::adapted_weight_norm(operands) : at::empty({weight.size(0)}, at::kFloat);
 }
 
-void check_pair_shapes(const std::string& module, const Linear& linear, const at::Tensor& a,
-                       const at::Tensor& b) {
-  const auto& weight = linear.weight.value;
-  if (a.size(1) != weight.size(1) || b.size(0) != weight.size(0))
-    throw InputError(fmt::format(
-        "[adapter] expected {} to fit a weight of {} × {}, got A with {} columns and B with {} rows; "
-        "is this the base model the adapter was made for?",
-        module, weight.size(0), weight.size(1), a.size(1), b.size(0)));
-}
-
 void number_pairs(Decoder& decoder) {
   uint64_t place = 0;
   visit_linears(decoder, [&](const std::string&, Linear& linear) {
     if (linear.lora) linear.lora->place = place;
     ++place;
+  });
+}
+
+LoraPair load_pair(const checkpoint::PeftAdapter& adapter, const std::string& module,
+                   const at::TensorOptions& options) {
+  LoraPair pair;
+  pair.a.value = adapter.load_a(module).to(options);
+  pair.b.value = adapter.load_b(module).to(options);
+  pair.scale = adapter.config().scaling_of(module);
+  if (adapter.config().use_dora)
+    pair.magnitude.value = adapter.load_magnitude(module).to(options.dtype(at::kFloat));
+  return pair;
+}
+
+/// Gives the vocabulary its size and every parameter the value that the adapter has for it. What the adapter
+/// adds to embedding and head goes into their weights: they have no place for pairs.
+void change_parameters(Decoder& decoder, const checkpoint::PeftAdapter& adapter, const AdapterPlan& plan) {
+  const at::TensorOptions options = options_of(decoder);
+  decoder.config.vocab_size = plan.vocab_size;
+  visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
+    const bool is_end = &parameter == &decoder.embed_tokens || &parameter == &decoder.lm_head;
+    const TensorChange change = plan.change_of(name);
+    at::Tensor value = parameter.value;
+    if (!change.parameter.empty()) {
+      value = adapter.load_parameter(change.parameter);
+      parameter.quantized.reset();
+      decoder.of_adapter[name] = change.parameter;
+    }
+    if (is_end && value.size(0) != plan.vocab_size) value = with_rows(value, plan.vocab_size);
+    if (is_end && (!change.pair.empty() || !change.token_rows.empty())) {
+      value = value.to(options.dtype(at::kFloat), /*non_blocking=*/false, /*copy=*/true);
+      change_weight(adapter, change, value);
+    }
+    if (!value.is_same(parameter.value)) parameter.value = value.to(options);
   });
 }
 
@@ -130,47 +156,24 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
 }
 
 void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
-  std::map<std::string, Linear*> linears;
-  visit_linears(decoder, [&](const std::string& name, Linear& linear) { linears[name] = &linear; });
-  for (const std::string& module : adapter.modules()) {
-    const auto found = linears.find(module);
-    if (found == linears.end())
-      throw InputError(fmt::format("[{}] expected modules of the base model, got {} which it does not have",
-                                   adapter.directory().string(), module));
-    const at::Tensor a = adapter.load_a(module), b = adapter.load_b(module);
-    check_pair_shapes(module, *found->second, a, b);
-    LoraPair pair;
-    pair.a.value = a.to(options_of(decoder));
-    pair.b.value = b.to(options_of(decoder));
-    pair.scale = adapter.config().scaling_of(module);
-    if (adapter.config().use_dora)
-      pair.magnitude.value = adapter.load_magnitude(module).to(options_of(decoder).dtype(at::kFloat));
-    found->second->lora = std::move(pair);
-  }
+  const AdapterPlan plan = plan_adapter(decoder, adapter);
+  warn_about(plan, adapter);
+  if (!decoder.lm_head.value.defined() && !plan.tied) decoder.lm_head.value = decoder.embed_tokens.value;
+  decoder.config.tie_word_embeddings = !decoder.lm_head.value.defined();
+  change_parameters(decoder, adapter, plan);
+  visit_linears(decoder, [&](const std::string& name, Linear& linear) {
+    const std::string pair = plan.change_of(name + ".weight").pair;
+    if (!pair.empty()) {
+      linear.lora = load_pair(adapter, pair, options_of(decoder));
+      decoder.of_adapter[name] = pair;
+    }
+    const TensorChange change = plan.change_of(name + ".bias");
+    if (change.pair_bias.empty()) return;
+    at::Tensor bias = added_bias(adapter, change).to(options_of(decoder).device());
+    if (linear.bias.value.defined()) bias = bias + linear.bias.value.to(at::kFloat);
+    linear.bias.value = bias.to(options_of(decoder));
+  });
   number_pairs(decoder);
-  const ModuleNames& names = decoder.config.family().names;
-  for (const char* module : {names.embed_tokens, names.lm_head}) {
-    const std::string name = std::string(module) + ".weight";
-    // A tensor of another rank is refused below, by its shape.
-    if (adapter.has_parameter(name) && adapter.parameter_info(name).shape.size() == 2)
-      grow_vocabulary(decoder, adapter.parameter_info(name).shape[0]);
-  }
-  std::map<std::string, Parameter*> parameters;
-  visit_parameters(decoder,
-                   [&](const std::string& name, Parameter& parameter) { parameters[name] = &parameter; });
-  for (const std::string& name : adapter.parameters()) {
-    const auto found = parameters.find(name);
-    if (found == parameters.end())
-      throw InputError(
-          fmt::format("[{}] expected parameters of the base model, got {} which it does not have",
-                      adapter.directory().string(), name));
-    const at::Tensor value = adapter.load_parameter(name);
-    if (value.sizes() != found->second->value.sizes())
-      throw InputError(fmt::format("[{}] expected {} of shape [{}], got [{}]", adapter.directory().string(),
-                                   name, fmt::join(found->second->value.sizes(), ", "),
-                                   fmt::join(value.sizes(), ", ")));
-    found->second->value = value.to(options_of(decoder));
-  }
 }
 
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
@@ -207,10 +210,11 @@ void keep_weight_norms(Decoder& decoder) {
   });
 }
 
-void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns) {
+void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns,
+                   const checkpoint::LoraConfig& config) {
   std::set<std::string> unmatched(patterns.begin(), patterns.end());
   visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
-    bool trains = is_lora(name);
+    bool trains = is_lora(name) || config.trains_whole(name);
     for (const std::string& pattern : patterns) {
       if (is_lora(name) || name.find(pattern) == std::string::npos) continue;
       trains = true;
@@ -232,7 +236,7 @@ void train_everything(Decoder& decoder) {
 
 void load_masters(Decoder& decoder, const std::filesystem::path& base, const std::filesystem::path& adapter) {
   if (decoder.dtype() == at::kFloat) return;  // the values are the masters
-  const auto base_store = checkpoint::TensorStore::open_model_directory(base);
+  const checkpoint::TensorStore base_store = open_stored_model(base).weights;
   std::optional<checkpoint::PeftAdapter> adapter_store;
   if (!adapter.empty()) adapter_store = checkpoint::PeftAdapter::open(adapter);
   const auto set = [](Parameter& parameter, const at::Tensor& value) {
@@ -241,18 +245,20 @@ void load_masters(Decoder& decoder, const std::filesystem::path& base, const std
   };
   visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
     if (!parameter.trainable()) return;
-    if (adapter_store && adapter_store->has_parameter(name))
-      set(parameter, adapter_store->load_parameter(name));
+    const auto of_adapter = decoder.of_adapter.find(name);
+    if (of_adapter != decoder.of_adapter.end())
+      set(parameter, adapter_store->load_parameter(of_adapter->second));
     else if (base_store.contains(name) && base_store.info(name).dtype != decoder.dtype())
       set(parameter, base_store.load(name));
   });
   if (!adapter_store) return;
-  const std::set<std::string> modules(adapter_store->modules().begin(), adapter_store->modules().end());
   visit_linears(decoder, [&](const std::string& name, Linear& linear) {
-    if (!modules.count(name)) return;
-    set(linear.lora->a, adapter_store->load_a(name));
-    set(linear.lora->b, adapter_store->load_b(name));
-    if (adapter_store->config().use_dora) set(linear.lora->magnitude, adapter_store->load_magnitude(name));
+    const auto pair = decoder.of_adapter.find(name);
+    if (pair == decoder.of_adapter.end()) return;
+    set(linear.lora->a, adapter_store->load_a(pair->second));
+    set(linear.lora->b, adapter_store->load_b(pair->second));
+    if (adapter_store->config().use_dora)
+      set(linear.lora->magnitude, adapter_store->load_magnitude(pair->second));
   });
 }
 
@@ -262,7 +268,7 @@ AdapterTensors adapter_tensors(const Decoder& decoder) {
     const at::Tensor& source = parameter.trainable() ? parameter.master : parameter.value;
     if (is_lora(name))
       tensors.lora.emplace_back(name, source.detach());
-    else if (parameter.trainable())
+    else if (parameter.trainable() || decoder.of_adapter.count(name) != 0)
       tensors.parameters.emplace_back(name, source.detach());
   });
   return tensors;

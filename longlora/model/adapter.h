@@ -26,9 +26,9 @@ std::vector<std::string> linear_names(const Decoder& decoder);
 /// into those of the decoder's family.
 void choose_targets(const Decoder& decoder, checkpoint::LoraConfig& config);
 
-/// Puts the adapter's pairs and trained parameters into the decoder, growing the
-/// vocabulary where the adapter's embedding has more rows. Throws InputError
-/// when a module or shape does not fit the decoder.
+/// Puts the adapter into the decoder as plan_adapter says: pairs of layers as pairs, whole parameters in
+/// place of the base's, and what is added to embedding and head into their weights, in float32. The
+/// vocabulary gets the adapter's size. Throws InputError when a module or shape does not fit the decoder.
 void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter);
 
 /// The base model's vocabulary, shapes and adapter in one: load_decoder (`options` as there), then
@@ -44,10 +44,11 @@ void merge_lora(Decoder& decoder);
 /// Computes the norms that DoRA divides by once for all passes to come: for a decoder that is only run.
 void keep_weight_norms(Decoder& decoder);
 
-/// Makes low-rank pairs trainable, and every other parameter whose name contains
-/// one of `patterns` ("embed", "norm": the released code's rule). Throws
+/// Makes low-rank pairs trainable, every parameter that `config` trains whole, and every other one whose name
+/// contains one of `patterns` ("embed", "norm": the released code's rule). Throws
 /// UsageError when a pattern matches nothing.
-void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns);
+void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns,
+                   const checkpoint::LoraConfig& config = {});
 
 /// Makes every parameter trainable.
 void train_everything(Decoder& decoder);
@@ -57,7 +58,8 @@ void train_everything(Decoder& decoder);
 /// grown vocabulary) and new pairs keep their masters.
 void load_masters(Decoder& decoder, const std::filesystem::path& base, const std::filesystem::path& adapter);
 
-/// Masters of the low-rank pairs and of the other trainable parameters, as write_peft_adapter takes them.
+/// Masters of the low-rank pairs and of the other trainable parameters, with the values of frozen ones that
+/// came with an adapter, as write_peft_adapter takes them.
 struct AdapterTensors {
   checkpoint::NamedTensors lora;
   checkpoint::NamedTensors parameters;

@@ -8,6 +8,7 @@
 #include <ATen/ATen.h>
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -155,6 +156,9 @@ struct Decoder {
   /// (streamed_weights.h); only the training engine knows to ask for them.
   std::shared_ptr<const StreamedWeights> streamed;
   StatePlace state_place = {};
+  /// Parameters whose values an adapter holds whole, with its names for them: they are written with it,
+  /// whether they train or not. And layers that have its pairs ("model.layers.0.self_attn.q_proj").
+  std::map<std::string, std::string> of_adapter = {};
 
   at::ScalarType dtype() const { return embed_tokens.value.scalar_type(); }
   /// The head's weight: lm_head, or embed_tokens when tied.

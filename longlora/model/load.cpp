@@ -10,6 +10,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/model/quantized_weights.h"
+#include "longlora/model/stored_model.h"
 #include "longlora/model/streamed_weights.h"
 #include "longlora/tokenizer/tokenizer.h"
 
@@ -115,10 +116,6 @@ at::Tensor load_to(at::Device device, const checkpoint::TensorStore& store, cons
   return value;
 }
 
-at::Tensor grown_rows(const at::Tensor& weight, int64_t rows) {
-  return at::cat({weight, mean_of_rows(weight).expand({rows - weight.size(0), weight.size(1)})});
-}
-
 /// Mimetic initialisation (Trockman and Kolter 2023, arXiv 2305.09828): queries and keys share most of
 /// their weights, and the output projection is the transpose of the values'. A head begins by attending to
 /// its own token and passing it on.
@@ -156,9 +153,11 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const Load
   if (!fs::is_directory(directory))
     throw InputError(fmt::format("[{}] expected a Hugging Face model directory, got {}; correct the path",
                                  directory.string(), fs::exists(directory) ? "a file" : "nothing there"));
-  const ModelConfig config = read_model_config(directory);
-  const checkpoint::TensorStore store = checkpoint::TensorStore::open_model_directory(directory);
-  refuse_low_rank_pairs(store, directory);
+  const StoredModel stored = open_stored_model(directory);
+  const ModelConfig& config = stored.config;
+  const checkpoint::TensorStore& store = stored.weights;
+  require_head(stored, directory);
+  warn_about_own_head(config, directory);
   const bool quantizes = options.quantize && !config.quantization;
   std::set<std::string> used;
   Decoder decoder =
@@ -267,18 +266,11 @@ at::Tensor mean_of_rows(const at::Tensor& weight) {
   return sum.div_(static_cast<double>(weight.size(0))).to(weight.scalar_type());
 }
 
-void grow_vocabulary(Decoder& decoder, int64_t vocab_size) {
-  const int64_t present = decoder.config.vocab_size;
-  if (vocab_size < present)
-    throw InputError(
-        fmt::format("[vocabulary] expected at least the model's {} rows, got {}; was the adapter made for "
-                    "another base model?",
-                    present, vocab_size));
-  if (vocab_size == present) return;
+at::Tensor with_rows(const at::Tensor& weight, int64_t rows) {
   const c10::NoGradGuard no_grad;
-  decoder.embed_tokens.value = grown_rows(decoder.embed_tokens.value, vocab_size);
-  if (decoder.lm_head.value.defined()) decoder.lm_head.value = grown_rows(decoder.lm_head.value, vocab_size);
-  decoder.config.vocab_size = vocab_size;
+  const int64_t present = weight.size(0);
+  if (rows <= present) return weight.narrow(0, 0, rows);
+  return at::cat({weight, mean_of_rows(weight).expand({rows - present, weight.size(1)})});
 }
 
 }  // namespace longlora::model

@@ -65,8 +65,7 @@ std::string dtype_name(at::ScalarType dtype);
 /// The mean of the rows of a weight [V, C] in its dtype: [1, C].
 at::Tensor mean_of_rows(const at::Tensor& weight);
 
-/// Grows embedding and head to `vocab_size` rows, new rows the mean of the
-/// others. Throws InputError when the model has more rows already.
-void grow_vocabulary(Decoder& decoder, int64_t vocab_size);
+/// A weight [V, C] with `rows` rows: the first of its own, and beyond them the mean of its own.
+at::Tensor with_rows(const at::Tensor& weight, int64_t rows);
 
 }  // namespace longlora::model

@@ -17,18 +17,6 @@ namespace fs = std::filesystem;
 using checkpoint::TensorInfo;
 using checkpoint::TensorSpec;
 
-/// Embeddings and heads, whose rows are the vocabulary.
-bool has_vocabulary_rows(const std::string& name) {
-  for (const char* end :
-       {"embed_tokens.weight", "lm_head.weight", "embed_in.weight", "embed_out.weight", "wte.weight"})
-    if (name.ends_with(end)) return true;
-  return false;
-}
-
-bool is_head(const std::string& name) {
-  return name.ends_with("lm_head.weight") || name.ends_with("embed_out.weight");
-}
-
 /// Frequencies that old checkpoints carry; they follow from config.json.
 bool is_derived(const std::string& name) {
   return name.ends_with("rotary_emb.inv_freq");
@@ -39,37 +27,42 @@ bool is_nf4_part(const std::string& name) {
   return name.find(".weight.") != std::string::npos;
 }
 
-at::ScalarType dtype_of_base(const checkpoint::TensorStore& base) {
-  for (const auto& [name, info] : base.tensors())
-    if (has_vocabulary_rows(name) && (info.dtype == at::kFloat || info.dtype == at::kHalf)) return info.dtype;
-  return at::kBFloat16;
+/// Of a base's embedding, in which the result is stored unless another dtype is asked for.
+at::ScalarType stored_dtype(at::ScalarType embedding) {
+  return embedding == at::kFloat || embedding == at::kHalf ? embedding : at::kBFloat16;
 }
 
 }  // namespace
 
 MergedModel::MergedModel(const fs::path& base, const checkpoint::PeftAdapter& adapter,
                          const MergeOptions& options)
+    : MergedModel(open_stored_model(base), base, adapter, options) {}
+
+MergedModel::MergedModel(StoredModel stored, const fs::path& base, const checkpoint::PeftAdapter& adapter,
+                         const MergeOptions& options)
     : base_path_(base),
       adapter_(adapter),
-      base_(checkpoint::TensorStore::open_model_directory(base)),
-      config_(read_model_config(base)),
-      dtype_(options.dtype == at::ScalarType::Undefined ? dtype_of_base(base_) : options.dtype),
+      base_(std::move(stored.weights)),
+      config_(std::move(stored.config)),
+      dtype_(options.dtype),
       device_(options.device) {
-  refuse_low_rank_pairs(base_, base);
-  find_linears(options);
+  warn_about_own_head(config_, base);
+  embedding_ = base_name(std::string(config_.family().names.embed_tokens) + ".weight");
+  head_ = std::string(config_.family().names.lm_head) + ".weight";
+  if (dtype_ == at::ScalarType::Undefined) dtype_ = stored_dtype(base_.info(embedding_).dtype);
+  const Decoder shape = shape_decoder(config_, dtype_);
+  find_linears(shape, options);
   if (fs::exists(adapter.directory() / "config.json")) {
     const ModelConfig trained = read_model_config(adapter.directory());
     config_.rope_scaling = trained.rope_scaling;
     config_.max_position_embeddings = trained.max_position_embeddings;
   }
-  match_modules();
-  match_parameters();
+  plan_changes(shape);
   list_tensors();
 }
 
 /// The linear layers of the blocks, and how they come to be in four bits.
-void MergedModel::find_linears(const MergeOptions& options) {
-  const Decoder shape = shape_decoder(config_, dtype_);
+void MergedModel::find_linears(const Decoder& shape, const MergeOptions& options) {
   visit_linears(shape, [&](const std::string& module, const Linear& linear) {
     linears_[module + ".weight"] = linear.weight.value.sizes().vec();
   });
@@ -113,87 +106,78 @@ void MergedModel::load_base_into(const std::string& name, const at::Tensor& out)
     base_.load_into(name, out);
 }
 
-/// The tensor of the base that an adapter means; a base saved without its head
+/// The tensor of the base's files for a parameter; a base saved without its head
 /// has no first part ("model.") in its names.
-std::string MergedModel::base_name(const std::string& adapter_name) const {
-  if (base_.contains(adapter_name)) return adapter_name;
-  const std::string shorter = adapter_name.substr(adapter_name.find('.') + 1);
+std::string MergedModel::base_name(const std::string& model_name) const {
+  if (base_.contains(model_name)) return model_name;
+  const std::string shorter = model_name.substr(model_name.find('.') + 1);
   if (base_.contains(shorter)) return shorter;
-  throw InputError(fmt::format("[{}] expected modules of the base model, got {} which {} does not have",
-                               adapter_.directory().string(), adapter_name, base_path_.string()));
+  throw InputError(fmt::format("[{}] expected {} in the model's files, got no such tensor",
+                               base_path_.string(), model_name));
 }
 
-void MergedModel::match_modules() {
-  for (const std::string& module : adapter_.modules()) {
-    const std::string name = base_name(module + ".weight");
-    const std::vector<int64_t> shape = shape_of(name);
-    const auto &a = adapter_.info_a(module).shape, &b = adapter_.info_b(module).shape;
-    if (shape.size() != 2 || a[1] != shape[1] || b[0] != shape[0])
+void MergedModel::plan_changes(const Decoder& shape) {
+  const AdapterPlan plan = plan_adapter(shape, adapter_);
+  warn_about(plan, adapter_);
+  config_.vocab_size = plan.vocab_size;
+  config_.tie_word_embeddings = plan.tied;
+  const bool was_tied = !shape.lm_head.value.defined();
+  head_source_ = was_tied && !base_.contains(head_) ? embedding_ : head_;
+  for (const auto& [name, change] : plan.changes) {
+    if (!change.pair_bias.empty() && !base_.contains(name))
       throw InputError(
-          fmt::format("[{}] expected {} to fit a weight of [{}], got A with {} columns and B with {} rows; "
-                      "is this the base "
-                      "model the adapter was made for?",
-                      adapter_.directory().string(), module, fmt::join(shape, ", "), a[1], b[0]));
-    modules_.emplace(name, module);
-  }
-}
-
-void MergedModel::match_parameters() {
-  const int64_t base_rows = config_.vocab_size;
-  for (const std::string& parameter : adapter_.parameters()) {
-    const std::string name = base_name(parameter);
-    const std::vector<int64_t> shape = shape_of(name);
-    const std::vector<int64_t>& own = adapter_.parameter_info(parameter).shape;
-    const bool may_grow = has_vocabulary_rows(name) && shape.size() == 2 && own.size() == 2 &&
-                          shape[1] == own[1] && shape[0] == base_rows && own[0] >= shape[0];
-    if (own != shape && !may_grow)
-      throw InputError(fmt::format(
-          "[{}] expected {} of shape [{}]{}, got [{}]; was the adapter made for another base model?",
-          adapter_.directory().string(), parameter, fmt::join(shape, ", "),
-          has_vocabulary_rows(name) ? " or with more rows" : "", fmt::join(own, ", ")));
-    if (may_grow) config_.vocab_size = std::max(config_.vocab_size, own[0]);
-    parameters_.emplace(name, parameter);
+          fmt::format("[{}] expected a base whose layers have biases for an adapter with lora_bias, got {} "
+                      "without one; it can "
+                      "be run beside the base (--peft_model), but not merged",
+                      adapter_.directory().string(), change.pair_bias));
+    changes_.emplace(name == head_ && head_source_ != head_ ? name : base_name(name), change);
   }
 }
 
 void MergedModel::list_tensors() {
-  for (const auto& [name, info] : base_.tensors()) {
-    const bool is_tied_head = config_.tie_word_embeddings && is_head(name) && parameters_.count(name) == 0;
-    if (is_derived(name) || is_tied_head || is_nf4_part(name)) continue;
-    const bool is_number = at::isFloatingType(info.dtype) || is_stored_quantized_linear(name);
-    TensorSpec spec = {name, is_number ? dtype_ : info.dtype, shape_of(name)};
-    if (has_vocabulary_rows(name) && spec.shape.size() == 2)
-      spec.shape[0] = std::max(spec.shape[0], config_.vocab_size);
+  const auto add = [&](const std::string& name, const std::string& source) {
+    const at::ScalarType stored = base_.info(source).dtype;
+    const bool is_number = at::isFloatingType(stored) || is_stored_quantized_linear(source);
+    TensorSpec spec = {name, is_number ? dtype_ : stored, shape_of(source)};
+    if ((name == embedding_ || name == head_) && spec.shape.size() == 2) spec.shape[0] = config_.vocab_size;
     specs_.push_back(std::move(spec));
-  }
+  };
+  for (const auto& [name, info] : base_.tensors())
+    if (!is_derived(name) && !is_nf4_part(name) && name != head_) add(name, name);
+  if (!config_.tie_word_embeddings && base_.contains(head_source_)) add(head_, head_source_);
+  std::sort(specs_.begin(), specs_.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+}
+
+TensorChange MergedModel::change_of(const std::string& name) const {
+  const auto found = changes_.find(name);
+  return found == changes_.end() ? TensorChange() : found->second;
+}
+
+void MergedModel::load_start_into(const TensorSpec& spec, const at::Tensor& out) const {
+  const std::string parameter = change_of(spec.name).parameter;
+  const std::string& source = spec.name == head_ ? head_source_ : spec.name;
+  const std::vector<int64_t> stored =
+      parameter.empty() ? shape_of(source) : adapter_.parameter_info(parameter).shape;
+  const bool grows = stored != spec.shape;
+  const at::Tensor rows = grows ? out.narrow(0, 0, stored[0]) : out;
+  if (parameter.empty())
+    load_base_into(source, rows);
+  else
+    adapter_.load_parameter_into(parameter, rows);
+  if (grows) out.narrow(0, stored[0], spec.shape[0] - stored[0]).copy_(mean_of_rows(rows));
 }
 
 at::Tensor MergedModel::load(const TensorSpec& spec) const {
   const c10::NoGradGuard no_grad;
-  const auto parameter = parameters_.find(spec.name);
-  const auto module = modules_.find(spec.name);
-  const bool is_trained = parameter != parameters_.end(), has_pair = module != modules_.end();
-  const std::vector<int64_t>& stored =
-      is_trained ? adapter_.parameter_info(parameter->second).shape : shape_of(spec.name);
-  const at::ScalarType dtype = has_pair ? at::kFloat : spec.dtype;
-  at::Tensor weight = at::empty(spec.shape, at::TensorOptions(dtype));
-  const at::Tensor rows = stored == spec.shape ? weight : weight.narrow(0, 0, stored[0]);
-  if (is_trained)
-    adapter_.load_parameter_into(parameter->second, rows);
-  else
-    load_base_into(spec.name, rows);
-  if (stored != spec.shape) weight.narrow(0, stored[0], spec.shape[0] - stored[0]).copy_(mean_of_rows(rows));
-  if (has_pair) {
-    const at::Tensor b = adapter_.load_b(module->second).to(device_, at::kFloat);
-    const at::Tensor a = adapter_.load_a(module->second).to(device_, at::kFloat);
-    const at::Tensor part = weight.narrow(0, 0, b.size(0));
-    part.copy_(part.to(device_).addmm_(b, a, /*beta=*/1, adapter_.config().scaling_of(module->second)));
-  }
-  if (has_pair && adapter_.config().use_dora) {
-    const at::Tensor magnitude = adapter_.load_magnitude(module->second).to(at::kFloat);
-    weight.mul_((magnitude / weight.norm(2, {1}, /*keepdim=*/false)).unsqueeze(1));
-  }
-  return weight.to(spec.dtype);
+  const TensorChange change = change_of(spec.name);
+  const bool computes = !change.pair.empty() || !change.token_rows.empty() || !change.pair_bias.empty();
+  at::Tensor value = at::empty(spec.shape, at::TensorOptions(computes ? at::kFloat : spec.dtype));
+  load_start_into(spec, value);
+  if (!computes) return value;
+  value = value.to(device_);
+  change_weight(adapter_, change, value);
+  if (!change.pair_bias.empty()) value.add_(added_bias(adapter_, change).to(device_));
+  return value.to(at::kCPU, spec.dtype);
 }
 
 void MergedModel::write(const fs::path& directory, const checkpoint::ModelFileOptions& options) const {

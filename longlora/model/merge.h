@@ -9,7 +9,9 @@
 
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/tensor_writer.h"
+#include "longlora/model/adapter_plan.h"
 #include "longlora/model/config.h"
+#include "longlora/model/stored_model.h"
 
 namespace longlora::model {
 
@@ -31,19 +33,20 @@ struct MergeOptions {
 };
 
 /// The tensors of the base with the adapter's low-rank updates added and its
-/// trained parameters in place. Nothing is loaded before it is asked for, so
-/// writing them takes the memory of one tensor. Works on names alone, for any
-/// architecture: a pair belongs to the tensor MODULE.weight.
+/// trained parameters in place, as plan_adapter says. Nothing is loaded before it is asked for, so
+/// writing them takes the memory of one tensor. The base is of a supported family; tensors of its files that
+/// the family does not know are copied.
 class MergedModel {
  public:
   /// Opens the base, checks that every pair and parameter of the adapter fits
   /// it, and takes rope_scaling from a config.json beside the adapter. Throws InputError:
-  /// a module or shape that does not fit, an adapter with fewer embedding rows than the base, a base in four
+  /// a module or shape that does not fit, a bias for a layer without one, a base in four
   /// bits that is to be merged in full precision; UsageError where nothing says how to quantise.
   MergedModel(const std::filesystem::path& base, const checkpoint::PeftAdapter& adapter,
               const MergeOptions& options = {});
 
-  /// Changeable until written: merge sets rope_scaling. vocab_size is the merged one.
+  /// Changeable until written: merge sets rope_scaling. vocab_size and tie_word_embeddings are the merged
+  /// ones.
   ModelConfig& config() { return config_; }
   at::ScalarType dtype() const { return dtype_; }
 
@@ -57,14 +60,18 @@ class MergedModel {
   void write(const std::filesystem::path& directory, const checkpoint::ModelFileOptions& options) const;
 
  private:
-  std::string base_name(const std::string& adapter_name) const;
-  void find_linears(const MergeOptions& options);
+  MergedModel(StoredModel stored, const std::filesystem::path& base, const checkpoint::PeftAdapter& adapter,
+              const MergeOptions& options);
+  std::string base_name(const std::string& model_name) const;
+  void find_linears(const Decoder& shape, const MergeOptions& options);
   bool is_stored_quantized_linear(const std::string& name) const;
   std::vector<int64_t> shape_of(const std::string& name) const;
   void load_base_into(const std::string& name, const at::Tensor& out) const;
-  void match_modules();
-  void match_parameters();
+  void plan_changes(const Decoder& shape);
   void list_tensors();
+  /// The value that the changes start from, in the dtype of `out`, which may have more rows.
+  void load_start_into(const checkpoint::TensorSpec& spec, const at::Tensor& out) const;
+  TensorChange change_of(const std::string& name) const;
 
   std::filesystem::path base_path_;
   const checkpoint::PeftAdapter& adapter_;
@@ -74,8 +81,9 @@ class MergedModel {
   at::Device device_;
   std::optional<ops::Nf4Options> quantize_;              // of a base in full precision
   std::map<std::string, std::vector<int64_t>> linears_;  // weights that four bits may hold
-  std::map<std::string, std::string> modules_;           // tensor of the base -> module of the adapter
-  std::map<std::string, std::string> parameters_;        // tensor of the base -> parameter of the adapter
+  std::string embedding_, head_;                         // as the base's files name them
+  std::string head_source_;                              // the head, or the embedding where they are one
+  std::map<std::string, TensorChange> changes_;          // by the names in the base's files
   std::vector<checkpoint::TensorSpec> specs_;
 };
 

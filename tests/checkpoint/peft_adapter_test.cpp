@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "longlora/checkpoint/adapter_name.h"
 #include "longlora/checkpoint/module_pattern.h"
 #include "longlora/checkpoint/tensor_writer.h"
 #include "longlora/core/json.h"
@@ -166,7 +167,21 @@ TEST_F(AdapterDirectory, RefusesOneTensorUnderTwoNames) {
   NamedTensors tensors = small_lora();
   tensors.emplace_back("base_model.model." + kQ + ".lora_A.weight", at::ones({2, 6}));
   write_adapter_file(tensors);
-  EXPECT_THAT(open_error(), HasSubstr("under two names"));
+  EXPECT_THAT(open_error(), HasSubstr("under two names with different values"));
+}
+
+TEST_F(AdapterDirectory, TakesTheCopyThatPeftWritesWhereTheVocabularyGrew) {
+  fs::remove(folder_ / "trainable_params.safetensors");
+  set_field("modules_to_save", Json::array({"lm_head"}));
+  NamedTensors tensors = small_lora();
+  tensors.emplace_back("base_model.model.lm_head.weight", at::ones({5, 2}));
+  tensors.emplace_back("base_model.model.lm_head.modules_to_save.weight", at::ones({5, 2}));
+  tensors.emplace_back("base_model.model.lm_head.original_module.weight", at::zeros({5, 2}));
+  write_adapter_file(tensors);
+  const PeftAdapter adapter = PeftAdapter::open(folder_.path());
+  EXPECT_THAT(adapter.parameters(), ElementsAre("lm_head.weight"));
+  EXPECT_TRUE(adapter.is_saved_copy("lm_head.weight"));
+  EXPECT_TRUE(adapter.load_parameter(PeftAdapter::original_of("lm_head.weight")).equal(at::zeros({5, 2})));
 }
 
 TEST_F(AdapterDirectory, TakesTheEmbeddingThatPeftStoresAfterResizing) {
@@ -207,19 +222,23 @@ TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
   const std::vector<std::pair<std::string, Json>> cases = {
       {"peft_type", "IA3"},
       {"task_type", "SEQ_CLS"},
-      {"bias", "all"},
+      {"bias", "some"},
       {"use_dora", "yes"},
       {"use_qalora", true},
-      {"lora_bias", true},
-      {"fan_in_fan_out", true},
+      {"lora_bias", "yes"},
+      {"arrow_config", {{"top_k", 2}}},
+      {"kasa_config", {{"beta", 0.1}}},
+      {"alora_invocation_tokens", Json::array({1})},
       {"rank_pattern", {{"q_proj", 0}}},
       {"rank_pattern", Json::array({"q_proj"})},
       {"alpha_pattern", {{"q_proj", "4"}}},
       {"modules_to_save", "lm_head"},
       {"use_rslora", "yes"},
-      {"layers_to_transform", Json::array({0})},
+      {"layers_to_transform", Json::array({-1})},
+      {"layers_to_transform", "all"},
       {"layer_replication", Json::array({Json::array({0, 1})})},
-      {"trainable_token_indices", Json::array({1})},
+      {"trainable_token_indices", Json::array({-1})},
+      {"trainable_token_indices", "all"},
       {"target_parameters", Json::array({"w"})},
       {"init_lora_weights", "pissa"},
       {"some_future_method", true},
@@ -277,8 +296,21 @@ TEST_F(AdapterDirectory, WritesTheVariantsItReads) {
   config.rank_pattern = {{"q_proj", 4}};
   config.alpha_pattern = {{"v_proj", 2.5}};
   config.modules_to_save = {"lm_head"};
+  config.bias = "lora_only";
+  config.exclude_modules = {"layers.0.self_attn.q_proj"};
+  config.layers_to_transform = {0, 2};
+  config.layers_pattern = {"layers"};
+  config.trainable_token_indices = {{"embed_tokens", {3, 1}}};
+  config.ensure_weight_tying = true;
   write_lora_config(folder_.path(), config);
   const LoraConfig read = read_lora_config(folder_.path());
+  EXPECT_EQ(read.bias, config.bias);
+  EXPECT_EQ(read.exclude_modules, config.exclude_modules);
+  EXPECT_EQ(read.layers_to_transform, config.layers_to_transform);
+  EXPECT_EQ(read.layers_pattern, config.layers_pattern);
+  EXPECT_EQ(read.trainable_token_indices.at(0).module, "embed_tokens");
+  EXPECT_EQ(read.trainable_token_indices.at(0).ids, config.trainable_token_indices[0].ids);
+  EXPECT_TRUE(read.ensure_weight_tying);
   EXPECT_TRUE(read.use_rslora);
   EXPECT_EQ(read.rank_pattern, config.rank_pattern);
   EXPECT_EQ(read.alpha_pattern, config.alpha_pattern);
@@ -294,8 +326,6 @@ TEST_F(AdapterDirectory, TakesTheModulesThatWereTrainedWhole) {
   write_adapter_file(tensors);
   EXPECT_THAT(PeftAdapter::open(folder_.path()).parameters(),
               ElementsAre("lm_head.weight", "model.norm.weight"));
-  set_field("modules_to_save", Json::array({"lm_head"}));
-  EXPECT_THAT(open_error(), HasSubstr("model.norm"));
 }
 
 // As LongLoRA released them: .bin files, with or without PEFT's prefix.
@@ -381,6 +411,51 @@ TEST_F(AdapterDirectory, AcceptsWhatDoesNot) {
   EXPECT_EQ(PeftAdapter::open(folder_.path()).config().alpha, 16.5);
 }
 
+TEST(LoraConfig, TargetsAreThoseOfTheLayersAskedFor) {
+  LoraConfig config;
+  config.target_modules = {"q_proj", "model.layers.2.self_attn.v_proj"};
+  config.layers_to_transform = {1, 10};
+  EXPECT_TRUE(config.targets("model.layers.1.self_attn.q_proj"));
+  EXPECT_TRUE(config.targets("model.layers.10.self_attn.q_proj"));
+  EXPECT_FALSE(config.targets("model.layers.0.self_attn.q_proj"));
+  EXPECT_TRUE(config.targets("model.layers.2.self_attn.v_proj"));  // by its whole name
+  EXPECT_FALSE(config.targets("q_proj"));
+  config.layers_pattern = {"blocks", "l.yers"};
+  EXPECT_TRUE(config.targets("model.layers.1.self_attn.q_proj"));
+  EXPECT_TRUE(config.targets("blocks.1.q_proj"));
+  EXPECT_FALSE(config.targets("model.experts.1.q_proj"));
+}
+
+TEST(LoraConfig, TargetsAreNoneThatAreExcludedOrTrainedWhole) {
+  LoraConfig config;
+  config.target_pattern = R"(.*_proj)";
+  config.exclude_modules = {"layers.0.self_attn.q_proj"};
+  config.modules_to_save = {"mlp"};
+  EXPECT_FALSE(config.targets("model.layers.0.self_attn.q_proj"));
+  EXPECT_TRUE(config.targets("model.layers.1.self_attn.q_proj"));
+  EXPECT_FALSE(config.targets("model.layers.1.mlp.up_proj"));
+  config.exclude_pattern = R"(model\.layers\.1\..*)";
+  EXPECT_FALSE(config.targets("model.layers.1.self_attn.q_proj"));
+  EXPECT_TRUE(config.targets("model.layers.11.self_attn.q_proj"));
+}
+
+TEST(LoraConfig, TrainsWholeWhatModulesToSaveAndBiasSay) {
+  LoraConfig config;
+  config.target_modules = {"q_proj"};
+  EXPECT_FALSE(config.trains_whole("model.norm.weight"));
+  config.modules_to_save = {"norm", "mlp"};
+  EXPECT_TRUE(config.trains_whole("model.norm.weight"));
+  EXPECT_TRUE(config.trains_whole("model.layers.0.input_layernorm.weight"));  // its name ends so
+  EXPECT_TRUE(config.trains_whole("model.layers.0.mlp.up_proj.weight"));
+  EXPECT_FALSE(config.trains_whole(kQ + ".bias"));
+  config.bias = "lora_only";
+  EXPECT_TRUE(config.trains_whole(kQ + ".bias"));
+  EXPECT_FALSE(config.trains_whole(kV + ".bias"));
+  config.bias = "all";
+  EXPECT_TRUE(config.trains_whole(kV + ".bias"));
+  EXPECT_FALSE(config.trains_whole(kV + ".weight"));
+}
+
 TEST(LoraConfig, TargetsMatchWholeNamesAtTheEnd) {
   LoraConfig config;
   config.target_modules = {"q_proj", "self_attn.o_proj"};
@@ -392,11 +467,53 @@ TEST(LoraConfig, TargetsMatchWholeNamesAtTheEnd) {
   EXPECT_FALSE(config.targets("model.q_proj.weight"));
 }
 
-TEST(NormaliseAdapterName, RemovesPeftsAdditionsOnly) {
-  EXPECT_EQ(normalise_adapter_name("base_model.model." + kQ + ".lora_A.default.weight"),
-            kQ + ".lora_A.weight");
-  EXPECT_EQ(normalise_adapter_name(kQ + ".lora_A.weight"), kQ + ".lora_A.weight");
-  EXPECT_EQ(normalise_adapter_name("model.norm.weight"), "model.norm.weight");
+TEST(ParseAdapterName, LeavesOutWhatWrappersAdd) {
+  const std::string name = kQ + ".lora_A.weight";
+  for (const std::string stored :
+       {name, "base_model.model." + name, "base_model.model." + kQ + ".lora_A.default.weight",
+        "base_model.model." + kQ + ".lora_A.french.weight", "module.base_model.model." + name,
+        "base_model.model.base_model.model." + name, "base_model.model._orig_mod." + name,
+        "_fsdp_wrapped_module.base_model.model." + name, "model.base_model.model." + name,
+        std::string(
+            "base_model.model.model.layers.0._checkpoint_wrapped_module.self_attn.q_proj.lora_A.weight")}) {
+    EXPECT_EQ(parse_adapter_name(stored).name, name) << stored;
+    EXPECT_EQ(parse_adapter_name(stored).module, kQ) << stored;
+    EXPECT_EQ(parse_adapter_name(stored).part, AdapterPart::kPairA) << stored;
+  }
+}
+
+TEST(ParseAdapterName, TellsThePartsApart) {
+  const auto expect = [](const std::string& stored, AdapterPart part, const std::string& name,
+                         const std::string& module) {
+    const AdapterName found = parse_adapter_name("base_model.model." + stored);
+    EXPECT_EQ(found.part, part) << stored;
+    EXPECT_EQ(found.name, name) << stored;
+    EXPECT_EQ(found.module, module) << stored;
+  };
+  const std::string embedding = "model.embed_tokens";
+  expect("model.norm.weight", AdapterPart::kParameter, "model.norm.weight", "model.norm");
+  expect(kQ + ".base_layer.bias", AdapterPart::kParameter, kQ + ".bias", kQ);
+  expect("lm_head.modules_to_save.default.weight", AdapterPart::kParameter, "lm_head.weight", "lm_head");
+  expect("lm_head.modules_to_save.weight", AdapterPart::kParameter, "lm_head.weight", "lm_head");
+  EXPECT_TRUE(parse_adapter_name("lm_head.modules_to_save.weight").is_saved_copy);
+  EXPECT_FALSE(parse_adapter_name("lm_head.weight").is_saved_copy);
+  expect("lm_head.original_module.weight", AdapterPart::kOriginal, "lm_head.original_module.weight",
+         "lm_head.original_module");
+  expect(embedding + ".lora_embedding_A.default", AdapterPart::kPairB, embedding + ".lora_embedding_A",
+         embedding);
+  expect(embedding + ".lora_embedding_B", AdapterPart::kPairA, embedding + ".lora_embedding_B", embedding);
+  expect(kQ + ".lora_B.default.bias", AdapterPart::kPairBias, kQ + ".lora_B.bias", kQ);
+  expect(kQ + ".lora_magnitude_vector.default.weight", AdapterPart::kMagnitude, kQ + ".lora_magnitude_vector",
+         kQ);
+  expect(embedding + ".token_adapter.trainable_tokens_delta.default", AdapterPart::kTokenRows,
+         embedding + ".token_adapter.trainable_tokens_delta", embedding);
+  expect(embedding + ".token_adapter.base_layer.weight", AdapterPart::kParameter, embedding + ".weight",
+         embedding);
+  EXPECT_EQ(parse_adapter_name(embedding + ".token_adapter.trainable_tokens_original.default").part,
+            AdapterPart::kDerived);
+  EXPECT_EQ(parse_adapter_name("model.layers.0.self_attn.rotary_emb.inv_freq").part, AdapterPart::kDerived);
+  for (const char* other : {".lora_E", ".lora_diag", ".hada_w1_a", ".ia3_l.default", ".lora_C.weight"})
+    EXPECT_EQ(parse_adapter_name(kQ + other).part, AdapterPart::kOther) << other;
 }
 
 }  // namespace

@@ -65,6 +65,92 @@ TEST(GetTrainableWeightsVerb, RefusesAPatternThatMatchesNothing) {
   EXPECT_TRUE(folder.names().empty());
 }
 
+TEST(GetTrainableWeightsVerb, TakesAllThatPeftWouldHaveSaved) {
+  for (const std::string name : {"saved_embedding", "pair_both", "rows", "saved_norms", "bias_all"}) {
+    const test::TemporaryDirectory folder;
+    const std::string peft = data("goldens/adapter_parts/" + name);
+    const std::string base =
+        data("goldens/adapter_parts/bases/" + std::string(name == "bias_all"      ? "biases"
+                                                          : name == "saved_norms" ? "untied"
+                                                                                  : "tied"));
+    run({"get-trainable-weights", "--checkpoint_path", peft + "/checkpoint", "--trainable_params", "q_proj",
+         "--output_dir", folder / "out", "--format", "safetensors"});
+    fs::remove(folder / "out/trainable_params.safetensors");  // weights of the base: they are frozen
+    for (const auto& [adapter, merged] : {std::pair(peft, "a"), std::pair(std::string(folder / "out"), "b")})
+      run({"merge", "--base_model", base, "--peft_model", adapter, "--save_path", folder / merged,
+           "--lora_only", "True"});
+    expect_same(TensorStore::open_model_directory(folder / "b"),
+                TensorStore::open_model_directory(folder / "a"));
+    EXPECT_EQ(read_json(folder / "b/config.json"), read_json(folder / "a/config.json"));
+  }
+}
+
+TEST(GetTrainableWeightsVerb, WritesNothingThatMergeWouldRefuse) {
+  const test::TemporaryDirectory folder;
+  fs::create_directory(folder / "checkpoint");
+  fs::copy_file(data("goldens/adapter_parts/saved_norms/adapter_config.json"),
+                folder / "checkpoint/adapter_config.json");
+  const auto whole =
+      TensorStore::open_file(data("goldens/adapter_parts/saved_norms/checkpoint/model.safetensors"));
+  checkpoint::NamedTensors half;
+  for (const auto& [tensor, info] : whole.tensors())
+    if (tensor.find("lora_B") == std::string::npos) half.emplace_back(tensor, whole.load(tensor));
+  checkpoint::write_safetensors(folder / "checkpoint/model.safetensors", half);
+  EXPECT_THAT(
+      [&] {
+        run({"get-trainable-weights", "--checkpoint_path", folder / "checkpoint", "--trainable_params",
+             "norm", "--output_dir", folder / "out"});
+      },
+      ThrowsMessage<InputError>(HasSubstr("lora_B.weight\", got no such tensor")));
+  EXPECT_FALSE(fs::exists(folder / "out/adapter_model.safetensors"));
+}
+
+/// 40 ids of the small vocabulary of goldens/adapter_parts.
+std::string write_ids(const test::TemporaryDirectory& folder) {
+  std::string bytes;
+  for (int i = 0; i < 40; ++i) bytes += {static_cast<char>(i * 7 % 20), '\0'};
+  write_file_atomic(folder / "ids.bin", bytes);
+  return folder / "ids.bin";
+}
+
+Words continue_adapter(const std::string& name, const test::TemporaryDirectory& folder) {
+  return {"fine-tune",
+          "--model_name_or_path",
+          data("goldens/adapter_parts/bases/tied"),
+          "--peft_model",
+          data("goldens/adapter_parts/" + name),
+          "--low_rank_training",
+          "True",
+          "--data_path",
+          write_ids(folder),
+          "--output_dir",
+          folder / "run",
+          "--model_max_length",
+          "8",
+          "--max_steps",
+          "1",
+          "--bf16",
+          "False",
+          "--device",
+          "cpu"};
+}
+
+TEST(FineTuneVerb, WritesAContinuedAdapterAsPeftReadsIt) {
+  const test::TemporaryDirectory folder;
+  run(continue_adapter("saved_embedding", folder));
+  const auto adapter = checkpoint::PeftAdapter::open(folder / "run");
+  EXPECT_THAT(adapter.config().modules_to_save, testing::ElementsAre("embed_tokens"));
+  EXPECT_TRUE(adapter.has_parameter("model.embed_tokens.weight"));
+  EXPECT_TRUE(adapter.is_saved_copy("model.embed_tokens.weight"));  // the head did not follow
+  EXPECT_TRUE(adapter.has_parameter("model.norm.weight"));
+}
+
+TEST(FineTuneVerb, RefusesToContinueWhatItCannotTrain) {
+  const test::TemporaryDirectory folder;
+  EXPECT_THAT([&] { run(continue_adapter("pair_both", folder)); },
+              ThrowsMessage<UsageError>(HasSubstr("a low-rank pair of lm_head.weight")));
+}
+
 TEST(ConvertVerb, GoesBetweenSafetensorsAndBinWithoutLoss) {
   const test::TemporaryDirectory folder;
   const std::string model = data("stories260K_hf");

@@ -277,26 +277,12 @@ TEST(LoadDecoder, RefusesAFolderWithoutWeights) {
               HasSubstr("model.safetensors"));
 }
 
-TEST(GrowVocabulary, AddsTheMeanOfTheOtherRows) {
-  for (const char* name : {"gqa_untied", "mha_tied"}) {
-    SCOPED_TRACE(name);
-    Decoder decoder = load_decoder(tiny_model(name), at::kFloat);
-    const at::Tensor embedding = decoder.embed_tokens.value, head = decoder.head().value;
-    grow_vocabulary(decoder, 98);
-    EXPECT_EQ(decoder.config.vocab_size, 98);
-    EXPECT_EQ(decoder.embed_tokens.value.size(0), 98);
-    EXPECT_TRUE(at::equal(decoder.embed_tokens.value.slice(0, 0, 96), embedding));
-    EXPECT_CLOSE(decoder.embed_tokens.value[97], embedding.mean(0), 1e-6);
-    EXPECT_CLOSE(decoder.head().value[96], head.mean(0), 1e-6);
-    EXPECT_EQ(decoder.lm_head.value.defined(), name == std::string("gqa_untied"));
-    EXPECT_EQ(logits_of(decoder, at::arange(5).unsqueeze(0)).size(2), 98);
-  }
-}
-
-TEST(GrowVocabulary, RefusesToShrink) {
-  Decoder decoder = load_decoder(tiny_model("mqa"), at::kFloat);
-  EXPECT_THAT(message_of<InputError>([&] { grow_vocabulary(decoder, 95); }),
-              HasSubstr("at least the model's 96"));
+TEST(WithRows, AddsTheMeanOfTheRowsOrKeepsTheFirst) {
+  const at::Tensor weight = test::random_tensor({6, 4}, 1);
+  const at::Tensor grown = with_rows(weight, 8);
+  EXPECT_TRUE(at::equal(grown.slice(0, 0, 6), weight));
+  EXPECT_CLOSE(grown[7], weight.mean(0), 1e-6);
+  EXPECT_TRUE(at::equal(with_rows(weight, 5), weight.slice(0, 0, 5)));
 }
 
 }  // namespace

@@ -1,0 +1,60 @@
+#include "longlora/model/stored_model.h"
+
+#include <fmt/format.h>
+
+#include "longlora/core/error.h"
+#include "longlora/core/log.h"
+#include "longlora/model/family.h"
+#include "longlora/model/load.h"
+
+namespace longlora::model {
+
+namespace fs = std::filesystem;
+
+StoredModel open_stored_model(const fs::path& directory) {
+  StoredModel model = {read_model_config(directory),
+                       checkpoint::TensorStore::open_model_directory(directory)};
+  auto& [config, weights] = model;
+  refuse_low_rank_pairs(weights, directory);
+  const ModuleNames& names = config.family().names;
+  const std::string embedding = fmt::format("{}.weight", names.embed_tokens),
+                    head = fmt::format("{}.weight", names.lm_head);
+  const bool has_embedding = weights.contains(embedding), has_head = weights.contains(head);
+  if (!config.tie_word_embeddings) return model;
+  if (has_embedding && has_head)
+    config.tie_word_embeddings = checkpoint::TensorStore::are_equal(weights, embedding, weights, head);
+  else if (has_embedding)
+    weights.add_alias(head, embedding);
+  else if (has_head)
+    weights.add_alias(embedding, head);
+  return model;
+}
+
+ModelConfig read_stored_config(const fs::path& directory) {
+  return checkpoint::TensorStore::has_model_files(directory) ? open_stored_model(directory).config
+                                                             : read_model_config(directory);
+}
+
+bool says_tied(const ModelConfig& config) {
+  return config.tie_word_embeddings ||
+         (config.raw.is_object() && config.raw.value("tie_word_embeddings", Json()) == Json(true));
+}
+
+void require_head(const StoredModel& model, const fs::path& directory) {
+  const std::string head = fmt::format("{}.weight", model.config.family().names.lm_head);
+  if (!model.config.tie_word_embeddings && !model.weights.contains(head))
+    throw InputError(fmt::format(
+        "[{}] expected {}, because config.json does not set tie_word_embeddings, got no such tensor; "
+        "set it to true there if the head of this model is its embedding",
+        directory.string(), head));
+}
+
+void warn_about_own_head(const ModelConfig& config, const fs::path& directory) {
+  if (config.tie_word_embeddings || !says_tied(config)) return;
+  log_warning(fmt::format(
+      "{}: config.json ties the head to the embedding, but {}.weight differs from it in the files: "
+      "the head is used as it is there",
+      directory.string(), config.family().names.lm_head));
+}
+
+}  // namespace longlora::model
