@@ -36,8 +36,8 @@ bool is_neutral(const ForeignFlag& flag, std::string value) {
 void refuse(const ForeignFlag& flag, const std::string& value) {
   if (is_neutral(flag, value)) return;
   throw UsageError(fmt::format("[--{}] expected no such flag{}, got {}; {}", flag.name,
-                               is_neutral(flag, "false") ? " or False" : "", value.empty() ? "it" : value,
-                               flag.word));
+                               is_neutral(flag, "false") ? " or False" : "",
+                               value.empty() ? "it alone" : value, flag.word));
 }
 
 void declare(CLI::App& verb, const ForeignFlag& flag) {

@@ -142,7 +142,7 @@ TEST(ForeignFlags, ThatAreRefusedSayWhatToDoUnlessTheyAskForNothing) {
       },
       ThrowsMessage<UsageError>(HasSubstr("[--fp16] expected no such flag or False, got True; float16 is "
                                           "not computed in; take --bf16 True")));
-  EXPECT_THAT([] { log_of({"--fp16"}); }, ThrowsMessage<UsageError>(HasSubstr("got it; float16")));
+  EXPECT_THAT([] { log_of({"--fp16"}); }, ThrowsMessage<UsageError>(HasSubstr("got it alone; float16")));
   EXPECT_THAT(
       [] {
         log_of({"--optim_args", "rank=4"});
