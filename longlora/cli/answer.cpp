@@ -5,10 +5,12 @@
 
 #include "longlora/cli/flags.h"
 #include "longlora/cli/model_flags.h"
+#include "longlora/cli/prompt_flag.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/eval/answers.h"
+#include "longlora/eval/text_ends.h"
 
 namespace longlora::cli {
 namespace {
@@ -17,7 +19,7 @@ struct AnswerArguments {
   eval::ModelOptions model;
   eval::AnswerOptions options;
   std::vector<std::filesystem::path> data_paths;
-  std::string prompt = "llama2";
+  std::string prompt;
   std::string label;
   std::filesystem::path json;
 };
@@ -39,12 +41,17 @@ void print_table(const std::vector<eval::TaskResult>& tasks) {
 }
 
 void run_answer(AnswerArguments& arguments) {
-  arguments.options.form = tokenizer::prompt_form_from_name(arguments.prompt);
-  const auto tokenizer = tokenizer::load_tokenizer(arguments.model.base_model);
+  const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
+  const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
+  const tokenizer::PromptForm form = choose_prompt_form(
+      {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, tokenizer_path}, *tokenizer);
+  const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kGreedy);
   // Faults of the data show before a model is loaded.
-  const auto questions = eval::read_questions(arguments.data_paths, *tokenizer, arguments.options.form);
+  const auto questions = eval::read_questions(arguments.data_paths, *tokenizer, form);
   const eval::LoadedModel model = eval::open_model(arguments.model);
   arguments.options.context_size = model.context_size;
+  arguments.options.ends =
+      eval::find_text_ends({settings, *tokenizer, tokenizer_path, form, model.vocab_size});
   const eval::AnswerResult result =
       eval::answer_questions(*model.decoder, *tokenizer, questions, arguments.options);
   if (result.answers.empty())
@@ -55,7 +62,7 @@ void run_answer(AnswerArguments& arguments) {
   print_table(tasks);
   if (arguments.json.empty()) return;
   Json json = result_header("answer", arguments.label, arguments.model, model);
-  json["prompt"] = arguments.prompt;
+  json["prompt"] = tokenizer::prompt_form_name(form);
   json["exact"] = tasks.back().accuracy();
   json["skipped"] = result.num_skipped;
   json["results"] = Json::array();
@@ -81,10 +88,7 @@ void add_answer_verb(CLI::App& app) {
   add_paths(verb, "--data_path", arguments->data_paths,
             "Questions and answers in the forms that sft reads; a field \"task\" makes a row of the table")
       ->required();
-  verb.add_option("--prompt", arguments->prompt,
-                  "Form in which the model is asked, as in sft: llama2, alpaca, chatml, none")
-      ->check(CLI::IsMember(tokenizer::prompt_form_names()))
-      ->capture_default_str();
+  add_prompt_flag(verb, arguments->prompt);
   verb.add_option("--max_new_tokens", arguments->options.max_new_tokens,
                   "Tokens of the longest answer (default: as many as the known one has, and 16)")
       ->check(at_least(1));

@@ -13,6 +13,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
+#include "longlora/model/companion_files.h"
 
 namespace longlora::cli {
 namespace {
@@ -72,24 +73,11 @@ void change_dtype(Model& model, at::ScalarType dtype) {
     if (at::isFloatingType(spec.dtype)) spec.dtype = dtype;
 }
 
-bool is_weight_file(const fs::path& path) {
-  const std::string name = path.filename().string();
-  for (const char* end : {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack", ".index.json"})
-    if (name.ends_with(end)) return true;
-  return name == "params.json" || name == "checklist.chk";
-}
-
-/// Everything beside the weights: config.json, the tokenizer, a model card.
-void copy_other_files(const fs::path& from, const fs::path& to) {
-  constexpr uintmax_t kLargest = 64u << 20;
-  for (const fs::path& path : list_directory(from)) {
-    if (!fs::is_regular_file(path) || is_weight_file(path) || path.filename().string().starts_with('.'))
-      continue;
-    if (fs::file_size(path) > kLargest)
-      log_warning(fmt::format("{} is larger than 64 MiB and is not copied", path.string()));
-    else
-      write_file_atomic(to / path.filename(), read_file(path));
-  }
+/// Everything beside the weights: what describes them, the tokenizer, a model card.
+void copy_other_files(const fs::path& from, const fs::path& to, const fs::path& output) {
+  for (const char* name : {"config.json", "adapter_config.json"})
+    if (fs::exists(from / name)) write_file_atomic(to / name, read_file(from / name));
+  model::log_left_out(model::copy_companion_files({.model = from}, to), output);
 }
 
 void write_config(const Model& model, const fs::path& directory, const std::optional<at::ScalarType>& dtype) {
@@ -120,7 +108,8 @@ void convert_directory(const Arguments& arguments, const Model& model,
       fs::is_regular_file(arguments.input) ? arguments.input.parent_path() : arguments.input;
   DirectoryTransaction transaction(arguments.output);
   // A single file with --params has strangers beside it.
-  if (arguments.params.empty()) copy_other_files(folder.empty() ? "." : folder, transaction.staging());
+  if (arguments.params.empty())
+    copy_other_files(folder.empty() ? "." : folder, transaction.staging(), arguments.output);
   write_config(model, transaction.staging(), dtype);
   checkpoint::write_model_files(
       transaction.staging(), model.specs, [&](const TensorSpec& spec) { return model.load(spec); }, files);

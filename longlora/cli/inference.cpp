@@ -1,13 +1,16 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "longlora/cli/flags.h"
 #include "longlora/cli/model_flags.h"
+#include "longlora/cli/prompt_flag.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
@@ -15,9 +18,10 @@
 #include "longlora/core/progress.h"
 #include "longlora/core/utf8.h"
 #include "longlora/data/instruction_tokens.h"
-#include "longlora/eval/answers.h"
-#include "longlora/generate/sampler.h"
-#include "longlora/tokenizer/text_stream.h"
+#include "longlora/eval/text_ends.h"
+#include "longlora/generate/generation_settings.h"
+#include "longlora/generate/text_generation.h"
+#include "longlora/model/decoder.h"
 
 namespace longlora::cli {
 namespace {
@@ -26,9 +30,9 @@ struct InferenceArguments {
   eval::ModelOptions model;
   std::string question;
   std::filesystem::path material;
-  std::string prompt = "llama2";
-  int64_t max_gen_len = 512;
-  generate::SamplingOptions sampling;
+  std::string prompt;
+  std::optional<int64_t> max_gen_len;
+  generate::SamplingWishes sampling;
   std::filesystem::path json;
 };
 
@@ -73,6 +77,7 @@ class Watch {
 const char* describe(generate::StopReason reason) {
   switch (reason) {
     case generate::StopReason::kStopId:
+    case generate::StopReason::kStopText:
       return "the model ended its answer";
     case generate::StopReason::kMaxTokens:
       return "--max_gen_len was reached";
@@ -84,9 +89,7 @@ const char* describe(generate::StopReason reason) {
   return "it was stopped";
 }
 
-struct Written {
-  std::string text;
-  generate::Generation generation;
+struct Written : generate::TextGeneration {
   double prompt_seconds = 0.0, answer_seconds = 0.0;
 
   double tokens_per_second() const {
@@ -98,20 +101,14 @@ struct Written {
 
 /// Writes the answer to standard output as it comes.
 Written write_answer(const eval::LoadedModel& model, const tokenizer::Tokenizer& tokenizer,
-                     const tokenizer::Ids& question, const generate::StopRules& rules,
-                     const generate::PickToken& pick) {
+                     const std::vector<int64_t>& question, const generate::TextEnds& ends,
+                     int64_t max_new_tokens, const generate::PickToken& pick) {
   generate::DecodeSession session(*model.decoder, model.context_size);
   auto reading = std::make_unique<Progress>("reading", static_cast<int64_t>(question.size()), "tokens");
   session.on_progress([&](int64_t done) {
     if (reading) reading->update(done);
   });
   Written written;
-  tokenizer::TextStream stream(tokenizer);
-  const auto show = [&](const std::string& piece) {
-    written.text += piece;
-    fmt::print("{}", piece);
-    std::fflush(stdout);
-  };
   Watch watch;
   const generate::PickToken timed_pick = [&](const at::Tensor& logits) {
     if (reading) {
@@ -120,26 +117,33 @@ Written write_answer(const eval::LoadedModel& model, const tokenizer::Tokenizer&
     }
     return pick(logits);
   };
-  const std::vector<int64_t> ids(question.begin(), question.end());
-  written.generation = generate::generate(session, ids, rules, timed_pick, [&](int64_t id) {
-    // A model may have more rows than its tokenizer has pieces.
-    if (id < tokenizer.vocab_size()) show(stream.push(static_cast<int32_t>(id)));
-    return true;
-  });
+  static_cast<generate::TextGeneration&>(written) = generate::generate_text(
+      session, question, ends, max_new_tokens, tokenizer, timed_pick, [](std::string_view piece) {
+        fmt::print("{}", piece);
+        std::fflush(stdout);
+      });
   written.answer_seconds = watch.seconds();
-  show(stream.finish());
   fmt::print("\n");
   return written;
 }
 
+constexpr int64_t kDefaultAnswerTokens = 512;
+
 void run_inference(InferenceArguments& arguments) {
-  const tokenizer::PromptForm form = tokenizer::prompt_form_from_name(arguments.prompt);
-  const generate::PickToken pick = generate::make_sampler(arguments.sampling);
   if (find_invalid_utf8(arguments.question) != std::string::npos)
     throw UsageError("[--question] expected UTF-8, got bytes that are none");
   const std::string material = arguments.material.empty() ? "" : read_material(arguments.material);
-  const auto tokenizer = tokenizer::load_tokenizer(arguments.model.base_model);
-  const generate::StopRules rules = {eval::stop_ids(*tokenizer, form), arguments.max_gen_len};
+  const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kSampled);
+  const generate::SamplingOptions sampling = generate::choose_sampling(settings, arguments.sampling);
+  generate::make_sampler(sampling);  // refuses flags out of range
+  log_info(fmt::format("sampling: {}{}", generate::describe_sampling(sampling),
+                       settings.sampling.empty()
+                           ? ""
+                           : fmt::format(" ({}: {})", settings.source, fmt::join(settings.sampling, ", "))));
+  const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
+  const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
+  const tokenizer::PromptForm form = choose_prompt_form(
+      {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, tokenizer_path}, *tokenizer);
   const tokenizer::Ids question =
       data::tokenize_question(*tokenizer, form, conversation(form, arguments.question, material));
   const eval::LoadedModel model = eval::open_model(arguments.model);
@@ -151,7 +155,13 @@ void run_inference(InferenceArguments& arguments) {
                     "raise --context_size or shorten the material",
                     arguments.material.empty() ? "--question" : arguments.material.string(),
                     format_count(model.context_size), format_count(num_tokens)));
-  const Written written = write_answer(model, *tokenizer, question, rules, pick);
+  const generate::TextEnds ends =
+      eval::find_text_ends({settings, *tokenizer, tokenizer_path, form, model.vocab_size});
+  const std::vector<int64_t> prompt(question.begin(), question.end());
+  const Written written =
+      write_answer(model, *tokenizer, prompt, ends,
+                   arguments.max_gen_len.value_or(settings.max_new_tokens.value_or(kDefaultAnswerTokens)),
+                   generate::make_sampler(sampling, prompt));
   log_info(fmt::format("{} tokens read in {}, {} written at {:.1f} tokens/s; {}", format_count(num_tokens),
                        format_duration(written.prompt_seconds),
                        format_count(std::ssize(written.generation.ids)), written.tokens_per_second(),
@@ -159,16 +169,34 @@ void run_inference(InferenceArguments& arguments) {
   if (arguments.json.empty()) return;
   Json json = result_header("inference", "", arguments.model, model);
   json.erase("label");
-  json["prompt"] = arguments.prompt;
+  json["prompt"] = tokenizer::prompt_form_name(form);
   json["question"] = arguments.question;
   if (!arguments.material.empty()) json["material"] = arguments.material.string();
   json["answer"] = replace_invalid_utf8(written.text);
   json["prompt_tokens"] = num_tokens;
   json["answer_ids"] = written.generation.ids;
-  json["stopped_by_model"] = written.generation.reason == generate::StopReason::kStopId;
+  json["stopped_by_model"] = generate::was_ended(written.generation.reason);
   json["prompt_seconds"] = written.prompt_seconds;
   json["tokens_per_second"] = written.tokens_per_second();
   write_json(arguments.json, json);
+}
+
+}  // namespace
+
+namespace {
+
+void add_sampling_flags(CLI::App& verb, generate::SamplingWishes& wishes) {
+  const auto add = [&](const char* flag, auto& value, const char* help, const char* otherwise) {
+    verb.add_option(flag, value,
+                    fmt::format("{} (default: as generation_config.json says, else {})", help, otherwise));
+  };
+  add("--temperature", wishes.temperature, "Higher: more varied; 0: always the likeliest token", "0.6");
+  add("--top_p", wishes.top_p, "Draw among the likeliest tokens that reach this probability", "0.9");
+  add("--top_k", wishes.top_k, "Draw among this many of the likeliest tokens; 0: all", "0");
+  add("--min_p", wishes.min_p, "Draw among tokens of at least this share of the likeliest one's probability",
+      "0");
+  add("--repetition_penalty", wishes.repetition_penalty,
+      "Above 1: ids that came before, in question or answer, become less likely", "1");
 }
 
 }  // namespace
@@ -183,19 +211,12 @@ void add_inference_verb(CLI::App& app) {
   verb.add_option("--material", arguments->material,
                   "A text that it is about, UTF-8; it goes in front of the question")
       ->type_name("FILE");
-  verb.add_option("--prompt", arguments->prompt,
-                  "Form in which the model is asked, as in sft: llama2, alpaca, chatml, none")
-      ->check(CLI::IsMember(tokenizer::prompt_form_names()))
-      ->capture_default_str();
-  verb.add_option("--max_gen_len", arguments->max_gen_len, "Tokens of the longest answer")
-      ->check(at_least(1))
-      ->capture_default_str();
-  verb.add_option("--temperature", arguments->sampling.temperature,
-                  "Higher: more varied; 0: always the likeliest token")
-      ->capture_default_str();
-  verb.add_option("--top_p", arguments->sampling.top_p,
-                  "Draw among the likeliest tokens that reach this probability")
-      ->capture_default_str();
+  add_prompt_flag(verb, arguments->prompt);
+  verb.add_option(
+          "--max_gen_len", arguments->max_gen_len,
+          "Tokens of the longest answer (default: max_new_tokens of generation_config.json, else 512)")
+      ->check(at_least(1));
+  add_sampling_flags(verb, arguments->sampling);
   verb.add_option("--seed", arguments->sampling.seed, "Of the draws; the same seed writes the same answer")
       ->capture_default_str();
   verb.add_option("--json", arguments->json, "Write question, answer and speed to this file")

@@ -12,6 +12,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
+#include "longlora/model/companion_files.h"
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/model/merge.h"
@@ -84,7 +85,11 @@ void run_merge(const MergeArguments& arguments) {
 
   DirectoryTransaction transaction(arguments.save_path);
   merged.write(transaction.staging(), files);
-  model::copy_companion_files(arguments.base_model, transaction.staging());
+  // A tokenizer beside the adapter is the one that it was trained with.
+  model::log_left_out(
+      model::copy_companion_files({.model = arguments.base_model, .tokenizer = arguments.peft_model},
+                                  transaction.staging()),
+      arguments.save_path);
   transaction.commit();
   log_info(fmt::format("merged {} low-rank pairs and {} trained parameters into {}: window {} tokens, {}, {}",
                        adapter.modules().size(), adapter.parameters().size(), arguments.save_path.string(),

@@ -11,6 +11,7 @@
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
 #include "longlora/eval/passkey.h"
+#include "longlora/eval/text_ends.h"
 
 namespace longlora::cli {
 namespace {
@@ -60,8 +61,11 @@ void print_table(const Results& results) {
 
 void run_passkey(const PasskeyArguments& arguments) {
   const eval::LoadedModel model = eval::open_model(arguments.model);
-  const auto tokenizer = tokenizer::load_tokenizer(arguments.model.base_model);
+  const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
+  const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
+  const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kGreedy);
   eval::PasskeyOptions options;
+  options.stop_ids = eval::find_text_ends({settings, *tokenizer, tokenizer_path, {}, model.vocab_size}).ids;
   options.num_tests = arguments.num_tests;
   options.context_size = model.context_size;
   options.target_tokens = arguments.lengths;

@@ -11,6 +11,7 @@
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
+#include "longlora/model/companion_files.h"
 #include "longlora/model/load.h"
 #include "longlora/model/stored_model.h"
 
@@ -66,7 +67,8 @@ void run_quantize(const QuantizeArguments& arguments) {
              model::model_config_json(decoder.config, model::dtype_name(dtype)));
   checkpoint::write_model_tensors(transaction.staging(), model::model_tensors(decoder, dtype),
                                   checkpoint::parse_byte_size(arguments.max_shard_size, "--max_shard_size"));
-  model::copy_companion_files(arguments.model, transaction.staging());
+  model::log_left_out(model::copy_companion_files({.model = arguments.model}, transaction.staging()),
+                      arguments.output_dir);
   transaction.commit();
   log_info(fmt::format("{} of {} parameters in {} ({:.3f} bits each), the rest in {}: {}",
                        format_count(counts.quantized), format_count(counts.total),

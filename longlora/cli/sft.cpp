@@ -10,6 +10,7 @@
 
 #include "longlora/cli/flags.h"
 #include "longlora/cli/instruction_preview.h"
+#include "longlora/cli/prompt_flag.h"
 #include "longlora/cli/training_verb.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
@@ -19,7 +20,7 @@ namespace longlora::cli {
 namespace {
 
 struct SftArguments : TrainingArguments {
-  std::string prompt = "llama2";
+  std::string prompt;
   std::string truncate = "middle";
   std::string order = "random";
   int64_t preview = 0;
@@ -27,11 +28,16 @@ struct SftArguments : TrainingArguments {
 
 void finish_sft_arguments(SftArguments& arguments) {
   train::TrainOptions& options = arguments.options;
-  options.prompt = tokenizer::prompt_form_from_name(arguments.prompt);
   options.truncation = data::truncation_from_name(arguments.truncate);
   options.shuffle = arguments.order != "sequential";
   options.group_by_length = arguments.order == "length";
   set_tokenizer_path(options);
+}
+
+void choose_form(SftArguments& arguments, const tokenizer::Tokenizer& tokenizer) {
+  train::TrainOptions& options = arguments.options;
+  options.prompt = choose_prompt_form(
+      {arguments.prompt, options.model_name_or_path, options.peft_model, options.tokenizer_path}, tokenizer);
 }
 
 data::InstructionSet read_set(const SftArguments& arguments, const std::vector<std::filesystem::path>& paths,
@@ -61,13 +67,14 @@ std::unique_ptr<const data::InstructionRows> read_rows(const SftArguments& argum
 }
 
 /// Prints the first samples and goes no further.
-void preview(const SftArguments& arguments) {
+void preview(SftArguments& arguments) {
   const train::TrainOptions& options = arguments.options;
   if (options.data_path.empty() || options.tokenizer_path.empty() || options.model_max_length < 2)
     throw UsageError(
         "[--preview] expected --data_path, --model_max_length and --model_name_or_path or "
         "--tokenizer, got less");
   const auto tokenizer = find_tokenizer(options, /*needed=*/true);
+  choose_form(arguments, *tokenizer);
   const data::InstructionSet set =
       read_set(arguments, options.data_path, *tokenizer, tokenizer->vocab_size());
   log_info(set.describe());
@@ -83,6 +90,7 @@ void run_sft(SftArguments& arguments) {
   const train::TrainOptions& options = arguments.options;
   // Faults of the data show before a model is loaded.
   const auto tokenizer = find_tokenizer(options, /*needed=*/true);
+  choose_form(arguments, *tokenizer);
   const auto config = options.init_random ? options.config_file : options.model_name_or_path;
   const int64_t vocab_size = model::read_model_config(config).vocab_size;
   auto rows = read_rows(arguments, options.data_path, *tokenizer, vocab_size, "training data");
@@ -99,10 +107,7 @@ void add_data_flags(CLI::App& verb, SftArguments& arguments) {
   add_paths(verb, "--data_path", options.data_path,
             "Samples: JSON lists or JSON lines of instruction and output, messages or conversations");
   add_paths(verb, "--eval_data_path", options.eval_data_path, "Held-out samples, in the same forms");
-  verb.add_option("--prompt", arguments.prompt,
-                  "Form in which the model is asked: llama2, alpaca, chatml, none")
-      ->check(CLI::IsMember(tokenizer::prompt_form_names()))
-      ->capture_default_str();
+  add_prompt_flag(verb, arguments.prompt);
   verb.add_option("--truncate", arguments.truncate,
                   "What goes of a sample longer than a row: middle (of the user's longest text; question and "
                   "answer stay), left, right, or drop (all of it)")

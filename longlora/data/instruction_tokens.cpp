@@ -131,7 +131,12 @@ InstructionTokens tokenize_conversation(const tokenizer::Tokenizer& tokenizer, t
 
 Ids tokenize_question(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form,
                       const Conversation& conversation) {
-  const std::string eos_text = tokenizer.token_bytes(*tokenizer.eos_id());
+  const auto eos = tokenizer.eos_id();
+  if (!eos && conversation.size() > 3)
+    throw UsageError(
+        "[question] expected a tokenizer with an end-of-sequence token, which ends the earlier answers of a "
+        "conversation, got one without");
+  const std::string eos_text = eos ? tokenizer.token_bytes(*eos) : "";
   std::vector<PromptPiece> pieces = tokenizer::render_prompt(form, conversation, eos_text);
   PromptPiece& last = pieces.back();
   last.text.resize(last.answers.back().begin);

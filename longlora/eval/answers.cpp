@@ -9,7 +9,6 @@
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/data/instruction_tokens.h"
-#include "longlora/generate/generator.h"
 
 namespace longlora::eval {
 namespace {
@@ -28,32 +27,12 @@ std::string task_of(const Json& sample) {
   return task != sample.end() && task->is_string() ? task->get<std::string>() : "";
 }
 
-std::string text_of(const std::vector<int64_t>& ids, const tokenizer::Tokenizer& tokenizer) {
-  tokenizer::Ids known;  // a model may have more rows than its tokenizer has pieces
-  for (const int64_t id : ids)
-    if (id < tokenizer.vocab_size()) known.push_back(static_cast<int32_t>(id));
-  return trimmed(tokenizer.decode(known));
-}
-
-int64_t eos_of(const tokenizer::Tokenizer& tokenizer) {
-  const auto id = tokenizer.eos_id();
-  if (!id) throw UsageError("[answer] expected a tokenizer with an end-of-sequence token, got one without");
-  return *id;
-}
-
 }  // namespace
-
-std::vector<int64_t> stop_ids(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form) {
-  std::vector<int64_t> ids = {eos_of(tokenizer)};
-  if (form != tokenizer::PromptForm::kChatml) return ids;
-  const tokenizer::Ids end = tokenizer.encode("<|im_end|>", false);
-  if (end.size() == 1) ids.push_back(end[0]);
-  return ids;
-}
 
 std::vector<Question> read_questions(const std::vector<std::filesystem::path>& paths,
                                      const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form) {
-  eos_of(tokenizer);  // refuses one without
+  if (!tokenizer.eos_id())
+    throw UsageError("[answer] expected a tokenizer with an end-of-sequence token, got one without");
   std::vector<Question> questions;
   for (const auto& path : data::expand_instruction_paths(paths)) {
     const data::InstructionFile file(path);
@@ -71,8 +50,9 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& p
 AnswerResult answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
                               const std::vector<Question>& questions, const AnswerOptions& options) {
   generate::DecodeSession session(decoder, options.context_size);
-  generate::StopRules rules;
-  rules.stop_ids = stop_ids(tokenizer, options.form);
+  int64_t end_tokens = 0;  // of an end that is spelled in several
+  for (const std::string& text : options.ends.texts)
+    end_tokens = std::max(end_tokens, static_cast<int64_t>(tokenizer.encode(text, false).size()));
   AnswerResult result;
   result.answers.reserve(questions.size());
   int64_t num_exact = 0;
@@ -84,13 +64,15 @@ AnswerResult answer_questions(const model::Decoder& decoder, const tokenizer::To
       ++result.num_skipped;
       continue;
     }
-    rules.max_new_tokens = options.max_new_tokens > 0 ? options.max_new_tokens : expected + kSpareTokens;
+    const int64_t most =
+        options.max_new_tokens > 0 ? options.max_new_tokens : expected + end_tokens + kSpareTokens;
     session.reset();
     const std::vector<int64_t> prompt(question.ids.begin(), question.ids.end());
-    const generate::Generation written = generate::generate(session, prompt, rules);
-    Answer answer = {&question, text_of(written.ids, tokenizer), false};
+    const generate::TextGeneration written =
+        generate::generate_text(session, prompt, options.ends, most, tokenizer);
+    Answer answer = {&question, trimmed(written.text), false};
     // A text that goes on is another answer.
-    answer.exact = written.reason == generate::StopReason::kStopId && answer.text == question.answer;
+    answer.exact = generate::was_ended(written.generation.reason) && answer.text == question.answer;
     num_exact += answer.exact ? 1 : 0;
     result.answers.push_back(std::move(answer));
     const auto done = static_cast<int64_t>(result.answers.size());

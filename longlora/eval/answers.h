@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "longlora/generate/text_generation.h"
 #include "longlora/tokenizer/prompt_form.h"
 #include "longlora/tokenizer/tokenizer.h"
 
@@ -14,10 +15,6 @@ struct Decoder;
 }
 
 namespace longlora::eval {
-
-/// Ids that end an answer: EOS, and what ends a turn where the form has a token for it. Throws UsageError for
-/// a tokenizer without EOS.
-std::vector<int64_t> stop_ids(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form);
 
 /// A sample of an instruction file (docs/sft.md); of a conversation the last answer is wanted.
 struct Question {
@@ -33,9 +30,9 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& p
                                      const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form);
 
 struct AnswerOptions {
-  tokenizer::PromptForm form = tokenizer::PromptForm::kLlama2;
-  int64_t context_size = 0;    // tokens of question and answer together
-  int64_t max_new_tokens = 0;  // 0: as many as the known answer has, and 16
+  generate::TextEnds ends = {};  // of an answer
+  int64_t context_size = 0;      // tokens of question and answer together
+  int64_t max_new_tokens = 0;    // 0: as many as the known answer has, and 16
 };
 
 /// What the model wrote.
@@ -50,7 +47,7 @@ struct AnswerResult {
   int64_t num_skipped = 0;  // longer than the context
 };
 
-/// Greedy answers up to EOS. Exact: the same text as the known answer, but for space at the ends.
+/// Greedy answers up to one of the ends. Exact: the same text as the known answer, but for space at the ends.
 /// `questions` must outlive the result.
 AnswerResult answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
                               const std::vector<Question>& questions, const AnswerOptions& options);

@@ -48,6 +48,11 @@ void apply_scaling(model::ModelConfig& config, const ModelOptions& options, int6
 
 }  // namespace
 
+fs::path tokenizer_path(const ModelOptions& options) {
+  const bool brings_one = !options.peft_model.empty() && tokenizer::has_tokenizer(options.peft_model);
+  return brings_one ? options.peft_model : options.base_model;
+}
+
 LoadedModel open_model(const ModelOptions& options) {
   const at::ScalarType dtype = dtype_from_name(options.dtype);
   if (options.context_size < -1)

@@ -39,6 +39,9 @@ struct ModelOptions {
   std::optional<ops::Nf4Options> quantize = {};
 };
 
+/// The folder whose tokenizer is the model's: the adapter's where it has one, else the base's.
+std::filesystem::path tokenizer_path(const ModelOptions& options);
+
 /// A decoder that is ready to be evaluated. Copies share it.
 struct LoadedModel {
   std::shared_ptr<const model::Decoder> decoder;

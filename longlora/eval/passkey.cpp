@@ -23,8 +23,12 @@ std::vector<int64_t> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std
 
 class Examiner {
  public:
-  Examiner(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer, int64_t context_size)
-      : tokenizer_(tokenizer), context_size_(context_size), session_(decoder, context_size) {}
+  Examiner(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
+           const PasskeyOptions& options)
+      : tokenizer_(tokenizer), context_size_(options.context_size), session_(decoder, options.context_size) {
+    rules_.stop_ids = options.stop_ids;
+    if (const auto eos = tokenizer.eos_id()) rules_.stop_ids.push_back(*eos);
+  }
 
   /// Adds one trial to `result`, or counts it as skipped.
   void examine(uint32_t seed, PasskeyLengthResult& result) {
@@ -35,11 +39,9 @@ class Examiner {
       ++result.num_skipped;
       return;
     }
-    generate::StopRules rules;
-    rules.max_new_tokens = static_cast<int64_t>(expected.size());
-    if (const auto eos = tokenizer_.eos_id()) rules.stop_ids.push_back(*eos);
+    rules_.max_new_tokens = static_cast<int64_t>(expected.size());
     session_.reset();
-    const std::vector<int64_t> answer = generate::generate(session_, ids, rules).ids;
+    const std::vector<int64_t> answer = generate::generate(session_, ids, rules_).ids;
     result.trials.push_back({.seed = seed,
                              .depth = prompt.depth(),
                              .tokens = static_cast<int64_t>(ids.size()),
@@ -59,6 +61,7 @@ class Examiner {
   const tokenizer::Tokenizer& tokenizer_;
   int64_t context_size_;
   generate::DecodeSession session_;
+  generate::StopRules rules_;
 };
 
 void check(const PasskeyOptions& options) {
@@ -93,7 +96,7 @@ std::vector<PasskeyLengthResult> run_passkey(const model::Decoder& decoder,
                                              const tokenizer::Tokenizer& tokenizer,
                                              const PasskeyOptions& options) {
   check(options);
-  Examiner examiner(decoder, tokenizer, options.context_size);
+  Examiner examiner(decoder, tokenizer, options);
   std::vector<PasskeyLengthResult> results;
   for (const int64_t target : options.target_tokens) {
     PasskeyLengthResult result;

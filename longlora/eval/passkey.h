@@ -39,6 +39,8 @@ struct PasskeyOptions {
   int64_t num_tests = 10;
   /// Prompts that do not fit with their answer are left out.
   int64_t context_size = 0;
+  /// Ids that end an answer beside the tokenizer's EOS.
+  std::vector<int64_t> stop_ids = {};
 };
 
 /// interval, 2 · interval, …, as the released script steps up to max_tokens.

@@ -79,10 +79,16 @@ struct StopRules {
 
 enum class StopReason {
   kStopId,       // one of the stop ids came
+  kStopText,     // a text that ends came (generate_text)
   kMaxTokens,    // max_new_tokens were generated
   kContextFull,  // the cache takes no more
   kCaller,       // on_token said so
 };
+
+/// Whether the model itself ended its text.
+constexpr bool was_ended(StopReason reason) {
+  return reason == StopReason::kStopId || reason == StopReason::kStopText;
+}
 
 struct Generation {
   std::vector<int64_t> ids;

@@ -12,7 +12,6 @@
 #include "longlora/model/quantized_weights.h"
 #include "longlora/model/stored_model.h"
 #include "longlora/model/streamed_weights.h"
-#include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::model {
 namespace {
@@ -244,12 +243,6 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
 void save_decoder(const Decoder& decoder, const fs::path& directory, at::ScalarType dtype) {
   write_json(directory / "config.json", model_config_json(decoder.config, dtype_name(dtype)));
   checkpoint::write_model_tensors(directory, model_tensors(decoder, dtype));
-}
-
-void copy_companion_files(const fs::path& from, const fs::path& to) {
-  tokenizer::copy_tokenizer_files(from, to);
-  const fs::path generation = from / "generation_config.json";
-  if (fs::exists(generation)) write_file_atomic(to / "generation_config.json", read_file(generation));
 }
 
 std::string dtype_name(at::ScalarType dtype) {

@@ -88,24 +88,4 @@ bool has_tokenizer(const fs::path& folder) {
                      [&](const char* name) { return is_there(folder / name); });
 }
 
-void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
-  constexpr std::array kSettings = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
-  const auto copy = [&](const fs::path& file, const fs::path& name) {
-    if (is_there(file)) write_file_atomic(to / name, read_file(file));
-  };
-  std::error_code ignored;
-  const bool is_file = fs::is_regular_file(from, ignored);
-  const fs::path folder = !is_file ? from : from.has_parent_path() ? from.parent_path() : fs::path(".");
-  if (is_file) {
-    // Under a name by which a folder is searched.
-    const bool is_known = std::count(kModelFiles.begin(), kModelFiles.end(), from.filename()) != 0;
-    copy(from,
-         is_known ? from.filename() : fs::path(from.extension() == ".json" ? kJsonFile : kModelFiles[0]));
-  } else {
-    copy(folder / kJsonFile, kJsonFile);
-    for (const char* name : kModelFiles) copy(folder / name, name);
-  }
-  for (const char* name : kSettings) copy(folder / name, name);
-}
-
 }  // namespace longlora::tokenizer

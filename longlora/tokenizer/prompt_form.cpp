@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "longlora/core/error.h"
+#include "longlora/tokenizer/taught_form.h"
 
 namespace longlora::tokenizer {
 
@@ -26,7 +27,6 @@ constexpr const char* kAlpacaTask =
 constexpr const char* kAlpacaTaskWithInput =
     "Below is an instruction that describes a task, paired with an input that provides further context. "
     "Write a response that appropriately completes the request.";
-constexpr const char* kChatmlEnd = "<|im_end|>";
 
 // Collects the text of a piece and what its parts are.
 class PieceBuilder {

@@ -8,6 +8,7 @@
 #include <charconv>
 #include <fstream>
 #include <set>
+#include <utility>
 
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/core/error.h"
@@ -15,8 +16,10 @@
 #include "longlora/core/file_internal.h"
 #include "longlora/core/log.h"
 #include "longlora/model/adapter.h"
+#include "longlora/model/companion_files.h"
 #include "longlora/model/load.h"
 #include "longlora/ops/disk_tensor.h"
+#include "longlora/tokenizer/taught_form.h"
 
 namespace longlora::train {
 namespace {
@@ -212,7 +215,20 @@ void RunDirectory::write_model(const model::Decoder& decoder, const fs::path& di
   } else {
     model::save_decoder(decoder, directory, dtype);
   }
-  if (!options_.tokenizer_path.empty()) model::copy_companion_files(options_.tokenizer_path, directory);
+  write_companions(directory);
+}
+
+void RunDirectory::write_companions(const fs::path& directory) const {
+  const auto kind =
+      options_.low_rank_training ? model::CompanionKind::kAdapter : model::CompanionKind::kModel;
+  model::CompanionSources sources;
+  if (!options_.init_random) sources.model = options_.model_name_or_path;
+  if (options_.tokenizer_path != sources.model) sources.tokenizer = options_.tokenizer_path;
+  const auto left_out = model::copy_companion_files(sources, directory, kind);
+  if (!std::exchange(told_left_out_, true)) model::log_left_out(left_out, options_.output_dir);
+  const auto taught =
+      options_.supervised ? std::optional(options_.prompt) : tokenizer::read_taught_form(options_.peft_model);
+  if (taught) tokenizer::write_taught_form(directory, *taught);
 }
 
 void RunDirectory::log(const Json& line) {

@@ -62,8 +62,11 @@ class RunDirectory {
  private:
   std::vector<int64_t> checkpoints() const;
   std::filesystem::path checkpoint_path(int64_t step) const;
+  /// Tokenizer, templates, settings and the note of the prompt form that was taught.
+  void write_companions(const std::filesystem::path& directory) const;
 
   TrainOptions options_;
+  mutable bool told_left_out_ = false;
 };
 
 }  // namespace longlora::train

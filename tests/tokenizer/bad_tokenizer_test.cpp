@@ -3,6 +3,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/random.h"
+#include "longlora/tokenizer/tokenizer_files.h"
 #include "tests/tokenizer/tokenizer_folder.h"
 
 namespace longlora::tokenizer {

@@ -1,0 +1,67 @@
+#include "longlora/eval/text_ends.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "longlora/core/json.h"
+#include "longlora/core/log.h"
+#include "longlora/tokenizer/chat_template.h"
+#include "longlora/tokenizer/taught_form.h"
+
+namespace longlora::eval {
+namespace {
+
+template <typename T>
+void append_new(std::vector<T>& list, const T& entry) {
+  if (std::find(list.begin(), list.end(), entry) == list.end()) list.push_back(entry);
+}
+
+}  // namespace
+
+generate::GenerationSettings read_settings(const std::filesystem::path& base_model, Decoding decoding) {
+  const std::filesystem::path config = base_model / "config.json";
+  const auto settings = generate::read_generation_settings(
+      base_model, std::filesystem::exists(config) ? read_json(config) : Json::object());
+  std::vector<std::string> ignored = settings.not_followed;
+  if (decoding == Decoding::kGreedy)
+    ignored.insert(ignored.begin(), settings.sampling.begin(), settings.sampling.end());
+  if (!ignored.empty())
+    log_info(fmt::format("{}: not followed{}: {}", settings.source,
+                         decoding == Decoding::kGreedy ? " (the likeliest token is taken)" : "",
+                         fmt::join(ignored, ", ")));
+  return settings;
+}
+
+generate::TextEnds find_text_ends(const TextEndSources& sources) {
+  const tokenizer::Tokenizer& tokenizer = sources.tokenizer;
+  generate::TextEnds ends;
+  if (const auto eos = tokenizer.eos_id()) ends.ids.push_back(*eos);
+  for (const int64_t id : sources.settings.eos_ids) append_new(ends.ids, id);
+  const std::string chat_template = tokenizer::read_chat_template(sources.tokenizer_path);
+  if (const auto id = tokenizer::turn_end_of_template(chat_template, tokenizer))
+    append_new(ends.ids, int64_t{*id});
+  std::vector<std::string> texts = sources.settings.stop_strings;
+  if (sources.form)
+    for (const std::string& marker : tokenizer::answer_ends(*sources.form)) texts.push_back(marker);
+  for (const std::string& text : texts) {
+    const tokenizer::Ids ids = tokenizer.encode(text, false);
+    // A control token has no text in the stream: only its id shows it.
+    if (ids.size() == 1 && tokenizer.token_bytes(ids[0]) == text) append_new(ends.ids, int64_t{ids[0]});
+    append_new(ends.texts, text);
+  }
+  std::erase_if(ends.ids, [&](int64_t id) {
+    if (id >= 0 && id < sources.vocab_size) return false;
+    log_warning(
+        fmt::format("the end-of-sequence id {} is none of the model's {} ids and can never end a text", id,
+                    sources.vocab_size));
+    return true;
+  });
+  if (ends.ids.empty() && ends.texts.empty())
+    log_warning(
+        "neither the tokenizer nor the model's files name an end of a text: it goes on to the longest");
+  return ends;
+}
+
+}  // namespace longlora::eval

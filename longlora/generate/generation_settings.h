@@ -1,0 +1,54 @@
+// What a model's files say about how it is to write: generation_config.json.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "longlora/core/json.h"
+#include "longlora/generate/sampler.h"
+
+namespace longlora::generate {
+
+/// The fields of generation_config.json that count here. Fields that it does not name, or names as null, are
+/// empty.
+struct GenerationSettings {
+  /// Where they come from; empty: the model has no such file and says nothing in config.json either.
+  std::string source = {};
+  std::vector<int64_t> eos_ids = {};
+  std::vector<std::string> stop_strings = {};
+  std::optional<bool> do_sample = {};
+  std::optional<double> temperature = {}, top_p = {}, min_p = {}, repetition_penalty = {};
+  std::optional<int64_t> top_k = {}, max_new_tokens = {};
+  /// Fields about sampling that the file names and `inference` follows: "top_k 20".
+  std::vector<std::string> sampling = {};
+  /// Fields that would change what is written and are not followed: "num_beams 4".
+  std::vector<std::string> not_followed = {};
+};
+
+/// Reads generation_config.json of `model_folder`, or where there is none what `model_config`, the content of
+/// its config.json, holds of the same fields, as transformers does. The ids that end a text are those of
+/// both. Throws InputError naming file and field for a value of the wrong type or outside its range.
+GenerationSettings read_generation_settings(const std::filesystem::path& model_folder,
+                                            const Json& model_config);
+
+/// Sampling that the user asks for; empty: not given.
+struct SamplingWishes {
+  std::optional<double> temperature = {}, top_p = {}, min_p = {}, repetition_penalty = {};
+  std::optional<int64_t> top_k = {};
+  uint64_t seed = 0;
+};
+
+/// Wishes go first, then the model's settings. Where those ask for sampling (do_sample true, or one of
+/// temperature, top_p, top_k, min_p named), what they leave out is what transformers has for it: temperature
+/// 1, top_p 1, top_k 50. With do_sample false the likeliest token is taken, unless a wish is about sampling.
+/// A model without such settings: the defaults of SamplingOptions.
+SamplingOptions choose_sampling(const GenerationSettings& settings, const SamplingWishes& wishes);
+
+/// "temperature 0.7, top_p 0.8, top_k 20" or "always the likeliest token", and the penalty where there is
+/// one.
+std::string describe_sampling(const SamplingOptions& options);
+
+}  // namespace longlora::generate

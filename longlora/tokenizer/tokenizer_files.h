@@ -1,0 +1,17 @@
+// The files of a tokenizer and of its chat templates, as a folder's whole.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace longlora::tokenizer {
+
+/// Whether transformers keeps a part of a tokenizer in a file (or folder) of this name: vocabulary, merges,
+/// settings, chat templates (chat_template.jinja, additional_chat_templates), code.
+bool is_tokenizer_file(const std::string& name);
+
+/// Copies chat_template.jinja, chat_template.json and additional_chat_templates. A template that stands in
+/// `from`'s tokenizer_config.json alone comes as chat_template.jinja.
+void copy_chat_templates(const std::filesystem::path& from, const std::filesystem::path& to);
+
+}  // namespace longlora::tokenizer
