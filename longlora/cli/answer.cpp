@@ -11,6 +11,7 @@
 #include "longlora/core/log.h"
 #include "longlora/eval/answers.h"
 #include "longlora/eval/text_ends.h"
+#include "longlora/tokenizer/chat_template.h"
 
 namespace longlora::cli {
 namespace {
@@ -43,15 +44,17 @@ void print_table(const std::vector<eval::TaskResult>& tasks) {
 void run_answer(AnswerArguments& arguments) {
   const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
+  const std::string chat_template =
+      tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
   const tokenizer::PromptForm form = choose_prompt_form(
-      {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, tokenizer_path}, *tokenizer);
+      {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, chat_template}, *tokenizer);
   const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kGreedy);
   // Faults of the data show before a model is loaded.
   const auto questions = eval::read_questions(arguments.data_paths, *tokenizer, form);
   const eval::LoadedModel model = eval::open_model(arguments.model);
   arguments.options.context_size = model.context_size;
   arguments.options.ends =
-      eval::find_text_ends({settings, *tokenizer, tokenizer_path, form, model.vocab_size});
+      eval::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
   const eval::AnswerResult result =
       eval::answer_questions(*model.decoder, *tokenizer, questions, arguments.options);
   if (result.answers.empty())

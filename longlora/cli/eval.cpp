@@ -62,8 +62,8 @@ void run_eval(EvalArguments& arguments) {
   const eval::LoadedModel model = eval::open_model(arguments.model);
   if (seq_lens.empty()) seq_lens = {model.context_size};
   check_lengths(seq_lens, model.context_size);
-  const auto data =
-      eval::open_data(arguments.data_paths, arguments.model.base_model, model, arguments.text_field);
+  const auto data = eval::open_data(arguments.data_paths, eval::tokenizer_path(arguments.model), model,
+                                    arguments.text_field);
   const auto results = eval::evaluate_perplexity(*model.decoder, *data, arguments.options);
   print_table(results);
   if (arguments.json.empty()) return;

@@ -22,6 +22,7 @@
 #include "longlora/generate/generation_settings.h"
 #include "longlora/generate/text_generation.h"
 #include "longlora/model/decoder.h"
+#include "longlora/tokenizer/chat_template.h"
 
 namespace longlora::cli {
 namespace {
@@ -142,8 +143,10 @@ void run_inference(InferenceArguments& arguments) {
                            : fmt::format(" ({}: {})", settings.source, fmt::join(settings.sampling, ", "))));
   const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
+  const std::string chat_template =
+      tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
   const tokenizer::PromptForm form = choose_prompt_form(
-      {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, tokenizer_path}, *tokenizer);
+      {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, chat_template}, *tokenizer);
   const tokenizer::Ids question =
       data::tokenize_question(*tokenizer, form, conversation(form, arguments.question, material));
   const eval::LoadedModel model = eval::open_model(arguments.model);
@@ -156,7 +159,7 @@ void run_inference(InferenceArguments& arguments) {
                     arguments.material.empty() ? "--question" : arguments.material.string(),
                     format_count(model.context_size), format_count(num_tokens)));
   const generate::TextEnds ends =
-      eval::find_text_ends({settings, *tokenizer, tokenizer_path, form, model.vocab_size});
+      eval::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
   const std::vector<int64_t> prompt(question.begin(), question.end());
   const Written written =
       write_answer(model, *tokenizer, prompt, ends,

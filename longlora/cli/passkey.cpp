@@ -12,6 +12,7 @@
 #include "longlora/core/log.h"
 #include "longlora/eval/passkey.h"
 #include "longlora/eval/text_ends.h"
+#include "longlora/tokenizer/chat_template.h"
 
 namespace longlora::cli {
 namespace {
@@ -64,8 +65,10 @@ void run_passkey(const PasskeyArguments& arguments) {
   const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kGreedy);
+  const std::string chat_template =
+      tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
   eval::PasskeyOptions options;
-  options.stop_ids = eval::find_text_ends({settings, *tokenizer, tokenizer_path, {}, model.vocab_size}).ids;
+  options.stop_ids = eval::find_text_ends({settings, *tokenizer, chat_template, {}, model.vocab_size}).ids;
   options.num_tests = arguments.num_tests;
   options.context_size = model.context_size;
   options.target_tokens = arguments.lengths;

@@ -25,9 +25,8 @@ std::optional<PromptForm> taught_form(const PromptSources& sources) {
 }
 
 void warn_about_template(const PromptSources& sources, PromptForm form) {
-  const std::string chat_template = tokenizer::read_chat_template(sources.tokenizer_path);
-  if (chat_template.empty() || form == PromptForm::kNone) return;
-  const auto own = tokenizer::form_of_template(chat_template);
+  if (sources.chat_template.empty() || form == PromptForm::kNone) return;
+  const auto own = tokenizer::form_of_template(sources.chat_template);
   if (own == form) return;
   log_warning(fmt::format(
       "the model carries a chat template of another form{}, and may not know {} unless it was taught it{}",

@@ -19,7 +19,7 @@ struct PromptSources {
   std::string flag;                  // --prompt, or empty
   std::filesystem::path base_model;  // folders that `sft` may have left a note of its form in: the adapter's
   std::filesystem::path peft_model;  // goes first
-  std::filesystem::path tokenizer_path;  // whose chat template is another form's?
+  std::string chat_template;         // the model's own; empty: none
 };
 
 /// The form that the flag names, else the one that the model was taught, else llama2. Says which it is, and

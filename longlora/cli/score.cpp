@@ -45,8 +45,9 @@ void run_score(const ScoreArguments& arguments) {
     throw UsageError("[score] expected one of --text, --file and --ids, got none");
   const eval::LoadedModel model = eval::open_model(arguments.model);
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
-  if (!from_ids || tokenizer::has_tokenizer(arguments.model.base_model))
-    tokenizer = tokenizer::load_tokenizer(arguments.model.base_model);
+  const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
+  if (!from_ids || tokenizer::has_tokenizer(tokenizer_path))
+    tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const std::vector<int64_t> ids = ids_to_score(arguments, tokenizer.get());
   const std::vector<double> logprobs = eval::token_logprobs(*model.decoder, ids, model.context_size);
 

@@ -15,6 +15,7 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/tokenizer/chat_template.h"
 
 namespace longlora::cli {
 namespace {
@@ -37,7 +38,9 @@ void finish_sft_arguments(SftArguments& arguments) {
 void choose_form(SftArguments& arguments, const tokenizer::Tokenizer& tokenizer) {
   train::TrainOptions& options = arguments.options;
   options.prompt = choose_prompt_form(
-      {arguments.prompt, options.model_name_or_path, options.peft_model, options.tokenizer_path}, tokenizer);
+      {arguments.prompt, options.model_name_or_path, options.peft_model,
+       tokenizer::find_chat_template({options.tokenizer_path, options.model_name_or_path})},
+      tokenizer);
 }
 
 data::InstructionSet read_set(const SftArguments& arguments, const std::vector<std::filesystem::path>& paths,

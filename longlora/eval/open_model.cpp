@@ -83,13 +83,14 @@ LoadedModel open_model(const ModelOptions& options) {
   return loaded;
 }
 
-std::unique_ptr<data::TokenData> open_data(const std::vector<fs::path>& paths, const fs::path& base_model,
+std::unique_ptr<data::TokenData> open_data(const std::vector<fs::path>& paths, const fs::path& tokenizer_path,
                                            const LoadedModel& loaded, const std::string& text_field) {
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   bool all_ids = true;
   for (const fs::path& path : paths) all_ids = all_ids && path.extension() == ".bin";
   // Ids need no tokenizer, but where there is one it tells whose ids they are.
-  if (!all_ids || tokenizer::has_tokenizer(base_model)) tokenizer = tokenizer::load_tokenizer(base_model);
+  if (!all_ids || tokenizer::has_tokenizer(tokenizer_path))
+    tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   auto data = data::open_token_data(
       paths, {.vocab_size = loaded.vocab_size, .tokenizer = tokenizer.get(), .text_field = text_field});
   log_info(fmt::format("data: {}", data->describe()));

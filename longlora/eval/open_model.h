@@ -58,9 +58,9 @@ struct LoadedModel {
 LoadedModel open_model(const ModelOptions& options);
 
 /// Token data of `paths` (.bin, .txt, .jsonl, folders) for the model; text goes
-/// through the tokenizer of `base_model`. Throws InputError.
+/// through the tokenizer at `tokenizer_path`. Throws InputError.
 std::unique_ptr<data::TokenData> open_data(const std::vector<std::filesystem::path>& paths,
-                                           const std::filesystem::path& base_model, const LoadedModel& loaded,
-                                           const std::string& text_field = "text");
+                                           const std::filesystem::path& tokenizer_path,
+                                           const LoadedModel& loaded, const std::string& text_field = "text");
 
 }  // namespace longlora::eval

@@ -26,7 +26,9 @@ generate::GenerationSettings read_settings(const std::filesystem::path& base_mod
       base_model, std::filesystem::exists(config) ? read_json(config) : Json::object());
   std::vector<std::string> ignored = settings.not_followed;
   if (decoding == Decoding::kGreedy)
-    ignored.insert(ignored.begin(), settings.sampling.begin(), settings.sampling.end());
+    for (const std::string& field : settings.sampling)
+      if (settings.do_sample.value_or(true) || field.starts_with("repetition_penalty"))
+        ignored.push_back(field);
   if (!ignored.empty())
     log_info(fmt::format("{}: not followed{}: {}", settings.source,
                          decoding == Decoding::kGreedy ? " (the likeliest token is taken)" : "",
@@ -39,8 +41,7 @@ generate::TextEnds find_text_ends(const TextEndSources& sources) {
   generate::TextEnds ends;
   if (const auto eos = tokenizer.eos_id()) ends.ids.push_back(*eos);
   for (const int64_t id : sources.settings.eos_ids) append_new(ends.ids, id);
-  const std::string chat_template = tokenizer::read_chat_template(sources.tokenizer_path);
-  if (const auto id = tokenizer::turn_end_of_template(chat_template, tokenizer))
+  if (const auto id = tokenizer::turn_end_of_template(sources.chat_template, tokenizer))
     append_new(ends.ids, int64_t{*id});
   std::vector<std::string> texts = sources.settings.stop_strings;
   if (sources.form)

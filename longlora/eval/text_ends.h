@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "longlora/generate/generation_settings.h"
 #include "longlora/generate/text_generation.h"
@@ -25,7 +26,7 @@ generate::GenerationSettings read_settings(const std::filesystem::path& base_mod
 struct TextEndSources {
   const generate::GenerationSettings& settings;  // its ids and stop strings
   const tokenizer::Tokenizer& tokenizer;         // its EOS
-  std::filesystem::path tokenizer_path;          // whose chat template names what ends a turn
+  std::string chat_template;                     // what it ends a turn with
   /// The form that the model is asked in: what its answers were taught to end with. None: plain text.
   std::optional<tokenizer::PromptForm> form = {};
   int64_t vocab_size = 0;  // rows of the embedding; an id beyond them can never come

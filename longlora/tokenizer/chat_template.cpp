@@ -130,6 +130,14 @@ std::string read_chat_template(const fs::path& path) {
   return "";
 }
 
+std::string find_chat_template(const std::vector<fs::path>& paths) {
+  for (const fs::path& path : paths) {
+    std::string found = path.empty() ? "" : read_chat_template(path);
+    if (!found.empty()) return found;
+  }
+  return "";
+}
+
 std::optional<PromptForm> form_of_template(const std::string& chat_template) {
   const auto has = [&](const char* text) { return chat_template.find(text) != std::string::npos; };
   if (has("<|im_start|>")) return PromptForm::kChatml;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "longlora/tokenizer/prompt_form.h"
 #include "longlora/tokenizer/tokenizer.h"
@@ -15,6 +16,10 @@ namespace longlora::tokenizer {
 /// there is none. `path` may also be a tokenizer file: its folder is meant. Throws InputError naming the file
 /// where a template is no text.
 std::string read_chat_template(const std::filesystem::path& path);
+
+/// The first template that one of these has: a tokenizer that was saved without it beside an adapter still
+/// belongs to a model that chats by its own. Empty paths count for nothing.
+std::string find_chat_template(const std::vector<std::filesystem::path>& paths);
 
 /// The form whose markers the template writes; nothing for a template of another form.
 std::optional<PromptForm> form_of_template(const std::string& chat_template);
