@@ -176,7 +176,7 @@ std::vector<std::string> copy_companion_files(const CompanionSources& from, cons
                                               CompanionKind kind) {
   std::vector<std::string> left_out;
   const bool other_tokenizer = brings_tokenizer(from.tokenizer);
-  if (!from.model.empty()) left_out = Copier(from.model, to, kind, !other_tokenizer).run();
+  if (fs::is_directory(from.model)) left_out = Copier(from.model, to, kind, !other_tokenizer).run();
   if (other_tokenizer) {
     tokenizer::copy_tokenizer_files(from.tokenizer, to);
     // Tokenizers that were saved without it still belong to the model that chats by it.
