@@ -55,10 +55,6 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
 /// Writes config.json and the weights into an existing folder.
 void save_decoder(const Decoder& decoder, const std::filesystem::path& directory, at::ScalarType dtype);
 
-/// Copies the tokenizer's and generation files from `from`, a model's directory or a tokenizer file, where
-/// they exist.
-void copy_companion_files(const std::filesystem::path& from, const std::filesystem::path& to);
-
 /// "float32", "bfloat16" or "float16". Throws Error for another dtype.
 std::string dtype_name(at::ScalarType dtype);
 
