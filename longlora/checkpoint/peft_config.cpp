@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "longlora/checkpoint/module_pattern.h"
@@ -19,6 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kConfigFile = "adapter_config.json";
 constexpr int64_t kMaxRank = 65536;
+constexpr int64_t kLargestId = std::numeric_limits<int32_t>::max();  // of a layer or a token
 
 // Fields whose value never changes what the trained adapter computes, or which
 // this file reads itself.
@@ -154,7 +156,8 @@ std::vector<int64_t> read_ids(const Json& value, const char* field, const std::s
   std::vector<int64_t> ids;
   const Json list = value.is_array() ? value : Json::array({value});
   for (const Json& id : list) {
-    if (!id.is_number_integer() || id < 0) refuse(source, field, "whole numbers from 0", value.dump());
+    if (!id.is_number_integer() || id < 0 || id > kLargestId)
+      refuse(source, field, fmt::format("whole numbers from 0 to {}", kLargestId), value.dump());
     ids.push_back(id.get<int64_t>());
   }
   return ids;
