@@ -161,6 +161,12 @@ const fs::path& TensorStore::file_of(const std::string& name) const {
   return files_[info(name).file_index]->path();
 }
 
+std::vector<fs::path> TensorStore::files() const {
+  std::vector<fs::path> paths;
+  for (const auto& file : files_) paths.push_back(file->path());
+  return paths;
+}
+
 at::Tensor TensorStore::load(const std::string& name) const {
   at::Tensor result = at::empty(info(name).shape, at::TensorOptions(info(name).dtype));
   fill(name, result);

@@ -85,6 +85,9 @@ class TensorStore {
   /// The file that holds the tensor.
   const std::filesystem::path& file_of(const std::string& name) const;
 
+  /// The files that hold the tensors, those of a joined tensor's pieces included.
+  std::vector<std::filesystem::path> files() const;
+
   /// A fresh contiguous CPU tensor with the file's dtype and shape.
   at::Tensor load(const std::string& name) const;
   /// As load(), checked to have `shape` (InputError names file, tensor, both shapes) and converted to

@@ -42,6 +42,8 @@ void print_table(const std::vector<eval::TaskResult>& tasks) {
 }
 
 void run_answer(AnswerArguments& arguments) {
+  prepare_output_file({"--json", arguments.json},
+                      model_inputs(arguments.model, named_paths("--data_path", arguments.data_paths)));
   const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const std::string chat_template =

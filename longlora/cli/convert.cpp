@@ -13,6 +13,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
+#include "longlora/core/output_folder.h"
 #include "longlora/model/companion_files.h"
 
 namespace longlora::cli {
@@ -100,46 +101,53 @@ TensorFormat output_format(const Arguments& arguments) {
 }
 
 void convert_directory(const Arguments& arguments, const Model& model,
-                       const std::optional<at::ScalarType>& dtype) {
+                       const std::optional<at::ScalarType>& dtype, OutputFolder& output) {
   checkpoint::ModelFileOptions files;
   files.format = output_format(arguments);
   files.max_shard_bytes = checkpoint::parse_byte_size(arguments.max_shard_size, "--max_shard_size");
   const fs::path folder =
       fs::is_regular_file(arguments.input) ? arguments.input.parent_path() : arguments.input;
-  DirectoryTransaction transaction(arguments.output);
   // A single file with --params has strangers beside it.
   if (arguments.params.empty())
-    copy_other_files(folder.empty() ? "." : folder, transaction.staging(), arguments.output);
-  write_config(model, transaction.staging(), dtype);
+    copy_other_files(folder.empty() ? "." : folder, output.staging(), arguments.output);
+  write_config(model, output.staging(), dtype);
   checkpoint::write_model_files(
-      transaction.staging(), model.specs, [&](const TensorSpec& spec) { return model.load(spec); }, files);
-  transaction.commit();
+      output.staging(), model.specs, [&](const TensorSpec& spec) { return model.load(spec); }, files);
+  output.commit();
 }
 
-void check_output(const Arguments& arguments) {
-  std::error_code ignored;
-  if (fs::equivalent(arguments.input, arguments.output, ignored))
-    throw UsageError(
-        fmt::format("[--output {}] expected another path than --input", arguments.output.string()));
-  if (!fs::exists(arguments.output) || arguments.overwrite) return;
-  if (!fs::is_directory(arguments.output) || !list_directory(arguments.output).empty())
-    throw UsageError(
-        fmt::format("[--output {}] expected a new path or an empty directory; add --overwrite True to "
-                    "replace it",
-                    arguments.output.string()));
+/// Claims what is written before anything is done; a folder where the input is more than a file.
+std::unique_ptr<OutputFolder> claim_outputs(const Arguments& arguments, bool is_file) {
+  const std::vector<NamedPath> inputs = {{"--input", arguments.input}, {"--params", arguments.params}};
+  std::unique_ptr<OutputFolder> folder;
+  if (!is_file) {
+    folder = std::make_unique<OutputFolder>(FolderClaim{.output = {"--output", arguments.output},
+                                                        .verb = "convert",
+                                                        .inputs = inputs,
+                                                        .overwrite = arguments.overwrite,
+                                                        .result_file = arguments.json});
+  } else {
+    prepare_output_file({"--output", arguments.output}, inputs);
+    if (fs::exists(arguments.output) && !arguments.overwrite)
+      throw UsageError(
+          fmt::format("[--output {}] expected a new path; add --overwrite True to replace the file",
+                      arguments.output.string()));
+  }
+  prepare_output_file({"--json", arguments.json}, inputs);
+  return folder;
 }
 
 void run(const Arguments& arguments) {
-  check_output(arguments);
+  const bool is_file = fs::is_regular_file(arguments.input) && arguments.params.empty();
+  const std::unique_ptr<OutputFolder> folder = claim_outputs(arguments, is_file);
   Model model = open_input(arguments);
   const std::optional<at::ScalarType> dtype = target_dtype(arguments.dtype);
   if (dtype) change_dtype(model, *dtype);
-  const bool is_file = fs::is_regular_file(arguments.input) && arguments.params.empty();
   if (is_file)
     checkpoint::write_tensor_file(arguments.output, output_format(arguments), model.specs,
                                   [&](const TensorSpec& spec) { return model.load(spec); });
   else
-    convert_directory(arguments, model, dtype);
+    convert_directory(arguments, model, dtype, *folder);
   log_info(fmt::format("{}: {} tensors of {}", arguments.output.string(), model.specs.size(),
                        arguments.input.string()));
   if (!arguments.json.empty())
@@ -173,7 +181,9 @@ void add_convert_verb(CLI::App& app) {
   verb.add_option("--max_shard_size", arguments->max_shard_size,
                   "Largest weight file of a directory: 5GB, 500MB, 2GiB …")
       ->capture_default_str();
-  add_bool(verb, "--overwrite", arguments->overwrite, "Replace --output if it exists");
+  add_bool(verb, "--overwrite", arguments->overwrite,
+           "Replace the file --output, or an earlier result in that folder once the new one is complete; "
+           "other files never");
   verb.add_option("--json", arguments->json, "Write what was done to this file");
   verb.callback([arguments] { run(*arguments); });
 }

@@ -59,6 +59,8 @@ void run_eval(EvalArguments& arguments) {
     arguments.model.context_size = *std::max_element(seq_lens.begin(), seq_lens.end());
   // Before the weights are read, where the command line alone tells.
   if (arguments.model.context_size > 0) check_lengths(seq_lens, arguments.model.context_size);
+  prepare_output_file({"--json", arguments.json},
+                      model_inputs(arguments.model, named_paths("--data_path", arguments.data_paths)));
   const eval::LoadedModel model = eval::open_model(arguments.model);
   if (seq_lens.empty()) seq_lens = {model.context_size};
   check_lengths(seq_lens, model.context_size);

@@ -31,6 +31,7 @@ std::unique_ptr<const data::TrainingRows> rows_of(const data::TokenData* data, i
 void run_fine_tune(TrainingArguments& arguments) {
   finish_arguments(arguments);
   const train::TrainOptions& options = arguments.options;
+  const train::RunFolder folder = claim_outputs(arguments);
   const train::MemoryPlan plan = plan_before_loading(arguments);
   model::Decoder decoder = prepare_decoder(arguments, plan);
   const auto data = open_data(options.data_path, options, decoder, "training data");

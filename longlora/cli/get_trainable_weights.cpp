@@ -15,6 +15,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
+#include "longlora/core/output_folder.h"
 
 namespace longlora::cli {
 namespace {
@@ -23,6 +24,9 @@ namespace fs = std::filesystem;
 using checkpoint::AdapterPart;
 using checkpoint::TensorFormat;
 using checkpoint::TensorSpec;
+
+constexpr const char* kVerb = "get-trainable-weights";
+constexpr const char* kConfigFile = "adapter_config.json";
 
 struct Arguments {
   fs::path checkpoint_path;
@@ -103,20 +107,60 @@ void write_selection(const fs::path& directory, const std::string& name, const S
     checkpoint::write_tensor_file(directory / (name + ".bin"), TensorFormat::kTorch, selection.specs, source);
 }
 
+/// Files of the result, by --format.
+std::vector<std::string> names_of(const Arguments& arguments, const TrainedTensors& trained) {
+  std::vector<std::string> names;
+  const auto add = [&](const std::string& name, const Selection& selection) {
+    if (selection.specs.empty()) return;
+    if (arguments.format != "bin") names.push_back(name + ".safetensors");
+    if (arguments.format != "safetensors") names.push_back(name + ".bin");
+  };
+  add("adapter_model", trained.adapter);
+  add("trainable_params", trained.parameters);
+  return names;
+}
+
+/// The marker of the output folder, which another verb may have made, and the names there that an earlier
+/// command of this verb wrote.
+struct EarlierResult {
+  FolderManifest manifest;
+  std::vector<std::string> names;
+};
+
+/// The result may be put beside the checkpoint, as the released script does it, so that the rule is one for
+/// files: what is there stays, but for an earlier result of this verb.
+EarlierResult find_earlier(const Arguments& arguments, const std::vector<std::string>& names) {
+  EarlierResult found = {FolderManifest::read(arguments.output_dir).value_or(FolderManifest(kVerb)), {}};
+  if (found.manifest.notes().is_object())
+    found.names = found.manifest.notes().value(kVerb, std::vector<std::string>());
+  const auto in_the_way = names_in_the_way(arguments.output_dir, found.manifest, found.names, names);
+  if (in_the_way.empty()) return found;
+  throw UsageError(fmt::format(
+      "[--output_dir {}] expected a folder without {}, which this verb did not write there; they are not "
+      "replaced: choose another path",
+      arguments.output_dir.string(), list_names(in_the_way)));
+}
+
 /// Writes the files aside, reads them back as merge will where their configuration is known, and moves them
 /// into the output directory.
 void write_adapter(const Arguments& arguments, const TrainedTensors& trained,
                    const checkpoint::TensorStore& store, const std::optional<fs::path>& config) {
-  make_directories(arguments.output_dir);
-  const DirectoryTransaction aside(arguments.output_dir / ".trained_weights");
-  const fs::path& folder = aside.staging();
+  const auto lock = lock_folder("--output_dir", arguments.output_dir);
+  std::vector<std::string> names = names_of(arguments, trained);
+  auto [manifest, earlier] = find_earlier(arguments, names);
+  AddedFiles added(arguments.output_dir, manifest, earlier);
+  const fs::path& folder = added.staging();
   write_selection(folder, "adapter_model", trained.adapter, store, arguments.format);
   write_selection(folder, "trainable_params", trained.parameters, store, arguments.format);
   const bool has_adapter = !trained.adapter.specs.empty();
-  if (config) write_file_atomic(folder / "adapter_config.json", read_file(*config));
+  if (config) write_file_atomic(folder / kConfigFile, read_file(*config));
   if (config && has_adapter) checkpoint::PeftAdapter::open(folder);
-  for (const fs::path& file : list_directory(folder))
-    fs::rename(file, arguments.output_dir / file.filename());
+  if (!names_in_the_way(arguments.output_dir, manifest, earlier, {kConfigFile}).empty())
+    fs::remove(folder / kConfigFile);  // it is there already
+  else if (config)
+    names.emplace_back(kConfigFile);
+  manifest.notes()[kVerb] = names;
+  added.commit({kConfigFile});
   if (!config && has_adapter)
     log_warning(
         fmt::format("{} has no adapter_config.json: copy it there from the training run, merge needs it",
@@ -129,6 +173,8 @@ void run(Arguments& arguments) {
     arguments.output_dir = fs::is_regular_file(arguments.checkpoint_path)
                                ? arguments.checkpoint_path.parent_path()
                                : arguments.checkpoint_path;
+  if (arguments.output_dir.empty()) arguments.output_dir = ".";
+  prepare_output_file({"--json", arguments.json}, {{"--checkpoint_path", arguments.checkpoint_path}});
   const auto store = checkpoint::TensorStore::open_checkpoint(arguments.checkpoint_path);
   const std::optional<fs::path> config = find_config(arguments);
   const TrainedTensors trained =

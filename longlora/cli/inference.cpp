@@ -133,6 +133,8 @@ constexpr int64_t kDefaultAnswerTokens = 512;
 void run_inference(InferenceArguments& arguments) {
   if (find_invalid_utf8(arguments.question) != std::string::npos)
     throw UsageError("[--question] expected UTF-8, got bytes that are none");
+  prepare_output_file({"--json", arguments.json},
+                      model_inputs(arguments.model, {{"--material", arguments.material}}));
   const std::string material = arguments.material.empty() ? "" : read_material(arguments.material);
   const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kSampled);
   const generate::SamplingOptions sampling = generate::choose_sampling(settings, arguments.sampling);

@@ -20,6 +20,7 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/core/mapped_ranges.h"
 #include "longlora/ops/device.h"
 #include "longlora/ops/tensor_memory.h"
 
@@ -33,7 +34,7 @@ constexpr const char* kDescription =
 constexpr const char* kFooter =
     "\nlonglora VERB --help lists the flags of a verb and their defaults.\n"
     "Exit codes: 0 done, 2 wrong usage, 3 unusable file, model or data, 4 memory, disk or GPU, 1 anything "
-    "else.";
+    "else;\n130 and 143: a training run was stopped with a checkpoint by Ctrl-C or SIGTERM.";
 
 int run(int argc, char** argv) {
   CLI::App app{kDescription, "longlora"};
@@ -88,6 +89,8 @@ int fail_without_memory() {
 int run_guarded(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const StoppedBySignal& stopped) {
+    return 128 + stopped.signal;
   } catch (const Error& error) {
     return fail(error.what(), error.code());
   } catch (const std::bad_alloc&) {
@@ -112,6 +115,7 @@ int run_guarded(int argc, char** argv) {
 int main(int argc, char** argv) {
   // A limit on file sizes (ulimit -f) is then an error of the write like a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
+  longlora::end_on_failed_mappings();
   longlora::ops::pool_tensor_memory();
   longlora::cli::limit_threads();
   int code = longlora::cli::run_guarded(argc, argv);

@@ -10,8 +10,8 @@
 #include "longlora/cli/model_flags.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
-#include "longlora/core/file.h"
 #include "longlora/core/log.h"
+#include "longlora/core/output_folder.h"
 #include "longlora/model/companion_files.h"
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
@@ -56,16 +56,21 @@ model::MergeOptions merge_options(const MergeArguments& arguments, at::Device de
           .device = device};
 }
 
-void check_paths(const MergeArguments& arguments) {
-  if (!std::filesystem::exists(arguments.save_path) || arguments.overwrite) return;
-  if (!std::filesystem::is_directory(arguments.save_path) || !list_directory(arguments.save_path).empty())
-    throw UsageError(
-        fmt::format("[--save_path {}] expected a new or empty directory; add --overwrite True to replace it",
-                    arguments.save_path.string()));
+/// Claims what is written before anything is done.
+OutputFolder claim_outputs(const MergeArguments& arguments) {
+  const std::vector<NamedPath> inputs = {{"--base_model", arguments.base_model},
+                                         {"--peft_model", arguments.peft_model}};
+  OutputFolder folder({.output = {"--save_path", arguments.save_path},
+                       .verb = "merge",
+                       .inputs = inputs,
+                       .overwrite = arguments.overwrite,
+                       .result_file = arguments.json});
+  prepare_output_file({"--json", arguments.json}, inputs);
+  return folder;
 }
 
 void run_merge(const MergeArguments& arguments) {
-  check_paths(arguments);
+  OutputFolder folder = claim_outputs(arguments);
   const at::Device device = ops::open_device(arguments.device);
   const auto adapter = checkpoint::PeftAdapter::open(arguments.peft_model);
   if (!arguments.lora_only) adapter.require_parameters();
@@ -83,14 +88,13 @@ void run_merge(const MergeArguments& arguments) {
                             arguments.rope_scaling, config.context_window()));
   if (!window_change.empty()) log_info(window_change);
 
-  DirectoryTransaction transaction(arguments.save_path);
-  merged.write(transaction.staging(), files);
+  merged.write(folder.staging(), files);
   // A tokenizer beside the adapter is the one that it was trained with.
   model::log_left_out(
       model::copy_companion_files({.model = arguments.base_model, .tokenizer = arguments.peft_model},
-                                  transaction.staging()),
+                                  folder.staging()),
       arguments.save_path);
-  transaction.commit();
+  folder.commit();
   log_info(fmt::format("merged {} low-rank pairs and {} trained parameters into {}: window {} tokens, {}, {}",
                        adapter.modules().size(), adapter.parameters().size(), arguments.save_path.string(),
                        config.context_window(), model::describe_scaling(config.rope_scaling),
@@ -141,7 +145,8 @@ void add_merge_verb(CLI::App& app) {
   verb.add_option("--format", arguments->format, "Weight files: model.safetensors or pytorch_model.bin")
       ->check(CLI::IsMember({"safetensors", "bin"}))
       ->capture_default_str();
-  add_bool(verb, "--overwrite", arguments->overwrite, "Replace --save_path if it holds files");
+  add_bool(verb, "--overwrite", arguments->overwrite,
+           "Replace an earlier result in --save_path, once the new one is complete; other files never");
   add_bool(verb, "--lora_only", arguments->lora_only,
            "The adapter was trained without embeddings and norms: do not ask for trainable_params");
   add_device_flag(verb, arguments->device);

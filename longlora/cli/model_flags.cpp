@@ -64,6 +64,18 @@ void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize
   });
 }
 
+std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<std::filesystem::path>& paths) {
+  std::vector<NamedPath> named;
+  named.reserve(paths.size());
+  for (const auto& path : paths) named.push_back({flag, path});
+  return named;
+}
+
+std::vector<NamedPath> model_inputs(const eval::ModelOptions& options, std::vector<NamedPath> more) {
+  more.insert(more.begin(), {{"--base_model", options.base_model}, {"--peft_model", options.peft_model}});
+  return more;
+}
+
 std::optional<model::RopeType> asked_rope_scaling(const std::string& flag) {
   if (flag.empty()) return std::nullopt;
   return model::rope_type_from_name(flag, "--rope_scaling");

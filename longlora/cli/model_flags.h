@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "longlora/core/json.h"
+#include "longlora/core/output_paths.h"
 #include "longlora/eval/open_model.h"
 #include "longlora/model/config.h"
 #include "longlora/ops/nf4_options.h"
@@ -19,6 +20,11 @@ void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize
 /// --base_model, --peft_model, --context_size, --rope_scaling, --dtype, and the
 /// flags of the released scripts that have no effect.
 void add_model_flags(CLI::App& verb, eval::ModelOptions& options);
+
+/// What a verb with these flags reads, by flag; `more` are the verb's own inputs.
+std::vector<NamedPath> model_inputs(const eval::ModelOptions& options, std::vector<NamedPath> more = {});
+/// Several paths of one flag.
+std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<std::filesystem::path>& paths);
 
 /// What --rope_scaling asks for; nothing when it was not given.
 std::optional<model::RopeType> asked_rope_scaling(const std::string& flag);

@@ -61,6 +61,8 @@ void print_table(const Results& results) {
 }
 
 void run_passkey(const PasskeyArguments& arguments) {
+  prepare_output_file({"--json", arguments.json}, model_inputs(arguments.model));
+  prepare_output_file({"--csv", arguments.csv}, model_inputs(arguments.model));
   const eval::LoadedModel model = eval::open_model(arguments.model);
   const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);

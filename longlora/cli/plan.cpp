@@ -176,6 +176,7 @@ void plan_time(const PlanArguments& arguments, const ShapedRun& run, const train
 
 void run_plan(PlanArguments& arguments) {
   finish_plan_arguments(arguments);
+  prepare_output_file({"--json", arguments.json}, train::run_inputs(arguments.options));
   const ShapedRun run = shape_run(arguments);
   const model::ParameterCounts counts = model::count_parameters(run.decoder);
   const train::PlanRequest request = plan_request(arguments, run);

@@ -8,8 +8,8 @@
 #include "longlora/cli/flags.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
-#include "longlora/core/file.h"
 #include "longlora/core/log.h"
+#include "longlora/core/output_folder.h"
 #include "longlora/core/progress.h"
 #include "longlora/model/companion_files.h"
 #include "longlora/model/load.h"
@@ -33,13 +33,18 @@ void check_arguments(const QuantizeArguments& arguments) {
     throw UsageError(
         fmt::format("[--quantize_block] expected 32, 64, 128, 256, 512, 1024, 2048 or 4096, got {}",
                     arguments.options.block_size));
-  const bool is_free =
-      !std::filesystem::exists(arguments.output_dir) ||
-      (std::filesystem::is_directory(arguments.output_dir) && list_directory(arguments.output_dir).empty());
-  if (!is_free && !arguments.overwrite)
-    throw UsageError(
-        fmt::format("[--output_dir {}] expected a new or empty directory; add --overwrite True to replace it",
-                    arguments.output_dir.string()));
+}
+
+/// Claims what is written before anything is done.
+OutputFolder claim_outputs(const QuantizeArguments& arguments) {
+  const std::vector<NamedPath> inputs = {{"--model_name_or_path", arguments.model}};
+  OutputFolder folder({.output = {"--output_dir", arguments.output_dir},
+                       .verb = "quantize",
+                       .inputs = inputs,
+                       .overwrite = arguments.overwrite,
+                       .result_file = arguments.json});
+  prepare_output_file({"--json", arguments.json}, inputs);
+  return folder;
 }
 
 /// What is not put into four bits: as asked, or as the embedding is stored.
@@ -54,6 +59,7 @@ at::ScalarType stored_dtype(const QuantizeArguments& arguments, const model::Sto
 
 void run_quantize(const QuantizeArguments& arguments) {
   check_arguments(arguments);
+  OutputFolder folder = claim_outputs(arguments);
   const model::StoredModel stored = model::open_stored_model(arguments.model);
   if (stored.config.quantization)
     throw InputError(
@@ -62,14 +68,13 @@ void run_quantize(const QuantizeArguments& arguments) {
   const at::ScalarType dtype = stored_dtype(arguments, stored);
   const model::Decoder decoder = model::load_decoder(arguments.model, dtype, {.quantize = arguments.options});
   const model::ParameterCounts counts = model::count_parameters(decoder);
-  DirectoryTransaction transaction(arguments.output_dir);
-  write_json(transaction.staging() / "config.json",
+  write_json(folder.staging() / "config.json",
              model::model_config_json(decoder.config, model::dtype_name(dtype)));
-  checkpoint::write_model_tensors(transaction.staging(), model::model_tensors(decoder, dtype),
+  checkpoint::write_model_tensors(folder.staging(), model::model_tensors(decoder, dtype),
                                   checkpoint::parse_byte_size(arguments.max_shard_size, "--max_shard_size"));
-  model::log_left_out(model::copy_companion_files({.model = arguments.model}, transaction.staging()),
+  model::log_left_out(model::copy_companion_files({.model = arguments.model}, folder.staging()),
                       arguments.output_dir);
-  transaction.commit();
+  folder.commit();
   log_info(fmt::format("{} of {} parameters in {} ({:.3f} bits each), the rest in {}: {}",
                        format_count(counts.quantized), format_count(counts.total),
                        format_bytes(counts.quantized_bytes), counts.bits_per_quantized(),
@@ -105,7 +110,8 @@ void add_quantize_verb(CLI::App& app) {
       ->capture_default_str();
   verb.add_option("--max_shard_size", arguments->max_shard_size, "Largest weight file: 5GB, 500MB, 2GiB …")
       ->capture_default_str();
-  add_bool(verb, "--overwrite", arguments->overwrite, "Replace --output_dir if it holds files");
+  add_bool(verb, "--overwrite", arguments->overwrite,
+           "Replace an earlier result in --output_dir, once the new one is complete; other files never");
   verb.add_option("--json", arguments->json, "Write what was done to this file");
   verb.callback([arguments] { run_quantize(*arguments); });
 }

@@ -43,6 +43,8 @@ void run_score(const ScoreArguments& arguments) {
   const bool from_ids = !arguments.ids.empty();
   if (!from_ids && arguments.text.empty() && arguments.file.empty())
     throw UsageError("[score] expected one of --text, --file and --ids, got none");
+  prepare_output_file({"--json", arguments.json},
+                      model_inputs(arguments.model, {{"--file", arguments.file}}));
   const eval::LoadedModel model = eval::open_model(arguments.model);
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);

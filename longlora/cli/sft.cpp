@@ -91,6 +91,7 @@ void run_sft(SftArguments& arguments) {
   if (arguments.preview > 0) return preview(arguments);
   finish_arguments(arguments);
   const train::TrainOptions& options = arguments.options;
+  const train::RunFolder folder = claim_outputs(arguments);
   // Faults of the data show before a model is loaded.
   const auto tokenizer = find_tokenizer(options, /*needed=*/true);
   choose_form(arguments, *tokenizer);

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "longlora/cli/flags.h"
+#include "longlora/cli/model_flags.h"
 #include "longlora/cli/tokenize_ids.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
@@ -43,6 +44,16 @@ void check_arguments(const TokenizeArguments& arguments) {
   }
 }
 
+/// Before any work.
+void prepare_outputs(const TokenizeArguments& arguments) {
+  std::vector<NamedPath> inputs = named_paths("--input", arguments.options.inputs);
+  inputs.push_back({"--tokenizer", arguments.tokenizer});
+  prepare_output_file({"--json", arguments.ids.json}, inputs);
+  prepare_output_file({"--output", arguments.options.output}, inputs);
+  if (arguments.prints_ids || arguments.decodes || arguments.options.output.empty()) return;
+  prepare_output_file({"--output", arguments.options.output.string() + ".json"}, inputs);
+}
+
 void write_bin(TokenizeArguments* arguments, const tokenizer::Tokenizer& tokenizer) {
   arguments->options.tokenizer = &tokenizer;
   arguments->options.tokenizer_path = arguments->tokenizer.string();
@@ -56,6 +67,7 @@ void write_bin(TokenizeArguments* arguments, const tokenizer::Tokenizer& tokeniz
 
 void run_tokenize(TokenizeArguments* arguments) {
   check_arguments(*arguments);
+  prepare_outputs(*arguments);
   const auto tokenizer = tokenizer::load_tokenizer(arguments->tokenizer);
   if (!arguments->prints_ids && !arguments->decodes) return write_bin(arguments, *tokenizer);
   TokenizeIdsArguments& ids = arguments->ids;

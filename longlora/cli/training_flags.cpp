@@ -180,14 +180,19 @@ void add_step_flags(CLI::App& verb, TrainingArguments& arguments) {
 
 void add_output_flags(CLI::App& verb, TrainingArguments& arguments) {
   train::TrainOptions& options = arguments.options;
-  verb.add_option("--output_dir", options.output_dir, "Where checkpoints, logs and the result go (needed)");
-  add_bool(verb, "--resume", options.resume,
-           "Go on from the newest checkpoint of --output_dir, if there is one");
+  verb.add_option("--output_dir", options.output_dir,
+                  "Where checkpoints, logs and the result go: a new or empty folder, or that of a run to go "
+                  "on with (needed)");
+  add_bool(
+      verb, "--resume", options.resume,
+      "Go on from the newest checkpoint of --output_dir, if there is one; a finished run stays as it is");
   verb.add_option("--resume_from_checkpoint", arguments.resume_from_checkpoint,
                   "True, or the path of that checkpoint: the same as --resume True")
       ->expected(0, 1);
   add_bool(verb, "--overwrite_output_dir", options.overwrite_output_dir,
-           "Discard the checkpoints of an earlier run");
+           "Replace an earlier run in --output_dir: it is kept in replaced-run-N until the new result is "
+           "complete. "
+           "Files that no run wrote there are never touched");
   verb.add_option("--save_strategy", arguments.save_strategy, "steps, or no: at the end and on signals alone")
       ->check(CLI::IsMember({"steps", "no"}))
       ->capture_default_str();

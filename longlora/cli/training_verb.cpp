@@ -16,6 +16,7 @@
 #include "longlora/cli/flags.h"
 #include "longlora/cli/model_flags.h"
 #include "longlora/cli/training_verb.h"
+#include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
@@ -394,14 +395,21 @@ void write_run_json(const TrainingArguments& arguments, const model::Decoder& de
                                                {"predicted_memory_bytes", trainer.plan().total_bytes()}});
 }
 
+/// The signal that asked the run to stop.
+volatile std::sig_atomic_t stop_signal = SIGTERM;
+
 /// SIGTERM and Ctrl-C end the run with a checkpoint; a second Ctrl-C ends it at once.
 void stop_on_signals() {
   struct sigaction action = {};
   action.sa_flags = SA_RESTART;
-  action.sa_handler = [](int) { train::Trainer::request_stop(); };
+  action.sa_handler = [](int signal) {
+    stop_signal = signal;
+    train::Trainer::request_stop();
+  };
   sigaction(SIGTERM, &action, nullptr);
   action.sa_flags |= SA_RESETHAND;
-  action.sa_handler = [](int) {
+  action.sa_handler = [](int signal) {
+    stop_signal = signal;
     constexpr std::string_view kMessage =
         "stopping with a checkpoint after this step; Ctrl-C again: at once\n";
     (void)!::write(STDERR_FILENO, kMessage.data(), kMessage.size());
@@ -411,6 +419,12 @@ void stop_on_signals() {
 }
 
 }  // namespace
+
+train::RunFolder claim_outputs(const TrainingArguments& arguments) {
+  train::RunFolder folder(arguments.options);
+  prepare_output_file({"--json", arguments.json}, train::run_inputs(arguments.options));
+  return folder;
+}
 
 void run_training(TrainingArguments& arguments, model::Decoder& decoder,
                   std::unique_ptr<const data::TrainingRows> data,
@@ -441,6 +455,7 @@ void run_training(TrainingArguments& arguments, model::Decoder& decoder,
                                 {"inputs_on_disk", trainer.plan().inputs_on_disk},
                                 {"weights_streamed", trainer.plan().weights_streamed},
                                 {"state_on_disk", train::state_name(trainer.plan().state_on_disk)}});
+  if (!finished) throw StoppedBySignal{stop_signal};
 }
 
 }  // namespace longlora::cli

@@ -16,6 +16,7 @@
 #include "longlora/tokenizer/tokenizer.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/options.h"
+#include "longlora/train/run_folder.h"
 
 namespace longlora::cli {
 
@@ -85,6 +86,11 @@ void set_tokenizer_path(train::TrainOptions& options);
 /// problem.
 void finish_arguments(TrainingArguments& arguments);
 
+/// The claim on the output folder, and on the file of --json, before any work. Throws UsageError and
+/// ResourceError where they cannot be written (RunFolder, prepare_output_file). To be held while the run goes
+/// on.
+train::RunFolder claim_outputs(const TrainingArguments& arguments);
+
 /// A run as its memory plan sees it, before anything large is loaded.
 struct ShapedRun {
   train::TrainOptions options;  // with what the model and the adapter decide filled in
@@ -104,7 +110,8 @@ model::Decoder prepare_decoder(TrainingArguments& arguments, const train::Memory
 /// The tokenizer of the run, or null where none is needed and none is found.
 std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed);
 
-/// Trains to the end or until a signal, and writes all that a run leaves. `eval_data` may be null.
+/// Trains to the end or until a signal, and writes all that a run leaves. `eval_data` may be null. Throws
+/// StoppedBySignal when a signal ended the run before its last step; its state is saved then.
 void run_training(TrainingArguments& arguments, model::Decoder& decoder,
                   std::unique_ptr<const data::TrainingRows> data,
                   std::unique_ptr<const data::TrainingRows> eval_data, const train::MemoryPlan& plan);

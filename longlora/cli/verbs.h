@@ -9,6 +9,12 @@
 
 namespace longlora::cli {
 
+/// Thrown by a training verb that ended before its last step because a signal asked it to, its state saved:
+/// the process then ends with 128 + signal, as a shell says of one that the signal ended.
+struct StoppedBySignal {
+  int signal;
+};
+
 /// All of them, in the order of --help.
 void add_verbs(CLI::App& app);
 

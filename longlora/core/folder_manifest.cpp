@@ -11,6 +11,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/core/file_internal.h"
 #include "longlora/core/sha256.h"
 
 namespace longlora {
@@ -92,6 +93,12 @@ bool FolderManifest::owns(const fs::path& folder, const std::string& name) const
   return file_fingerprint(folder / name) == found->second;
 }
 
+std::vector<std::string> FolderManifest::names() const {
+  std::vector<std::string> found;
+  for (const auto& [name, fingerprint] : files_) found.push_back(name);
+  return found;
+}
+
 void FolderManifest::add(const fs::path& folder, const std::string& name) {
   files_[name] = file_fingerprint(folder / name);
 }
@@ -155,6 +162,8 @@ int remove_own_files(const fs::path& folder) {
       return;
     remove_empty_parents(folder, name);
   });
+  for (const fs::path& path : list_directory(folder))
+    if (is_temporary_name(path.filename().string())) note(internal::remove_tree(path));
   // The marker goes last, so that a removal that was cut short can be ended.
   const auto left = list_directory(folder);
   if (left.size() > 1) return first_error;

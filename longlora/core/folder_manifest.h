@@ -34,6 +34,7 @@ class FolderManifest {
   void add(const std::filesystem::path& folder, const std::string& name);
   void remove(const std::string& name) { files_.erase(name); }
   void clear() { files_.clear(); }
+  std::vector<std::string> names() const;
   void write(const std::filesystem::path& folder) const;
 
   /// What else the verb keeps there; null where it keeps nothing.

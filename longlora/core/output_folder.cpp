@@ -40,10 +40,10 @@ void check_holdings(const FolderClaim& claim, const fs::path& folder) {
   const auto strangers = strangers_beside(folder, claim.result_file);
   if (!strangers.empty())
     throw UsageError(
-        fmt::format("{} expected a new or empty directory, got one that holds {}, which {}; {}",
+        fmt::format("{} expected a new or empty directory, got one that holds {}, which this program "
+                    "{}; nothing of that is replaced: move it away or choose another path",
                     describe(claim.output), list_names(strangers),
-                    manifest ? "this program did not write there" : "no longlora of this version wrote there",
-                    "nothing of that is replaced: move it away or choose another path"));
+                    manifest ? "did not write there" : "has no list of as its own"));
   if (claim.overwrite || !manifest) return;
   throw UsageError(
       fmt::format("{} expected a new or empty directory; add --overwrite True to replace the result of {} "
@@ -88,43 +88,55 @@ void OutputFolder::commit() {
   transaction_->commit();
 }
 
-AddedFiles::AddedFiles(const fs::path& folder, FolderManifest& manifest)
-    : folder_(folder), manifest_(manifest), transaction_(folder / "longlora-result") {}
+AddedFiles::AddedFiles(const fs::path& folder, FolderManifest& manifest, std::vector<std::string> earlier)
+    : folder_(folder),
+      manifest_(manifest),
+      earlier_(std::move(earlier)),
+      transaction_(folder / "longlora-result") {}
 
 std::vector<std::string> names_in_the_way(const fs::path& folder, const FolderManifest& manifest,
+                                          const std::vector<std::string>& earlier,
                                           const std::vector<std::string>& names) {
   std::vector<std::string> found;
   for (const std::string& name : names) {
     struct stat info;
-    if (::lstat((folder / name).c_str(), &info) == 0 && !manifest.owns(folder, name)) found.push_back(name);
+    const bool is_earlier = std::find(earlier.begin(), earlier.end(), name) != earlier.end();
+    if (::lstat((folder / name).c_str(), &info) == 0 && !(is_earlier && manifest.owns(folder, name)))
+      found.push_back(name);
   }
   return found;
 }
 
 /// The descriptions go first: what they describe is no result without them.
 void AddedFiles::remove_earlier(const std::vector<std::string>& last) {
-  std::vector<std::string> names = last;
-  for (const auto& [name, fingerprint] : manifest_.files()) names.push_back(name);
-  for (const std::string& name : names)
+  const auto is_last = [&](const std::string& name) {
+    return std::find(last.begin(), last.end(), name) != last.end();
+  };
+  std::stable_partition(earlier_.begin(), earlier_.end(), is_last);
+  for (const std::string& name : earlier_) {
     if (manifest_.owns(folder_, name) && ::unlink((folder_ / name).c_str()) != 0)
       throw internal::write_error(folder_ / name, "remove an earlier result", errno);
+    manifest_.remove(name);
+  }
 }
 
 void AddedFiles::commit(const std::vector<std::string>& last) {
   internal::sync_tree(staging());
   std::vector<std::string> names = files_below(staging());
   std::erase_if(names, [](const std::string& name) { return name.ends_with('/'); });
-  if (const auto in_the_way = names_in_the_way(folder_, manifest_, names); !in_the_way.empty())
-    throw UsageError(
-        fmt::format("[{}] expected no files of other origin under the names of the result, got {}; "
-                    "they are left as they are: move them away",
-                    folder_.string(), list_names(in_the_way)));
-  const auto is_last = [&](const std::string& name) {
-    return std::find(last.begin(), last.end(), name) != last.end();
+  if (const auto found = names_in_the_way(folder_, manifest_, earlier_, names); !found.empty())
+    throw UsageError(fmt::format(
+        "[{}] expected no files of other origin under the names of the result, got {}; they are left "
+        "as they are: move them away",
+        folder_.string(), list_names(found)));
+  // In the order of `last`, whose own files come at the end.
+  const auto place = [&](const std::string& name) {
+    const auto found = std::find(last.begin(), last.end(), name);
+    return found == last.end() ? -1 : found - last.begin();
   };
-  std::stable_partition(names.begin(), names.end(), [&](const std::string& name) { return !is_last(name); });
+  std::stable_sort(names.begin(), names.end(),
+                   [&](const std::string& a, const std::string& b) { return place(a) < place(b); });
   remove_earlier(last);
-  manifest_.clear();
   for (const std::string& name : names) manifest_.add(staging(), name);
   manifest_.write(folder_);  // before the files: whatever happens, they are known as this program's
   for (const std::string& name : names) rename_into(staging() / name, folder_, name);

@@ -49,24 +49,28 @@ class OutputFolder {
 /// killed process leaves either nothing under the names of `last` or the whole.
 class AddedFiles {
  public:
-  /// `manifest` is that of `folder`, and is kept up to date. Both outlive the object.
-  AddedFiles(const std::filesystem::path& folder, FolderManifest& manifest);
+  /// `manifest` is that of `folder`, and is kept up to date. `earlier` are the names that the result had
+  /// before, of which those that the manifest lists are replaced or, where there is no new file, removed.
+  AddedFiles(const std::filesystem::path& folder, FolderManifest& manifest, std::vector<std::string> earlier);
 
   const std::filesystem::path& staging() const { return transaction_.staging(); }
-  /// Throws UsageError naming the files in the way that are not this program's; nothing is changed then.
-  /// Files that the manifest listed before are replaced or, where there are no new ones, removed.
+  /// Throws UsageError naming the files in the way that are not of the earlier result; nothing is changed
+  /// then.
   void commit(const std::vector<std::string>& last);
 
  private:
   void remove_earlier(const std::vector<std::string>& last);
 
   std::filesystem::path folder_;
-  FolderManifest& manifest_;
+  FolderManifest& manifest_;  // lives longer
+  std::vector<std::string> earlier_;
   DirectoryTransaction transaction_;  // only ever used as a folder that goes away by itself
 };
 
-/// The paths of `folder` that are in the way of new files of these names and not this program's.
+/// Those of `names` that are in `folder` and not unchanged files of an earlier result, whose names are
+/// `earlier`.
 std::vector<std::string> names_in_the_way(const std::filesystem::path& folder, const FolderManifest& manifest,
+                                          const std::vector<std::string>& earlier,
                                           const std::vector<std::string>& names);
 
 }  // namespace longlora

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "longlora/core/error.h"
+#include "longlora/core/sha256.h"
 
 namespace longlora::data {
 
@@ -76,6 +77,21 @@ ConsecutiveRows::ConsecutiveRows(const TokenData& data, int64_t row_tokens)
         fmt::format("[data] expected at least one row of {} tokens, got {} tokens in all; give more data or "
                     "a smaller --model_max_length",
                     row_tokens, data.size()));
+}
+
+std::string ConsecutiveRows::fingerprint() const {
+  constexpr int64_t kPieceTokens = int64_t{1} << 20;
+  Sha256 hash;
+  std::vector<int64_t> ids(static_cast<size_t>(std::min(kPieceTokens, data_.size())));
+  std::vector<int32_t> narrow(ids.size());  // what every id fits
+  for (int64_t start = 0; start < data_.size(); start += kPieceTokens) {
+    const auto count = static_cast<size_t>(std::min(kPieceTokens, data_.size() - start));
+    data_.read(start, std::span(ids).first(count));
+    std::transform(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(count), narrow.begin(),
+                   [](int64_t id) { return static_cast<int32_t>(id); });
+    hash.add(narrow.data(), count * sizeof(int32_t));
+  }
+  return hash.hex();
 }
 
 TrainingRow ConsecutiveRows::row(int64_t index) const {

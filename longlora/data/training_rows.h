@@ -49,6 +49,8 @@ class ConsecutiveRows : public TrainingRows {
   int64_t num_labels(int64_t) const override { return row_tokens_ - 1; }
   TrainingRow row(int64_t index) const override;
   int64_t num_tokens() const override { return data_.size(); }
+  /// SHA-256 of all ids, wherever they came from.
+  std::string fingerprint() const override;
 
  private:
   const TokenData& data_;

@@ -124,10 +124,7 @@ std::vector<std::string> TrainOptions::problems() const {
 }
 
 Json TrainOptions::identity() const {
-  Json json = {{"model_name_or_path", model_name_or_path.string()},
-               {"init", init_name(*this)},
-               {"config", config_file.string()},
-               {"peft_model", peft_model.string()},
+  Json json = {{"init", init_name(*this)},
                {"fp32", fp32},
                {"model_max_length", model_max_length},
                {"rope_scaling", model::rope_type_name(rope_scaling)},
@@ -140,13 +137,9 @@ Json TrainOptions::identity() const {
                {"lora_alpha", lora.alpha},
                {"lora_target_modules",
                 lora.target_pattern.empty() ? Json(lora.target_modules) : Json(lora.target_pattern)},
-               {"tokenizer", tokenizer_path.string()},
-               {"data_path", paths_json(data_path)},
                {"text_field", text_field},
                {"shuffle", shuffle},
                {"seed", seed},
-               {"max_steps", max_steps},
-               {"num_train_epochs", num_train_epochs},
                {"per_device_train_batch_size", per_device_train_batch_size},
                {"gradient_accumulation_steps", gradient_accumulation_steps},
                {"dataloader_drop_last", dataloader_drop_last},
@@ -181,7 +174,14 @@ Json TrainOptions::identity() const {
 }
 
 Json TrainOptions::to_json() const {
-  Json json = identity();
+  Json json = {{"model_name_or_path", model_name_or_path.string()},
+               {"config", config_file.string()},
+               {"peft_model", peft_model.string()},
+               {"tokenizer", tokenizer_path.string()},
+               {"data_path", paths_json(data_path)},
+               {"max_steps", max_steps},
+               {"num_train_epochs", num_train_epochs}};
+  json.update(identity());
   json["eval_data_path"] = paths_json(eval_data_path);
   json["output_dir"] = output_dir.string();
   json["device"] = device.str();

@@ -99,7 +99,9 @@ struct TrainOptions {
   std::vector<std::string> problems() const;
   /// The effective options, for run.json.
   Json to_json() const;
-  /// The part of to_json() that must not change when a run is resumed.
+  /// The part of to_json() that must not change when a run is resumed. The contents of what it reads must
+  /// not, either (input_fingerprints.h); where that lies may. The number of steps is RunDirectory::restore's
+  /// matter.
   Json identity() const;
   /// G of a document of this length: 0 for full attention.
   int64_t group_for(int64_t document_tokens) const;

@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <fstream>
 #include <set>
 #include <utility>
@@ -15,30 +13,20 @@
 #include "longlora/core/file.h"
 #include "longlora/core/file_internal.h"
 #include "longlora/core/log.h"
+#include "longlora/core/output_folder.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/companion_files.h"
 #include "longlora/model/load.h"
 #include "longlora/ops/disk_tensor.h"
 #include "longlora/tokenizer/taught_form.h"
+#include "longlora/train/input_fingerprints.h"
 
 namespace longlora::train {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kCheckpointPrefix = "checkpoint-";
-constexpr const char* kRemoved = "removed";
-
-std::optional<int64_t> checkpoint_step(const fs::path& path) {
-  const std::string name = path.filename().string();
-  if (!name.starts_with(kCheckpointPrefix)) return std::nullopt;
-  const char* begin = name.data() + std::string_view(kCheckpointPrefix).size();
-  const char* end = name.data() + name.size();
-  int64_t step = 0;
-  const auto parsed = std::from_chars(begin, end, step);
-  if (parsed.ec != std::errc() || parsed.ptr != end || step < 0) return std::nullopt;
-  return step;
-}
+constexpr const char* kFinished = "finished";
 
 RunState parse_state(const Json& json, const fs::path& path) {
   try {
@@ -50,7 +38,8 @@ RunState parse_state(const Json& json, const fs::path& path) {
             .num_threads = json.value("threads", int64_t{0}),
             .data_fingerprint = json.value("data_fingerprint", std::string()),
             .tile_rows = json.value("tile_rows", int64_t{-1}),
-            .loss_chunk_rows = json.value("loss_chunk_rows", int64_t{0})};
+            .loss_chunk_rows = json.value("loss_chunk_rows", int64_t{0}),
+            .max_steps = json.value("max_steps", int64_t{0})};
   } catch (const Json::exception& error) {
     throw InputError(fmt::format(
         "[{}] expected the state of a run, got: {}; remove this checkpoint to resume from the one before",
@@ -58,40 +47,44 @@ RunState parse_state(const Json& json, const fs::path& path) {
   }
 }
 
-/// Removes a checkpoint so that a kill in between leaves no half of it under its name.
-void remove_checkpoint(const fs::path& path) {
-  const fs::path aside = internal::sibling_name(path, kRemoved);
-  std::error_code error;
-  fs::rename(path, aside, error);
-  if (error) throw internal::write_error(path, "remove an old checkpoint", error.value());
-  const int error_number = internal::remove_tree(aside);
-  if (error_number != 0)
-    log_warning(internal::write_error(path, "remove an old checkpoint", error_number).what());
-}
-
-/// What a killed run left aside: half-written and half-removed checkpoints go, one that
-/// was about to be replaced comes back.
-void clear_leftovers(const fs::path& output_dir) {
-  for (const fs::path& path : list_directory(output_dir)) {
-    const std::string name = path.filename().string();
-    if (!name.starts_with(std::string(".") + kCheckpointPrefix)) continue;
-    const size_t end = name.find('.', 1);
-    if (end == std::string::npos) continue;
-    if (name.substr(end + 1).starts_with(kRemoved))
-      internal::remove_tree(path);
-    else
-      DirectoryTransaction(output_dir / name.substr(1, end - 1));  // opening one repairs and tidies its path
-  }
-}
-
 /// Names of options that differ between two identities; one that an older version did not record yet is not
 /// held against the run.
 std::vector<std::string> differences(const Json& saved, const Json& asked) {
   std::vector<std::string> names;
-  for (const auto& [name, value] : asked.items())
-    if (saved.contains(name) && saved[name] != value)
+  for (const auto& [name, value] : asked.items()) {
+    if (!saved.contains(name) || saved[name] == value) continue;
+    if (name == kInputs) {
+      for (const auto& [input, fingerprint] : value.items())
+        if (saved[name].value(input, "") != fingerprint)
+          names.push_back(fmt::format("the content of {}", input));
+    } else {
       names.push_back(fmt::format("{} (was {}, now {})", name, saved[name].dump(), value.dump()));
+    }
+  }
   return names;
+}
+
+/// Throws where a run that was begun with `begun` updates in mind cannot go on to `asked`: where the rate of
+/// each update depends on how many there are, other ones would have been made so far.
+void check_length(const RunState& state, int64_t asked, const TrainOptions& options, const fs::path& source) {
+  if (state.max_steps == 0 || state.max_steps == asked) return;
+  if (asked < state.step)
+    throw InputError(
+        fmt::format("[{}] expected at least the {} steps that are done already, got --max_steps {}",
+                    source.string(), state.step, asked));
+  const bool by_step_alone = options.schedule == ScheduleType::kConstantWithWarmup ||
+                             options.schedule == ScheduleType::kConstant ||
+                             options.schedule == ScheduleType::kInverseSqrt;
+  if (by_step_alone && options.warmup_ratio == 0.0 && options.full_attention_steps == 0)
+    return log_info(
+        fmt::format("{} steps in place of {}: the learning rate goes on as it is", asked, state.max_steps));
+  throw InputError(fmt::format(
+      "[{}] expected the {} steps that this run was started with, got {}: its learning rate or its last "
+      "steps of "
+      "full attention depend on their number; go on from its result instead, in another --output_dir with {} "
+      "{}",
+      source.string(), state.max_steps, asked,
+      options.low_rank_training ? "--peft_model" : "--model_name_or_path", options.output_dir.string()));
 }
 
 /// Fills a tensor of the optimizer; one on disk becomes resident a piece at a time.
@@ -116,91 +109,101 @@ void add_frozen_parameters(const fs::path& peft_model, checkpoint::NamedTensors&
     if (!present.count(name)) parameters.emplace_back(name, adapter.load_parameter(name));
 }
 
-/// Removes what write_model writes: weights, adapter and their descriptions.
-void remove_result(const fs::path& output_dir) {
-  for (const fs::path& path : list_directory(output_dir)) {
-    const std::string name = path.filename().string();
-    const bool is_weights = name == "adapter_model.safetensors" || name == "trainable_params.safetensors" ||
-                            (name.starts_with("model") && name.ends_with(".safetensors")) ||
-                            name == "model.safetensors.index.json";
-    if (!is_weights && name != "adapter_config.json" && name != "config.json") continue;
-    const int error_number = internal::remove_tree(path);
-    if (error_number != 0) throw internal::write_error(path, "remove an earlier result", error_number);
-  }
-}
-
 }  // namespace
 
-RunDirectory::RunDirectory(const TrainOptions& options) : options_(options) {
-  const bool existed = fs::exists(options.output_dir);
-  make_directories(options.output_dir);
-  clear_leftovers(options.output_dir);
-  if (existed && !checkpoints().empty() && !options.resume && !options.overwrite_output_dir)
-    throw UsageError(
-        fmt::format("[{}] expected a directory without checkpoints, found {}{}; add --resume to go on with "
-                    "that run, or --overwrite_output_dir True to discard it",
-                    options.output_dir.string(), kCheckpointPrefix, *newest_checkpoint()));
-  if (!options.overwrite_output_dir || options.resume) return;
-  remove_result(options.output_dir);
-  for (const int64_t step : checkpoints()) remove_checkpoint(checkpoint_path(step));
-}
-
-fs::path RunDirectory::checkpoint_path(int64_t step) const {
-  return options_.output_dir / fmt::format("{}{}", kCheckpointPrefix, step);
-}
-
-std::vector<int64_t> RunDirectory::checkpoints() const {
-  std::vector<int64_t> steps;
-  for (const fs::path& path : list_directory(options_.output_dir))
-    if (const auto step = checkpoint_step(path); step && fs::is_directory(path)) steps.push_back(*step);
-  std::sort(steps.begin(), steps.end());
-  return steps;
+RunDirectory::RunDirectory(const TrainOptions& options)
+    : options_(options), folder_(options), identity_(options.identity()) {
+  identity_[kInputs] = input_fingerprints(options_);
+  folder_.begin();
 }
 
 std::optional<int64_t> RunDirectory::newest_checkpoint() const {
-  const auto steps = checkpoints();
+  const auto steps = folder_.checkpoints();
   return steps.empty() ? std::nullopt : std::optional<int64_t>(steps.back());
 }
 
-std::optional<RunState> RunDirectory::restore(AdamW& optimizer) {
-  const auto newest = newest_checkpoint();
-  if (!newest) return std::nullopt;
-  const fs::path directory = checkpoint_path(*newest);
-  const Json json = read_json(directory / "trainer_state.json");
-  const RunState state = parse_state(json, directory / "trainer_state.json");
-  const auto changed = differences(json.value("options", Json::object()), options_.identity());
+void RunDirectory::check_identity(const Json& saved, const fs::path& source) const {
+  const auto changed = differences(saved.value("options", Json::object()), identity_);
   if (!changed.empty())
-    throw InputError(fmt::format("[{}] expected the options that this run was started with; changed: {}",
-                                 directory.string(), fmt::join(changed, "; ")));
-  const auto store = checkpoint::TensorStore::open_file(directory / "optimizer.safetensors");
+    throw InputError(
+        fmt::format("[{}] expected the options and inputs that this run was started with; changed: {}",
+                    source.string(), fmt::join(changed, "; ")));
+}
+
+std::optional<RunState> RunDirectory::restore(AdamW& optimizer, int64_t max_steps) {
+  const auto newest = newest_checkpoint();
+  const fs::path source = newest ? folder_.checkpoint_path(*newest) : folder_.path();
+  if (!newest && folder_.manifest().files().empty()) return std::nullopt;
+  if (!newest && !folder_.has_whole_result())
+    throw InputError(
+        fmt::format("[{}] expected a checkpoint to resume from, or the whole result of a finished run, got "
+                    "neither; start "
+                    "anew in another --output_dir",
+                    source.string()));
+  const Json json =
+      newest ? read_json(source / "trainer_state.json") : folder_.manifest().notes().at(kFinished);
+  const RunState state = parse_state(json, newest ? source / "trainer_state.json" : source);
+  check_identity(json, source);
+  if (!newest) {
+    if (state.step == max_steps) return state;
+    throw InputError(fmt::format(
+        "[{}] expected a checkpoint to go on from to step {}, got a run that was finished after {} and whose "
+        "checkpoints were removed; train on from its result in another --output_dir with {} {}",
+        source.string(), max_steps, state.step,
+        options_.low_rank_training ? "--peft_model" : "--model_name_or_path", options_.output_dir.string()));
+  }
+  check_length(state, max_steps, options_, source);
+  const auto store = checkpoint::TensorStore::open_file(source / "optimizer.safetensors");
   for (AdamW::Slot& slot : optimizer.slots())
     for (auto& [name, tensor] : slot.state()) load_state(store, name, tensor);
   optimizer.set_num_steps(state.step);
   return state;
 }
 
+Json RunDirectory::state_json(const RunState& state) const {
+  return {{"step", state.step},
+          {"rows_consumed", state.rows_consumed},
+          {"tokens", state.tokens},
+          {"seconds", state.seconds},
+          {"data_tokens", state.data_tokens},
+          {"threads", state.num_threads},
+          {"data_fingerprint", state.data_fingerprint},
+          {"tile_rows", state.tile_rows},
+          {"loss_chunk_rows", state.loss_chunk_rows},
+          {"max_steps", state.max_steps},
+          {"options", identity_}};
+}
+
 void RunDirectory::save(const RunState& state, AdamW& optimizer, const model::Decoder& decoder) {
-  DirectoryTransaction transaction(checkpoint_path(state.step));
+  const fs::path path = folder_.checkpoint_path(state.step);
+  DirectoryTransaction transaction(path);
   write_model(decoder, transaction.staging());
   checkpoint::NamedTensors tensors;
   for (const AdamW::Slot& slot : optimizer.slots())
     for (auto& tensor : slot.state()) tensors.push_back(std::move(tensor));
   checkpoint::write_safetensors(transaction.staging() / "optimizer.safetensors", tensors);
-  write_json(transaction.staging() / "trainer_state.json", {{"step", state.step},
-                                                            {"rows_consumed", state.rows_consumed},
-                                                            {"tokens", state.tokens},
-                                                            {"seconds", state.seconds},
-                                                            {"data_tokens", state.data_tokens},
-                                                            {"threads", state.num_threads},
-                                                            {"data_fingerprint", state.data_fingerprint},
-                                                            {"tile_rows", state.tile_rows},
-                                                            {"loss_chunk_rows", state.loss_chunk_rows},
-                                                            {"options", options_.identity()}});
+  write_json(transaction.staging() / "trainer_state.json", state_json(state));
+  FolderManifest manifest(folder_.manifest().verb());
+  for (const std::string& name : files_below(transaction.staging()))
+    manifest.add(transaction.staging(), name);
+  manifest.write(transaction.staging());
   transaction.commit();
   if (options_.save_total_limit == 0) return;
-  const auto steps = checkpoints();
-  for (size_t i = 0; i + options_.save_total_limit < steps.size(); ++i)
-    remove_checkpoint(checkpoint_path(steps[i]));
+  const auto steps = folder_.checkpoints();
+  for (size_t i = 0; i + options_.save_total_limit < steps.size(); ++i) folder_.remove_checkpoint(steps[i]);
+}
+
+bool RunDirectory::is_finished(const RunState& state) const {
+  return folder_.has_whole_result() &&
+         folder_.manifest().notes().at(kFinished).value("step", int64_t{-1}) == state.step;
+}
+
+void RunDirectory::finish(const RunState& state, const model::Decoder& decoder) {
+  AddedFiles added(folder_.path(), folder_.manifest(), folder_.manifest().names());
+  write_model(decoder, added.staging());
+  folder_.manifest().notes()[kFinished] = state_json(state);
+  added.commit({"config.json", "adapter_config.json"});
+  folder_.drop_replaced();
 }
 
 void RunDirectory::write_model(const model::Decoder& decoder, const fs::path& directory) const {

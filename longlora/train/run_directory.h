@@ -11,6 +11,7 @@
 #include "longlora/model/decoder.h"
 #include "longlora/train/optimizer.h"
 #include "longlora/train/options.h"
+#include "longlora/train/run_folder.h"
 
 namespace longlora::train {
 
@@ -26,28 +27,33 @@ struct RunState {
   std::string data_fingerprint = {};  // of the training rows
   int64_t tile_rows = -1;             // and rows of a tile, 0 for all; below 0: not recorded
   int64_t loss_chunk_rows = 0;
+  int64_t max_steps = 0;  // of the whole run
 };
 
 /// Files of one run under options.output_dir. A checkpoint is written aside,
-/// synced and renamed, so every checkpoint-N that exists is whole.
+/// synced and renamed, so every checkpoint-N that exists is whole; so is the result.
 class RunDirectory {
  public:
-  /// Creates the directory when missing. An overwriting run removes the
-  /// checkpoints and the result of the earlier one, whose parts must not be
-  /// taken for its own. Throws UsageError when the directory holds checkpoints
-  /// and the options ask neither to resume nor to overwrite; ResourceError when
-  /// it cannot be written.
+  /// Claims the folder and begins the run there: see RunFolder, whose errors it throws.
   explicit RunDirectory(const TrainOptions& options);
 
-  /// Restores the newest checkpoint; nullopt when there is none. Throws
-  /// InputError when it belongs to a run with other options, naming them.
-  std::optional<RunState> restore(AdamW& optimizer);
+  /// Restores the newest checkpoint, for a run of `max_steps` updates. Without a checkpoint, but with the
+  /// result of a finished run of so many updates: where that run ended, and nothing in the optimizer. nullopt
+  /// when there is neither. Throws InputError when it belongs to a run with other options or inputs, naming
+  /// them, and where a finished run is to go on whose checkpoints are gone.
+  std::optional<RunState> restore(AdamW& optimizer, int64_t max_steps);
 
   /// Writes checkpoint-STEP (model files as in write_model, optimizer.safetensors,
   /// trainer_state.json) and removes the oldest beyond save_total_limit.
   void save(const RunState& state, AdamW& optimizer, const model::Decoder& decoder);
 
-  /// The result: a PEFT adapter with trained parameters and config.json, or a
+  /// Puts the result into output_dir as one, with what write_model writes, and removes the earlier run that
+  /// this one replaces. Throws UsageError where files of other origin have its names.
+  void finish(const RunState& state, const model::Decoder& decoder);
+  /// Whether the result of the finished run is there and whole.
+  bool is_finished(const RunState& state) const;
+
+  /// The model of a checkpoint or the result: a PEFT adapter with trained parameters and config.json, or a
   /// whole Hugging Face directory; tokenizer files beside it.
   void write_model(const model::Decoder& decoder, const std::filesystem::path& directory) const;
 
@@ -60,12 +66,14 @@ class RunDirectory {
   std::optional<int64_t> newest_checkpoint() const;
 
  private:
-  std::vector<int64_t> checkpoints() const;
-  std::filesystem::path checkpoint_path(int64_t step) const;
+  void check_identity(const Json& saved, const std::filesystem::path& source) const;
+  Json state_json(const RunState& state) const;
   /// Tokenizer, templates, settings and the note of the prompt form that was taught.
   void write_companions(const std::filesystem::path& directory) const;
 
   TrainOptions options_;
+  RunFolder folder_;
+  Json identity_;  // what must be the same when the run is resumed: options, and contents of what it reads
   mutable bool told_left_out_ = false;
 };
 

@@ -118,6 +118,7 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
   state_.num_threads = at::get_num_threads();
   state_.tile_rows = plan_.tile_rows;
   state_.loss_chunk_rows = plan_.loss_chunk_rows;
+  state_.max_steps = max_steps_;
 }
 
 void Trainer::request_stop() {
@@ -246,7 +247,7 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
 
 /// Takes up the newest checkpoint, if there is one and it continues with this data.
 void Trainer::restore() {
-  const auto restored = directory_.restore(optimizer_);
+  const auto restored = directory_.restore(optimizer_, max_steps_);
   if (!restored) return;
   const int64_t expected_rows = restored->step > 0 ? updates_.rows_of(restored->step - 1).end : 0;
   if (restored->rows_consumed != expected_rows)
@@ -269,22 +270,33 @@ void Trainer::restore() {
                     "another way, so last bits may differ",
                     restored->num_threads, at::get_num_threads()));
   state_ = *restored;
-  if (state_.tile_rows < 0 || state_.tile_rows == plan_.tile_rows) return;
-  // The same bits need the same tiles; smaller ones than planned fit, too.
-  const bool is_smaller =
-      state_.tile_rows > 0 && (plan_.tile_rows == 0 || state_.tile_rows < plan_.tile_rows);
-  if (is_smaller) {
+  take_tiles_of_checkpoint();
+}
+
+/// The same bits need the same tiles and chunks; smaller ones than planned fit, too.
+void Trainer::take_tiles_of_checkpoint() {
+  const bool same = state_.tile_rows == plan_.tile_rows && state_.loss_chunk_rows == plan_.loss_chunk_rows;
+  if (state_.tile_rows < 0 || same) return;
+  const auto fits = [](int64_t rows, int64_t planned) {  // 0: all
+    return rows == planned || (rows > 0 && (planned == 0 || rows < planned));
+  };
+  if (fits(state_.tile_rows, plan_.tile_rows) && fits(state_.loss_chunk_rows, plan_.loss_chunk_rows)) {
     plan_.tile_rows = state_.tile_rows;
     plan_.loss_chunk_rows = state_.loss_chunk_rows;
     engine_.set_tiles(plan_.tile_rows, plan_.loss_chunk_rows);
   } else {
-    log_warning(fmt::format(
-        "memory is tighter than when the run was started: tiles have {} rows, so last bits may differ",
-        plan_.tile_rows));
+    log_warning(
+        fmt::format("memory is tighter than when the run was started: tiles have {} rows and chunks of "
+                    "the loss {}, so last bits may differ",
+                    plan_.tile_rows, plan_.loss_chunk_rows));
   }
 }
 
 TrainOutcome Trainer::run() {
+  if (state_.step == max_steps_ && directory_.is_finished(state_)) {
+    log_info(fmt::format("this run is finished after {} steps: nothing is left to do", max_steps_));
+    return TrainOutcome::kFinished;
+  }
   if (state_.step > 0)
     log_info(fmt::format("resuming after step {} of {}", state_.step, max_steps_));
   else if (options_.resume)
@@ -310,7 +322,7 @@ TrainOutcome Trainer::run() {
     if (stop) stop_requested = 0;  // answered; the next run of this process starts afresh
     if (stop && !last) return TrainOutcome::kStopped;
   }
-  directory_.write_model(decoder_, options_.output_dir);
+  directory_.finish(state_, decoder_);
   return TrainOutcome::kFinished;
 }
 

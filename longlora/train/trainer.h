@@ -97,6 +97,7 @@ class Trainer {
 
  private:
   void restore();
+  void take_tiles_of_checkpoint();
   LossSums update(int64_t step, double learning_rate, double& grad_norm);
   /// Targets of an update's rows: each counts the same, whichever batch it is in.
   int64_t count_labels(const RowRange& rows);

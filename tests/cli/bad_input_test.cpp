@@ -209,8 +209,8 @@ TEST_F(BadInput, AdaptersThatAreIncompleteOrOfAnotherModel) {
   expect_refused(kInput, merge(base, adapter), {"is this the base model the adapter was made for?"});
   expect_refused(kInput, merge(folder / "nowhere", adapter), {"expected a Hugging Face model directory"});
   expect_refused(kUsage,
-                 {"merge", "--base_model", tiny, "--peft_model", adapter, "--save_path", folder.path()},
-                 {"expected a new or empty directory; add --overwrite True"});
+                 {"merge", "--base_model", tiny, "--peft_model", adapter, "--save_path", folder / "part"},
+                 {"expected a new or empty directory, got one that holds "});
 }
 
 TEST_F(BadInput, CommandLinesWithoutAVerbOrAFlag) {

@@ -266,7 +266,7 @@ TEST(ConvertVerb, LeavesWhatIsThereAlone) {
         run({"convert", "--input", folder / "x.safetensors", "--output", folder / "x.safetensors",
              "--overwrite"});
       },
-      ThrowsMessage<UsageError>(HasSubstr("another path than --input")));
+      ThrowsMessage<UsageError>(HasSubstr("one that is --input")));
   EXPECT_THAT(
       [&] {
         run({"convert", "--input", data("torch_save/made/refused_system.pt"), "--output", folder / "y"});

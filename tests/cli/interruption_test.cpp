@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "longlora/core/random.h"
@@ -68,6 +69,62 @@ TEST(KilledTraining, WithEachVariantOfTheAdapterGoesOnToTheSameBits) {
   }
 }
 
+/// Kills the run in each of its last file operations, among which the result appears.
+void expect_result_whole_or_nothing(const Words& kind, const std::string& description) {
+  const TrainingRun run(kind);
+  expect_exit(0, run.words(run / "whole"), in_trouble({}, run / "counter"));
+  const int64_t operations = count_operations(run / "counter");
+  const auto whole = TrainingRun::result_of(run / "whole");
+  const int64_t kOfTheResult = 45;
+  for (int64_t kill_at = operations - kOfTheResult; kill_at <= operations; kill_at += 4) {
+    SCOPED_TRACE(::testing::Message() << "operation " << kill_at << " of " << operations);
+    const fs::path out = run / ("killed" + std::to_string(kill_at));
+    EXPECT_EQ(test::run(run.words(out), in_trouble({.kill_at = kill_at}, run / "counter")).signal, SIGKILL);
+    const auto left = TrainingRun::result_of(out);
+    for (const auto& [name, bytes] : whole) {
+      const bool is_result = name.find("checkpoint-") == std::string::npos && name != ".longlora.json";
+      if (left.count(description) == 0 || !is_result) continue;
+      EXPECT_TRUE(left.count(name) != 0 && left.at(name) == bytes) << name;
+    }
+    if (kill_at % 3 == 0) {  // and goes on to the same
+      expect_exit(0, run.words(out));
+      TrainingRun::expect_same_result(run / "whole", out);
+    }
+  }
+}
+
+TEST(KilledTraining, LeavesAnAdapterWholeOrNone) {
+  expect_result_whole_or_nothing(kLoraPlusRun, "adapter_config.json");
+}
+
+TEST(KilledTraining, LeavesAModelWholeOrNone) {
+  expect_result_whole_or_nothing(kFullRun, "config.json");
+}
+
+TEST(KilledTraining, ThatReplacesARunKeepsItUntilItIsFinished) {
+  const TrainingRun run(kLoraPlusRun);
+  Words again = run.words(run / "out");
+  again[static_cast<size_t>(std::find(again.begin(), again.end(), "--resume") - again.begin())] =
+      "--overwrite_output_dir";
+  expect_exit(0, run.words(run / "out"));
+  const auto first = TrainingRun::result_of(run / "out");
+  expect_exit(0, again, in_trouble({}, run / "counter"));
+  const int64_t operations = count_operations(run / "counter");
+  for (int64_t kill_at = 1; kill_at <= operations; kill_at += operations / 16) {
+    SCOPED_TRACE(::testing::Message() << "operation " << kill_at << " of " << operations);
+    const Ending ending = test::run(again, in_trouble({.kill_at = kill_at}, run / "counter"));
+    EXPECT_EQ(ending.signal, SIGKILL) << ending.err;
+    // Whatever the instant, the weights of a whole run are somewhere.
+    int results = 0;
+    for (const auto& [name, bytes] : contents(run / "out"))
+      if (name.ends_with("adapter_model.safetensors") && bytes == first.at("adapter_model.safetensors"))
+        ++results;
+    EXPECT_GE(results, 1);
+  }
+  expect_exit(0, again);
+  EXPECT_TRUE(TrainingRun::result_of(run / "out") == first);
+}
+
 TEST(KilledTraining, FromOutsideGoesOnToTheSameBits) {
   const TrainingRun run(kLoraPlusRun);
   expect_exit(0, run.words(run / "whole"));
@@ -102,7 +159,7 @@ TEST(StoppedTraining, SavesAndGoesOnToTheSameBits) {
     EXPECT_TRUE(process.wait_for("step 2/60"));
     process.send(signal);
     const Ending stopped = process.wait();
-    EXPECT_EQ(stopped.exit_code, 0) << stopped.err;
+    EXPECT_EQ(stopped.exit_code, 128 + signal) << stopped.err;
     EXPECT_THAT(stopped.err, HasSubstr("the same command with --resume goes on"));
     EXPECT_FALSE(fs::exists(out / "adapter_model.safetensors"));
     const Ending finished = expect_exit(0, run.words(out));

@@ -144,7 +144,7 @@ TEST_F(Output, AddedToAFolderLeavesWhatIsThere) {
   write_file_atomic(folder / "out/notes.txt", "mine");
   FolderManifest manifest("fine-tune");
   const auto add = [&](const std::vector<std::string>& names, const std::string& content) {
-    AddedFiles added(folder / "out", manifest);
+    AddedFiles added(folder / "out", manifest, manifest.names());
     for (const std::string& name : names) write_file_atomic(added.staging() / name, content);
     added.commit({"config.json"});
   };

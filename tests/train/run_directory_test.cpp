@@ -14,6 +14,8 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+constexpr const char* kMarker = FolderManifest::kName;
+
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
   for (const fs::path& path : list_directory(folder)) names.push_back(path.filename().string());
@@ -68,7 +70,7 @@ TEST(RunDirectory, RestoresWhatItSavedToTheBit) {
                                  trained.optimizer, trained.decoder);
       options.resume = true;
       Trained other(fresh(), 1, 77);
-      const auto state = RunDirectory(options).restore(other.optimizer);
+      const auto state = RunDirectory(options).restore(other.optimizer, 7);
       ASSERT_TRUE(state.has_value());
       EXPECT_EQ(state->step, 3);
       EXPECT_EQ(state->rows_consumed, 12);
@@ -84,7 +86,7 @@ TEST(RunDirectory, HasNothingToRestoreAtFirst) {
   options.resume = true;
   RunDirectory directory(options);
   Trained trained(lora_plus_model("gqa_untied"), 0);
-  EXPECT_FALSE(directory.restore(trained.optimizer).has_value());
+  EXPECT_FALSE(directory.restore(trained.optimizer, 7).has_value());
   EXPECT_FALSE(directory.newest_checkpoint().has_value());
 }
 
@@ -97,7 +99,7 @@ TEST(RunDirectory, WritesAnAdapterThatLoads) {
   directory.save({.step = 5}, trained.optimizer, trained.decoder);
   const fs::path checkpoint = folder / "out" / "checkpoint-5";
   EXPECT_THAT(names_in(checkpoint),
-              ElementsAre("adapter_config.json", "adapter_model.safetensors", "config.json",
+              ElementsAre(kMarker, "adapter_config.json", "adapter_model.safetensors", "config.json",
                           "optimizer.safetensors", "trainable_params.safetensors", "trainer_state.json"));
   const model::Decoder again = model::load_with_adapter(tiny_model("gqa_untied"), checkpoint, at::kFloat);
   EXPECT_EQ(again.config.rope_scaling.factor, 4.0);
@@ -115,9 +117,9 @@ TEST(RunDirectory, WritesAWholeModelAfterFullTraining) {
   options.tokenizer_path = folder / "base";
   Trained trained(full_model("gqa_untied"));
   RunDirectory directory(options);
-  directory.write_model(trained.decoder, folder / "out");
-  EXPECT_THAT(names_in(folder / "out"),
-              ElementsAre("config.json", "model.safetensors", "tokenizer.model", "tokenizer_config.json"));
+  directory.finish({.step = 3}, trained.decoder);
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre(kMarker, "config.json", "model.safetensors",
+                                                    "tokenizer.model", "tokenizer_config.json"));
   const model::Decoder again = model::load_decoder(folder / "out", at::kFloat);
   EXPECT_TRUE(at::equal(again.norm.weight.value, trained.decoder.norm.weight.master));
 }
@@ -131,7 +133,7 @@ TEST(RunDirectory, RefusesToResumeWithOtherOptionsAndNamesThem) {
   options.learning_rate = 5e-4;
   options.seed = 7;
   RunDirectory directory(options);
-  const std::string message = message_of<InputError>([&] { directory.restore(trained.optimizer); });
+  const std::string message = message_of<InputError>([&] { directory.restore(trained.optimizer, 7); });
   EXPECT_THAT(message, AllOf(HasSubstr("checkpoint-1"), HasSubstr("learning_rate (was 0.001, now 0.0005)"),
                              HasSubstr("seed (was 42, now 7)")));
   EXPECT_EQ(message.find("lora_r"), std::string::npos);
@@ -149,21 +151,56 @@ TEST(RunDirectory, ResumesWhatAnOlderVersionRecordedLessOf) {
   write_json(folder / "out/checkpoint-1/trainer_state.json", state);
   options.text_field = "story";
   options.resume = true;
-  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer)->step, 1);
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, 7)->step, 1);
 }
 
-TEST(RunDirectory, DiscardsTheEarlierResultWhenToldToOverwrite) {
+TEST(RunDirectory, KeepsTheEarlierRunUntilTheOneThatReplacesItIsFinished) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = full_run(folder / "out");
+  Trained whole(full_model("gqa_untied"), 1);
+  {
+    RunDirectory first(options);
+    first.log({{"step", 1}});
+    first.save({.step = 7}, whole.optimizer, whole.decoder);
+    first.finish({.step = 7}, whole.decoder);
+  }
+  std::ofstream(folder / "out/notes.txt") << "mine";
+  const std::string weights = read_file(folder / "out/model.safetensors");
+  options = small_run(folder / "out");
+  options.overwrite_output_dir = true;
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory directory(options);
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre(kMarker, "notes.txt", "replaced-run-1"));
+  EXPECT_THAT(names_in(folder / "out/replaced-run-1"),
+              ElementsAre(kMarker, "checkpoint-7", "config.json", "model.safetensors", "train_log.jsonl"));
+  EXPECT_EQ(read_file(folder / "out/replaced-run-1/model.safetensors"), weights);
+  directory.finish({.step = 7}, trained.decoder);
+  EXPECT_THAT(names_in(folder / "out"),
+              ElementsAre(kMarker, "adapter_config.json", "adapter_model.safetensors", "config.json",
+                          "notes.txt", "trainable_params.safetensors"));
+}
+
+TEST(RunDirectory, LeavesAReplacedRunThatSomebodyPutFilesInto) {
   test::TemporaryDirectory folder;
   TrainOptions options = small_run(folder / "out");
   Trained trained(lora_plus_model("gqa_untied"), 1);
-  RunDirectory(options).write_model(trained.decoder, folder / "out");
-  Trained whole(full_model("gqa_untied"), 1);
-  RunDirectory(full_run(folder / "out")).write_model(whole.decoder, folder / "out");
-  std::ofstream(folder / "out/notes.txt") << "mine";
-  std::ofstream(folder / "out/model_notes.txt") << "mine too";
+  RunDirectory(options).save({.step = 7}, trained.optimizer, trained.decoder);
   options.overwrite_output_dir = true;
-  RunDirectory{options};
-  EXPECT_THAT(names_in(folder / "out"), ElementsAre("model_notes.txt", "notes.txt"));
+  RunDirectory directory(options);
+  std::ofstream(folder / "out/replaced-run-1/checkpoint-7/eval.json") << "mine";
+  directory.finish({.step = 7}, trained.decoder);
+  EXPECT_THAT(files_below(folder / "out/replaced-run-1"), ElementsAre("checkpoint-7/eval.json"));
+}
+
+TEST(RunDirectory, DoesNotReplaceAResultThatSomebodyChanged) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory(options).finish({.step = 7}, trained.decoder);
+  std::ofstream(folder / "out/config.json", std::ios::app) << "\n";
+  options.overwrite_output_dir = true;
+  EXPECT_THAT(message_of<UsageError>([&] { RunDirectory{options}; }),
+              HasSubstr("another content in config.json"));
 }
 
 TEST(RunDirectory, RefusesADirectoryWithCheckpointsUnlessTold) {
@@ -176,16 +213,128 @@ TEST(RunDirectory, RefusesADirectoryWithCheckpointsUnlessTold) {
       AllOf(HasSubstr("checkpoint-4"), HasSubstr("--resume"), HasSubstr("--overwrite_output_dir True")));
   options.overwrite_output_dir = true;
   EXPECT_FALSE(RunDirectory(options).newest_checkpoint().has_value());
-  EXPECT_TRUE(names_in(folder / "out").empty());
 }
 
-TEST(RunDirectory, TakesADirectoryThatHoldsOtherFiles) {
+TEST(RunDirectory, RefusesADirectoryWithAFinishedResultWhetherOrNotCheckpointsAreThere) {
   test::TemporaryDirectory folder;
-  fs::create_directories(folder / "out/checkpoint-old");
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory(options).finish({.step = 7}, trained.decoder);
+  EXPECT_THAT(message_of<UsageError>([&] { RunDirectory{options}; }),
+              AllOf(HasSubstr("the finished result of fine-tune"), HasSubstr("--overwrite_output_dir True")));
+}
+
+TEST(RunDirectory, RefusesADirectoryThatHoldsOtherFilesAndNamesThem) {
+  for (const bool overwrite : {false, true})
+    for (const bool resume : {false, true}) {
+      test::TemporaryDirectory folder;
+      TrainOptions options = small_run(folder / "out");
+      options.overwrite_output_dir = overwrite;
+      options.resume = resume;
+      fs::create_directories(folder / "out/data");
+      std::ofstream(folder / "out/model.safetensors") << "mine";
+      EXPECT_THAT(message_of<UsageError>([&] { RunDirectory{options}; }),
+                  HasSubstr("holds data, model.safetensors, which is not listed as written by longlora"));
+      fs::create_directories(folder / "out/checkpoint-7");
+      EXPECT_THAT(message_of<UsageError>([&] { RunDirectory{options}; }), HasSubstr("checkpoint-7"));
+      EXPECT_THAT(names_in(folder / "out"), ElementsAre("checkpoint-7", "data", "model.safetensors"));
+    }
+}
+
+TEST(RunDirectory, BeginsAgainWhereARunLeftNothingButItsLog) {
+  test::TemporaryDirectory folder;
+  const TrainOptions options = small_run(folder / "out");
+  RunDirectory(options).log({{"step", 1}});
   std::ofstream(folder / "out/notes.txt") << "mine";
-  std::ofstream(folder / "out/checkpoint-7") << "a file, not a folder";
-  RunDirectory directory(small_run(folder / "out"));
-  EXPECT_FALSE(directory.newest_checkpoint().has_value());
+  EXPECT_NO_THROW(RunDirectory{options});
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre(kMarker, "notes.txt", "train_log.jsonl"));
+}
+
+TEST(RunDirectory, SaysThatARunIsFinishedWhoseCheckpointsAreGone) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory(options).finish({.step = 7, .tokens = 99, .max_steps = 7}, trained.decoder);
+  options.resume = true;
+  const auto state = RunDirectory(options).restore(trained.optimizer, 7);
+  ASSERT_TRUE(state.has_value());
+  EXPECT_EQ(state->tokens, 99);
+  EXPECT_TRUE(RunDirectory(options).is_finished(*state));
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 9); }),
+              AllOf(HasSubstr("checkpoints were removed"), HasSubstr("--peft_model")));
+  options.seed = 5;
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 7); }),
+              HasSubstr("seed (was 42, now 5)"));
+  fs::remove(folder / "out/adapter_model.safetensors");
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 7); }),
+              HasSubstr("expected a checkpoint to resume from"));
+}
+
+TEST(RunDirectory, ComparesWhatTheRunReadsByContentAndNotByName) {
+  test::TemporaryDirectory folder;
+  fs::copy(tiny_model("gqa_untied"), folder / "base", fs::copy_options::recursive);
+  TrainOptions options = small_run(folder / "out");
+  options.model_name_or_path = folder / "base";
+  options.data_path = {"here"};
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory(options).save({.step = 1, .max_steps = 7}, trained.optimizer, trained.decoder);
+  options.resume = true;
+  fs::rename(folder / "base", folder / "moved");
+  options.model_name_or_path = folder / "moved/../moved";
+  options.data_path = {"there"};
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, 7)->step, 1);
+  Json config = read_json(folder / "moved/config.json");
+  config["rms_norm_eps"] = 0.5;
+  write_json(folder / "moved/config.json", config);
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 7); }),
+              HasSubstr("changed: the content of --model_name_or_path"));
+}
+
+TEST(RunDirectory, GoesOnToMoreStepsWhereTheRateDoesNotDependOnTheirNumber) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory(options).save({.step = 5, .max_steps = 7}, trained.optimizer, trained.decoder);
+  options.resume = true;
+  options.max_steps = 20;
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, 20)->step, 5);
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 4); }),
+              HasSubstr("at least the 5 steps that are done"));
+  options.full_attention_steps = 0;
+  test::TemporaryDirectory other;
+  options.output_dir = other / "out";
+  options.schedule = ScheduleType::kCosine;
+  RunDirectory(options).save({.step = 5, .max_steps = 7}, trained.optimizer, trained.decoder);
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 20); }),
+              AllOf(HasSubstr("expected the 7 steps"), HasSubstr("got 20"), HasSubstr("--peft_model")));
+}
+
+TEST(RunDirectory, ResumesARunOfAVersionThatLeftNoMarkers) {
+  test::TemporaryDirectory folder;
+  TrainOptions options = small_run(folder / "out");
+  Trained trained(lora_plus_model("gqa_untied"), 1);
+  RunDirectory(options).save({.step = 2}, trained.optimizer, trained.decoder);
+  for (const char* marker : {"out/.longlora.json", "out/checkpoint-2/.longlora.json"})
+    fs::remove(folder / marker);
+  EXPECT_THAT(message_of<UsageError>([&] { RunDirectory{options}; }), HasSubstr("add --resume"));
+  options.overwrite_output_dir = true;
+  EXPECT_THAT(message_of<UsageError>([&] { RunDirectory{options}; }),
+              HasSubstr("remove the folder yourself"));
+  options.resume = true;
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, 7)->step, 2);
+}
+
+TEST(RunDirectory, RefusesToBeAnInput) {
+  test::TemporaryDirectory folder;
+  fs::copy(tiny_model("gqa_untied"), folder / "base", fs::copy_options::recursive);
+  TrainOptions options = small_run(folder / "base");
+  options.model_name_or_path = folder / "base";
+  options.overwrite_output_dir = true;
+  EXPECT_THAT(message_of<UsageError>([&] { RunDirectory{options}; }), HasSubstr("is --model_name_or_path"));
+  options.output_dir = folder.path();
+  EXPECT_THAT(message_of<UsageError>([&] { RunDirectory{options}; }),
+              HasSubstr("holds --model_name_or_path"));
+  EXPECT_TRUE(fs::exists(folder / "base/model.safetensors"));
 }
 
 TEST(RunDirectory, RefusesAPlaceThatCannotBeWritten) {
@@ -203,8 +352,13 @@ TEST(RunDirectory, KeepsTheNewestCheckpointsAlone) {
   RunDirectory directory(options);
   for (const int64_t step : {2, 9, 10, 100})
     directory.save({.step = step}, trained.optimizer, trained.decoder);
-  EXPECT_THAT(names_in(folder / "out"), ElementsAre("checkpoint-10", "checkpoint-100"));
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre(kMarker, "checkpoint-10", "checkpoint-100"));
   EXPECT_EQ(directory.newest_checkpoint(), 100);
+  // One that somebody put files into stays.
+  std::ofstream(folder / "out/checkpoint-10/eval.json") << "mine";
+  directory.save({.step = 101}, trained.optimizer, trained.decoder);
+  EXPECT_THAT(names_in(folder / "out"),
+              ElementsAre(kMarker, "checkpoint-10", "checkpoint-100", "checkpoint-101"));
 }
 
 TEST(RunDirectory, ReplacesACheckpointOfTheSameStep) {
@@ -214,8 +368,8 @@ TEST(RunDirectory, ReplacesACheckpointOfTheSameStep) {
   RunDirectory directory(options);
   directory.save({.step = 2, .tokens = 1}, trained.optimizer, trained.decoder);
   directory.save({.step = 2, .tokens = 5}, trained.optimizer, trained.decoder);
-  EXPECT_THAT(names_in(folder / "out"), ElementsAre("checkpoint-2"));
-  EXPECT_EQ(directory.restore(trained.optimizer)->tokens, 5);
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre(kMarker, "checkpoint-2"));
+  EXPECT_EQ(directory.restore(trained.optimizer, 7)->tokens, 5);
 }
 
 TEST(RunDirectory, ClearsWhatAKilledRunLeft) {
@@ -230,7 +384,7 @@ TEST(RunDirectory, ClearsWhatAKilledRunLeft) {
   fs::create_directories(folder / "out/.checkpoint-1.removed-99999-0");
   options.resume = true;
   RunDirectory directory(options);
-  EXPECT_THAT(names_in(folder / "out"), ElementsAre("checkpoint-5"));
+  EXPECT_THAT(names_in(folder / "out"), ElementsAre(kMarker, "checkpoint-5"));
 }
 
 TEST(RunDirectory, RefusesADamagedCheckpoint) {
@@ -241,7 +395,7 @@ TEST(RunDirectory, RefusesADamagedCheckpoint) {
     RunDirectory directory(options);
     directory.save({.step = 2}, trained.optimizer, trained.decoder);
     std::ofstream(folder / "out/checkpoint-2" / file, std::ios::trunc) << bytes;
-    return message_of<InputError>([&] { directory.restore(trained.optimizer); });
+    return message_of<InputError>([&] { directory.restore(trained.optimizer, 7); });
   };
   EXPECT_THAT(refusal("trainer_state.json", "{"), HasSubstr("trainer_state.json"));
   EXPECT_THAT(refusal("trainer_state.json", "{}"), HasSubstr("trainer_state.json"));

@@ -229,32 +229,39 @@ TEST(Trainer, ResumesToTheSameBits) {
   }
 }
 
-TEST(Trainer, ResumesWithTheTilesOfTheRunThatStopped) {
+TEST(Trainer, ResumesWithTheTilesAndChunksOfTheRunThatStopped) {
   const RunKind& kind = kRunKinds[1];
   const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
   test::TemporaryDirectory folder;
-  const auto train = [&](const fs::path& output_dir, int64_t tile_rows, int64_t stop, bool resume) {
+  const auto train = [&](const fs::path& output_dir, int64_t tile_rows, int64_t stop, bool resume,
+                         int64_t loss_chunk_rows = 64) {
     TrainOptions options = kind.options(output_dir);
     options.resume = resume;
     model::Decoder decoder = kind.decoder();
     MemoryPlan plan = plan_run(options, decoder);
     plan.tile_rows = tile_rows;
+    plan.loss_chunk_rows = loss_chunk_rows;
     Recorder recorder;
     recorder.after_step = [&](int64_t step) {
       if (step == stop) Trainer::request_stop();
     };
     Trainer trainer(options, decoder, data, nullptr, recorder, plan);
     trainer.run();
-    return trainer.plan().tile_rows;
+    return std::pair(trainer.plan().tile_rows, trainer.plan().loss_chunk_rows);
   };
   train(folder / "tiled", 8, 100, false);
   train(folder / "whole", 0, 100, false);
   train(folder / "parts", 8, 3, false);
-  EXPECT_EQ(train(folder / "parts", 0, 100, true), 8);
+  EXPECT_EQ(train(folder / "parts", 0, 100, true), std::pair(int64_t{8}, int64_t{64}));
+  // With no tiles at all the chunks of the loss can differ still.
+  train(folder / "chunked", 0, 100, false, 4);
+  train(folder / "chunked parts", 0, 3, false, 4);
+  EXPECT_EQ(train(folder / "chunked parts", 0, 100, true), std::pair(int64_t{0}, int64_t{4}));
   const auto result = [&](const char* name) {
     return read_file(folder / name / "checkpoint-7/optimizer.safetensors");
   };
   EXPECT_TRUE(result("parts") == result("tiled"));
+  EXPECT_TRUE(result("chunked parts") == result("chunked"));
   EXPECT_FALSE(result("whole") == result("tiled"));  // tiles do make a difference that can be seen
 }
 
@@ -363,6 +370,10 @@ TEST(Trainer, RefusesToResumeWithOtherData) {
   options.resume = true;
   EXPECT_THAT(message_of<InputError>([&] { Trainer(options, decoder, more, nullptr, recorder); }),
               AllOf(HasSubstr("[--data_path] expected the 144 tokens"), HasSubstr("got 160")));
+  std::vector<int64_t> ids(144, 5);
+  const MemoryTokens others(ids);
+  EXPECT_THAT(message_of<InputError>([&] { Trainer(options, decoder, others, nullptr, recorder); }),
+              HasSubstr("got others of the same size"));
 }
 
 // --- The loop itself ---
