@@ -249,12 +249,6 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
 void Trainer::restore() {
   const auto restored = directory_.restore(optimizer_, max_steps_);
   if (!restored) return;
-  const int64_t expected_rows = restored->step > 0 ? updates_.rows_of(restored->step - 1).end : 0;
-  if (restored->rows_consumed != expected_rows)
-    throw InputError(fmt::format(
-        "[{}] expected {} rows behind step {}, got {}: an older version, which divided the rows in another "
-        "way, started this run; start anew in another --output_dir",
-        options_.output_dir.string(), expected_rows, restored->step, restored->rows_consumed));
   if (restored->data_tokens != 0 && restored->data_tokens != data_->num_tokens())
     throw InputError(fmt::format(
         "[--data_path] expected the {} tokens that this run was started with, got {}; resume with "
@@ -264,6 +258,12 @@ void Trainer::restore() {
     throw InputError(
         "[--data_path] expected the samples that this run was started with, got others of the same size; "
         "resume with the same data, or start anew in another --output_dir");
+  const int64_t expected_rows = restored->step > 0 ? updates_.rows_of(restored->step - 1).end : 0;
+  if (restored->rows_consumed != expected_rows)
+    throw InputError(fmt::format(
+        "[{}] expected {} rows behind step {}, got {}: an older version, which divided the rows in another "
+        "way, started this run; start anew in another --output_dir",
+        options_.output_dir.string(), expected_rows, restored->step, restored->rows_consumed));
   if (restored->num_threads != 0 && restored->num_threads != at::get_num_threads())
     log_warning(
         fmt::format("the run was computed with {} threads and goes on with {}: sums are split in "
