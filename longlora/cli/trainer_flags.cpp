@@ -202,7 +202,8 @@ std::vector<ForeignFlag> logs_and_evaluation() {
 std::vector<ForeignFlag> output() {
   return {
       works("output_dir", "where checkpoints, logs and the result go"),
-      works("overwrite_output_dir", "discards what an earlier run left there"),
+      works("overwrite_output_dir",
+            "replaces an earlier run there once the new one is finished; other files stay"),
       works("resume_from_checkpoint",
             "True, or the newest checkpoint of --output_dir: goes on from it, --resume True"),
       no_effect("ignore_data_skip", kMaybeOne,
