@@ -12,9 +12,8 @@
 namespace longlora::checkpoint {
 namespace {
 
-constexpr std::array<std::string_view, 3> kWrappers = {"_orig_mod.", "_fsdp_wrapped_module.",
-                                                       "_checkpoint_wrapped_module."};
-constexpr std::string_view kParallel = "module.";
+constexpr std::array<std::string_view, 5> kWrappers = {"module.", "_orig_mod.", "_fsdp_wrapped_module.",
+                                                       "_checkpoint_wrapped_module.", "_forward_module."};
 
 /// A tensor of every model by its whole name, and by its name in one saved without its head.
 struct Landmark {
@@ -78,7 +77,6 @@ std::string without_wrappers(std::string_view name) {
       else
         at += wrapper.size();
     }
-  while (result.starts_with(kParallel)) result.erase(0, kParallel.size());
   return result;
 }
 

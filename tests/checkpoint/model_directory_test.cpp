@@ -100,6 +100,8 @@ TEST(WrappedNames, LoseTheirWrappersAnywhere) {
             "model.layers.0.self_attn.q_proj.weight");
   EXPECT_EQ(without_wrappers("module._fsdp_wrapped_module.model._fsdp_wrapped_module.norm.weight"),
             "model.norm.weight");
+  EXPECT_EQ(without_wrappers("model.layers.0.module.mlp.up_proj.weight"),
+            "model.layers.0.mlp.up_proj.weight");
   EXPECT_EQ(without_wrappers("model.my_orig_mod.weight"), "model.my_orig_mod.weight");
 }
 
