@@ -64,6 +64,21 @@ std::vector<std::string> differences(const Json& saved, const Json& asked) {
   return names;
 }
 
+/// A state without them is of a version that did not record them.
+void check_data(const RunState& state, const RunState& asked) {
+  if (state.data_tokens != 0 && state.data_tokens != asked.data_tokens)
+    throw InputError(
+        fmt::format("[--data_path] expected the {} tokens that this run was started with, got {}; resume "
+                    "with the same data, "
+                    "or start anew in another --output_dir",
+                    state.data_tokens, asked.data_tokens));
+  if (!state.data_fingerprint.empty() && state.data_fingerprint != asked.data_fingerprint)
+    throw InputError(
+        "[--data_path] expected the samples that this run was started with, got others of the same size; "
+        "resume "
+        "with the same data, or start anew in another --output_dir");
+}
+
 /// Throws where a run that was begun with `begun` updates in mind cannot go on to `asked`: where the rate of
 /// each update depends on how many there are, other ones would have been made so far.
 void check_length(const RunState& state, int64_t asked, const TrainOptions& options, const fs::path& source) {
@@ -130,7 +145,7 @@ void RunDirectory::check_identity(const Json& saved, const fs::path& source) con
                     source.string(), fmt::join(changed, "; ")));
 }
 
-std::optional<RunState> RunDirectory::restore(AdamW& optimizer, int64_t max_steps) {
+std::optional<RunState> RunDirectory::restore(AdamW& optimizer, const RunState& asked) {
   const auto newest = newest_checkpoint();
   const fs::path source = newest ? folder_.checkpoint_path(*newest) : folder_.path();
   if (!newest && folder_.manifest().files().empty()) return std::nullopt;
@@ -144,15 +159,16 @@ std::optional<RunState> RunDirectory::restore(AdamW& optimizer, int64_t max_step
       newest ? read_json(source / "trainer_state.json") : folder_.manifest().notes().at(kFinished);
   const RunState state = parse_state(json, newest ? source / "trainer_state.json" : source);
   check_identity(json, source);
+  check_data(state, asked);
   if (!newest) {
-    if (state.step == max_steps) return state;
+    if (state.step == asked.max_steps) return state;
     throw InputError(fmt::format(
         "[{}] expected a checkpoint to go on from to step {}, got a run that was finished after {} and whose "
         "checkpoints were removed; train on from its result in another --output_dir with {} {}",
-        source.string(), max_steps, state.step,
+        source.string(), asked.max_steps, state.step,
         options_.low_rank_training ? "--peft_model" : "--model_name_or_path", options_.output_dir.string()));
   }
-  check_length(state, max_steps, options_, source);
+  check_length(state, asked.max_steps, options_, source);
   const auto store = checkpoint::TensorStore::open_file(source / "optimizer.safetensors");
   for (AdamW::Slot& slot : optimizer.slots())
     for (auto& [name, tensor] : slot.state()) load_state(store, name, tensor);

@@ -37,11 +37,11 @@ class RunDirectory {
   /// Claims the folder and begins the run there: see RunFolder, whose errors it throws.
   explicit RunDirectory(const TrainOptions& options);
 
-  /// Restores the newest checkpoint, for a run of `max_steps` updates. Without a checkpoint, but with the
-  /// result of a finished run of so many updates: where that run ended, and nothing in the optimizer. nullopt
-  /// when there is neither. Throws InputError when it belongs to a run with other options or inputs, naming
-  /// them, and where a finished run is to go on whose checkpoints are gone.
-  std::optional<RunState> restore(AdamW& optimizer, int64_t max_steps);
+  /// Restores the newest checkpoint, for a run with the data and max_steps of `asked`. Without a checkpoint,
+  /// but with the result of a finished run of so many updates: where that run ended, and nothing in the
+  /// optimizer. nullopt when there is neither. Throws InputError when it belongs to a run with other options
+  /// or inputs, naming them, and where a finished run is to go on whose checkpoints are gone.
+  std::optional<RunState> restore(AdamW& optimizer, const RunState& asked);
 
   /// Writes checkpoint-STEP (model files as in write_model, optimizer.safetensors,
   /// trainer_state.json) and removes the oldest beyond save_total_limit.

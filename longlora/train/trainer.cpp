@@ -112,13 +112,15 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
       engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_)),
       schedule_{options.schedule, options.learning_rate, options.warmup_updates(max_steps_), max_steps_} {
   if (eval_data_) check_labels(*eval_data_, "--eval_data_path");
-  if (options.resume) restore();
-  state_.data_tokens = data_->num_tokens();
-  state_.data_fingerprint = data_->fingerprint();
+  const RunState asked = {
+      .data_tokens = data_->num_tokens(), .data_fingerprint = data_->fingerprint(), .max_steps = max_steps_};
+  if (options.resume) restore(asked);
+  state_.data_tokens = asked.data_tokens;
+  state_.data_fingerprint = asked.data_fingerprint;
+  state_.max_steps = asked.max_steps;
   state_.num_threads = at::get_num_threads();
   state_.tile_rows = plan_.tile_rows;
   state_.loss_chunk_rows = plan_.loss_chunk_rows;
-  state_.max_steps = max_steps_;
 }
 
 void Trainer::request_stop() {
@@ -246,18 +248,9 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
 }
 
 /// Takes up the newest checkpoint, if there is one and it continues with this data.
-void Trainer::restore() {
-  const auto restored = directory_.restore(optimizer_, max_steps_);
+void Trainer::restore(const RunState& asked) {
+  const auto restored = directory_.restore(optimizer_, asked);
   if (!restored) return;
-  if (restored->data_tokens != 0 && restored->data_tokens != data_->num_tokens())
-    throw InputError(fmt::format(
-        "[--data_path] expected the {} tokens that this run was started with, got {}; resume with "
-        "the same data, or start anew in another --output_dir",
-        restored->data_tokens, data_->num_tokens()));
-  if (!restored->data_fingerprint.empty() && restored->data_fingerprint != data_->fingerprint())
-    throw InputError(
-        "[--data_path] expected the samples that this run was started with, got others of the same size; "
-        "resume with the same data, or start anew in another --output_dir");
   const int64_t expected_rows = restored->step > 0 ? updates_.rows_of(restored->step - 1).end : 0;
   if (restored->rows_consumed != expected_rows)
     throw InputError(fmt::format(

@@ -96,7 +96,7 @@ class Trainer {
   static void request_stop();
 
  private:
-  void restore();
+  void restore(const RunState& asked);
   void take_tiles_of_checkpoint();
   LossSums update(int64_t step, double learning_rate, double& grad_norm);
   /// Targets of an update's rows: each counts the same, whichever batch it is in.

@@ -70,7 +70,7 @@ TEST(RunDirectory, RestoresWhatItSavedToTheBit) {
                                  trained.optimizer, trained.decoder);
       options.resume = true;
       Trained other(fresh(), 1, 77);
-      const auto state = RunDirectory(options).restore(other.optimizer, 7);
+      const auto state = RunDirectory(options).restore(other.optimizer, {.max_steps = 7});
       ASSERT_TRUE(state.has_value());
       EXPECT_EQ(state->step, 3);
       EXPECT_EQ(state->rows_consumed, 12);
@@ -86,7 +86,7 @@ TEST(RunDirectory, HasNothingToRestoreAtFirst) {
   options.resume = true;
   RunDirectory directory(options);
   Trained trained(lora_plus_model("gqa_untied"), 0);
-  EXPECT_FALSE(directory.restore(trained.optimizer, 7).has_value());
+  EXPECT_FALSE(directory.restore(trained.optimizer, {.max_steps = 7}).has_value());
   EXPECT_FALSE(directory.newest_checkpoint().has_value());
 }
 
@@ -133,7 +133,8 @@ TEST(RunDirectory, RefusesToResumeWithOtherOptionsAndNamesThem) {
   options.learning_rate = 5e-4;
   options.seed = 7;
   RunDirectory directory(options);
-  const std::string message = message_of<InputError>([&] { directory.restore(trained.optimizer, 7); });
+  const std::string message =
+      message_of<InputError>([&] { directory.restore(trained.optimizer, {.max_steps = 7}); });
   EXPECT_THAT(message, AllOf(HasSubstr("checkpoint-1"), HasSubstr("learning_rate (was 0.001, now 0.0005)"),
                              HasSubstr("seed (was 42, now 7)")));
   EXPECT_EQ(message.find("lora_r"), std::string::npos);
@@ -151,7 +152,7 @@ TEST(RunDirectory, ResumesWhatAnOlderVersionRecordedLessOf) {
   write_json(folder / "out/checkpoint-1/trainer_state.json", state);
   options.text_field = "story";
   options.resume = true;
-  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, 7)->step, 1);
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, {.max_steps = 7})->step, 1);
 }
 
 TEST(RunDirectory, KeepsTheEarlierRunUntilTheOneThatReplacesItIsFinished) {
@@ -254,19 +255,25 @@ TEST(RunDirectory, SaysThatARunIsFinishedWhoseCheckpointsAreGone) {
   test::TemporaryDirectory folder;
   TrainOptions options = small_run(folder / "out");
   Trained trained(lora_plus_model("gqa_untied"), 1);
-  RunDirectory(options).finish({.step = 7, .tokens = 99, .max_steps = 7}, trained.decoder);
+  const RunState ended = {.step = 7, .tokens = 99, .data_tokens = 5, .data_fingerprint = "a", .max_steps = 7};
+  RunDirectory(options).finish(ended, trained.decoder);
   options.resume = true;
-  const auto state = RunDirectory(options).restore(trained.optimizer, 7);
+  const auto state = RunDirectory(options).restore(trained.optimizer, ended);
   ASSERT_TRUE(state.has_value());
   EXPECT_EQ(state->tokens, 99);
   EXPECT_TRUE(RunDirectory(options).is_finished(*state));
-  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 9); }),
+  RunState more = ended, other = ended;
+  more.max_steps = 9;
+  other.data_fingerprint = "b";
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, other); }),
+              HasSubstr("got others of the same size"));
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, more); }),
               AllOf(HasSubstr("checkpoints were removed"), HasSubstr("--peft_model")));
   options.seed = 5;
-  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 7); }),
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, ended); }),
               HasSubstr("seed (was 42, now 5)"));
   fs::remove(folder / "out/adapter_model.safetensors");
-  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 7); }),
+  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, ended); }),
               HasSubstr("expected a checkpoint to resume from"));
 }
 
@@ -282,12 +289,13 @@ TEST(RunDirectory, ComparesWhatTheRunReadsByContentAndNotByName) {
   fs::rename(folder / "base", folder / "moved");
   options.model_name_or_path = folder / "moved/../moved";
   options.data_path = {"there"};
-  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, 7)->step, 1);
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, {.max_steps = 7})->step, 1);
   Json config = read_json(folder / "moved/config.json");
   config["rms_norm_eps"] = 0.5;
   write_json(folder / "moved/config.json", config);
-  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 7); }),
-              HasSubstr("changed: the content of --model_name_or_path"));
+  EXPECT_THAT(
+      message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, {.max_steps = 7}); }),
+      HasSubstr("changed: the content of --model_name_or_path"));
 }
 
 TEST(RunDirectory, GoesOnToMoreStepsWhereTheRateDoesNotDependOnTheirNumber) {
@@ -297,16 +305,18 @@ TEST(RunDirectory, GoesOnToMoreStepsWhereTheRateDoesNotDependOnTheirNumber) {
   RunDirectory(options).save({.step = 5, .max_steps = 7}, trained.optimizer, trained.decoder);
   options.resume = true;
   options.max_steps = 20;
-  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, 20)->step, 5);
-  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 4); }),
-              HasSubstr("at least the 5 steps that are done"));
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, {.max_steps = 20})->step, 5);
+  EXPECT_THAT(
+      message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, {.max_steps = 4}); }),
+      HasSubstr("at least the 5 steps that are done"));
   options.full_attention_steps = 0;
   test::TemporaryDirectory other;
   options.output_dir = other / "out";
   options.schedule = ScheduleType::kCosine;
   RunDirectory(options).save({.step = 5, .max_steps = 7}, trained.optimizer, trained.decoder);
-  EXPECT_THAT(message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, 20); }),
-              AllOf(HasSubstr("expected the 7 steps"), HasSubstr("got 20"), HasSubstr("--peft_model")));
+  EXPECT_THAT(
+      message_of<InputError>([&] { RunDirectory(options).restore(trained.optimizer, {.max_steps = 20}); }),
+      AllOf(HasSubstr("expected the 7 steps"), HasSubstr("got 20"), HasSubstr("--peft_model")));
 }
 
 TEST(RunDirectory, ResumesARunOfAVersionThatLeftNoMarkers) {
@@ -321,7 +331,7 @@ TEST(RunDirectory, ResumesARunOfAVersionThatLeftNoMarkers) {
   EXPECT_THAT(message_of<UsageError>([&] { RunDirectory{options}; }),
               HasSubstr("remove the folder yourself"));
   options.resume = true;
-  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, 7)->step, 2);
+  EXPECT_EQ(RunDirectory(options).restore(trained.optimizer, {.max_steps = 7})->step, 2);
 }
 
 TEST(RunDirectory, RefusesToBeAnInput) {
@@ -369,7 +379,7 @@ TEST(RunDirectory, ReplacesACheckpointOfTheSameStep) {
   directory.save({.step = 2, .tokens = 1}, trained.optimizer, trained.decoder);
   directory.save({.step = 2, .tokens = 5}, trained.optimizer, trained.decoder);
   EXPECT_THAT(names_in(folder / "out"), ElementsAre(kMarker, "checkpoint-2"));
-  EXPECT_EQ(directory.restore(trained.optimizer, 7)->tokens, 5);
+  EXPECT_EQ(directory.restore(trained.optimizer, {.max_steps = 7})->tokens, 5);
 }
 
 TEST(RunDirectory, ClearsWhatAKilledRunLeft) {
@@ -395,7 +405,7 @@ TEST(RunDirectory, RefusesADamagedCheckpoint) {
     RunDirectory directory(options);
     directory.save({.step = 2}, trained.optimizer, trained.decoder);
     std::ofstream(folder / "out/checkpoint-2" / file, std::ios::trunc) << bytes;
-    return message_of<InputError>([&] { directory.restore(trained.optimizer, 7); });
+    return message_of<InputError>([&] { directory.restore(trained.optimizer, {.max_steps = 7}); });
   };
   EXPECT_THAT(refusal("trainer_state.json", "{"), HasSubstr("trainer_state.json"));
   EXPECT_THAT(refusal("trainer_state.json", "{}"), HasSubstr("trainer_state.json"));
