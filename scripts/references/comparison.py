@@ -86,7 +86,8 @@ def embedding_rows(adapter):
         module, part = place.groups()
         if part.startswith("lora_embedding_A"):
             rows.append(tensor.shape[1])
-        elif part.startswith("lora_B") and module in ("lm_head", "embed_out") or part.endswith("weight") and "lora_" not in part:
+        is_weight = part.endswith("weight") and "lora_" not in part
+        if is_weight or part.startswith("lora_B") and module in ("lm_head", "embed_out"):
             rows.append(tensor.shape[0])
     return max(rows)
 
@@ -170,8 +171,8 @@ class Program:
 
     def run(self, *words):
         self.runs += 1
-        done = subprocess.run([self.path, *map(str, words)], capture_output=True, text=True, errors="replace", env=self.environment,
-                              timeout=120)
+        done = subprocess.run([self.path, *map(str, words)], capture_output=True, text=True, errors="replace",
+                              env=self.environment, timeout=120)
         errors = [line for line in done.stderr.splitlines() if line.startswith("error")]
         lines = errors or done.stderr.strip().splitlines()
         return Answer(done.returncode, re.sub(r"/\S*/", "", lines[-1]) if lines else "")  # names of files, not their places
@@ -259,7 +260,11 @@ def write_golden(folder, base, ids, expected, notes):
         raise SystemExit(f"[{folder}] expected a case with one right answer, got {expected}")
     config = folder / "adapter" / "adapter_config.json"
     if config.exists():
-        save_json(config, {**json.loads(config.read_text()), "base_model_name_or_path": "base"})
+        settings = {**json.loads(config.read_text()), "base_model_name_or_path": "base"}
+        for field in ("target_modules", "exclude_modules"):  # sets in peft: in another order each time
+            if isinstance(settings.get(field), list):
+                settings[field] = sorted(settings[field])
+        save_json(config, settings)
         open_folder(config.parent)
     save_json(folder / "expected.json", {"notes": notes, "base": base, "ids": ids,
                                          "logprobs": [round(value, 7) for value in expected.logprobs[0]]})
@@ -276,5 +281,6 @@ def still():
 
 
 def finish(count, failed, refused, without=0):
-    print(f"{count - len(failed)} of {count} right ({refused} of them by an expected message); {without} more have no reference")
+    right = count - len(failed)
+    print(f"{right} of {count} right ({refused} of them by an expected message); {without} more have no reference")
     sys.exit(bool(failed))

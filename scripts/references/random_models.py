@@ -93,7 +93,8 @@ HARMLESS = dict(
     _name_or_path="somewhere", transformers_version="4.31.0", use_cache=False, initializer_range=0.9, pretraining_tp=2,
     torchscript=False, gradient_checkpointing=True, output_attentions=False, rope_interleaved=False, attention_dropout=0.4,
     hidden_dropout=0.3, resid_pdrop=0.2, embd_pdrop=0.1, classifier_dropout=0.2, temperature=0.7, max_length=20,
-    unsloth_fixed=True, unsloth_version="2025.1", quantization_config=None, bos_token_id=1, eos_token_id=[2, 3], id2label={"0": "x"},
+    unsloth_fixed=True, unsloth_version="2025.1", quantization_config=None, bos_token_id=1, eos_token_id=[2, 3],
+    id2label={"0": "x"},
     use_flash_attn=True, _attn_implementation="sdpa", is_decoder=True, is_llama_config=True, unk_token_id=0,
     tokenizer_class="LlamaTokenizer", architectures_note="x", model_max_length=17, max_sequence_length=19, return_dict=True)
 
@@ -102,7 +103,8 @@ def sizes(draw, family):
     heads = draw.of(2, 4, 8)
     width = heads * (draw.of(8, 12, 16) if family in PARTLY_ROTATED else draw.of(4, 6, 8))
     config = dict(vocab_size=draw.of(37, 40, 48), hidden_size=width, intermediate_size=draw.of(20, 27, 40),
-                  num_hidden_layers=draw.of(1, 2, 3), num_attention_heads=heads, max_position_embeddings=draw.of(12, 16, 32, 64))
+                  num_hidden_layers=draw.of(1, 2, 3), num_attention_heads=heads,
+                  max_position_embeddings=draw.of(12, 16, 32, 64))
     if family != "gpt_neox":
         divisors = [count for count in (1, 2, 4, 8) if heads % count == 0]
         config["num_key_value_heads"] = draw.of(*divisors)
@@ -449,7 +451,7 @@ def adapter_settings(draw, model):
     """Random legal settings of LoraConfig for a model."""
     linears = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules()
                       if isinstance(module, torch.nn.Linear)} - {"lm_head"})
-    embedding = next(name for name, module in model.named_modules() if isinstance(module, torch.nn.Embedding)).rsplit(".", 1)[-1]
+    embedding = next(name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, torch.nn.Embedding))
     layers = model.config.num_hidden_layers
     targets = draw.some(linears) or [linears[0]]
     settings = dict(r=draw.of(1, 2, 4, 7), lora_alpha=draw.of(1, 4, 9, 16), use_rslora=draw.chance(0.2),
@@ -469,7 +471,8 @@ def adapter_settings(draw, model):
         if draw.chance(0.4):
             settings["layers_pattern"] = draw.of("layers", ["layers"])
     elif kind == "exclude":
-        settings["exclude_modules"] = draw.of([targets[0]], rf".*\.0\..*{targets[0]}") if len(targets) > 1 else r".*\.0\.nothing"
+        excluded = draw.of([targets[0]], rf".*\.0\..*{targets[0]}")
+        settings["exclude_modules"] = excluded if len(targets) > 1 else r".*\.0\.nothing"
     elif kind == "full names":
         settings["target_modules"] = [name for name, _ in model.named_modules() if name.endswith(f".{targets[0]}")]
     if kind == "list" and draw.chance(0.2):
@@ -494,10 +497,12 @@ def adapter_settings(draw, model):
 def edit_config(draw, path):
     """adapter_config.json as other versions of peft and other programs write it."""
     config = read_json(path)
-    for key in draw.some([key for key, value in config.items() if value in (None, False, [], {}) and key != "target_modules"], 0.2):
+    unset = [key for key, value in config.items() if value in (None, False, [], {}) and key != "target_modules"]
+    for key in draw.some(unset, 0.2):
         del config[key]
-    config.update(draw.some([("inference_mode", False), ("unsloth_version", None), ("future_field", None), ("enable_lora", None),
-                             ("merge_weights", False), ("base_model_name_or_path", None)], 0.2))
+    others = dict(inference_mode=False, unsloth_version=None, future_field=None, enable_lora=None, merge_weights=False,
+                  base_model_name_or_path=None)
+    config.update(draw.some(list(others.items()), 0.2))
     path.write_text(json.dumps(config, indent=2))
 
 
