@@ -21,6 +21,7 @@ struct EvalArguments {
   eval::PerplexityOptions options;
   std::vector<std::filesystem::path> data_paths;
   std::string text_field = "text";
+  std::string bin_dtype = "auto";
   std::string window = "all";
   std::optional<int64_t> max_windows;
   std::string label;
@@ -64,8 +65,9 @@ void run_eval(EvalArguments& arguments) {
   const eval::LoadedModel model = eval::open_model(arguments.model);
   if (seq_lens.empty()) seq_lens = {model.context_size};
   check_lengths(seq_lens, model.context_size);
-  const auto data = eval::open_data(arguments.data_paths, eval::tokenizer_path(arguments.model), model,
-                                    arguments.text_field);
+  const auto data = eval::open_data(
+      arguments.data_paths, eval::tokenizer_path(arguments.model), model,
+      {.text_field = arguments.text_field, .bin_type = data::id_type_from_choice(arguments.bin_dtype)});
   const auto results = eval::evaluate_perplexity(*model.decoder, *data, arguments.options);
   print_table(results);
   if (arguments.json.empty()) return;
@@ -90,7 +92,7 @@ void add_eval_verb(CLI::App& app) {
   auto arguments = std::make_shared<EvalArguments>();
   add_model_flags(verb, arguments->model);
   add_paths(verb, "--data_path", arguments->data_paths,
-            "Held-out data: .bin ids, .txt or .jsonl text, or folders of them")
+            "Held-out data: .bin ids, text or JSON (a list or lines; also .gz, .zst), or folders of them")
       ->required();
   verb.add_option("--seq_len", arguments->options.seq_lens,
                   "Tokens of a window; several lengths make a table (default: --context_size)")
@@ -114,8 +116,9 @@ void add_eval_verb(CLI::App& app) {
           "--max_windows", arguments->max_windows,
           "At most so many windows, spread evenly over the data; 0: all (default: all; same-targets: 64)")
       ->check(at_least(0));
-  verb.add_option("--text_field", arguments->text_field, "Field of a .jsonl line that holds the text")
+  verb.add_option("--text_field", arguments->text_field, "Field of a JSON object that holds the text")
       ->capture_default_str();
+  add_bin_dtype(verb, arguments->bin_dtype);
   verb.add_option("--label", arguments->label, "Name of the model in reports");
   verb.add_option("--json", arguments->json, "Write the result to this file")->type_name("FILE");
   verb.callback([arguments] { run_eval(*arguments); });

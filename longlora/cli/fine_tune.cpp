@@ -1,3 +1,4 @@
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -19,7 +20,9 @@ std::unique_ptr<data::TokenData> open_data(const std::vector<std::filesystem::pa
   const auto tokenizer = find_tokenizer(options, !all_bins);
   auto data = data::open_token_data(paths, {.vocab_size = decoder.config.vocab_size,
                                             .tokenizer = tokenizer.get(),
-                                            .text_field = options.text_field});
+                                            .text_field = options.text_field,
+                                            .bin_type = data::id_type_from_choice(options.bin_dtype),
+                                            .num_threads = at::get_num_threads()});
   log_info(fmt::format("{}: {}", what, data->describe()));
   return data;
 }
@@ -43,10 +46,12 @@ void run_fine_tune(TrainingArguments& arguments) {
 }
 
 void add_data_flags(CLI::App& verb, train::TrainOptions& options) {
-  add_paths(verb, "--data_path", options.data_path, ".bin, .txt or .jsonl files, or folders of them");
+  add_paths(verb, "--data_path", options.data_path,
+            "Ids (.bin), text or JSON (a list or lines; also .gz, .zst), or folders of them");
   add_paths(verb, "--eval_data_path", options.eval_data_path, "Held-out data, in the same forms");
-  verb.add_option("--text_field", options.text_field, "Field of a .jsonl line that holds the text")
+  verb.add_option("--text_field", options.text_field, "Field of a JSON object that holds the text")
       ->capture_default_str();
+  add_bin_dtype(verb, options.bin_dtype);
   add_bool(verb, "--shuffle", options.shuffle, "Visit the rows in a random order that --seed decides");
 }
 

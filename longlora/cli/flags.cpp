@@ -12,6 +12,7 @@
 #include <type_traits>
 
 #include "longlora/core/error.h"
+#include "longlora/data/token_file.h"
 
 namespace longlora::cli {
 namespace {
@@ -111,6 +112,15 @@ CLI::Option* add_bool(CLI::App& app, const std::string& name, bool& value, const
                                         fmt::format("{} (default: {})", help, value ? "True" : "False"))
       ->expected(0, 1)
       ->type_name("True|False");
+}
+
+CLI::Option* add_bin_dtype(CLI::App& app, std::string& value) {
+  return app
+      .add_option("--bin_dtype", value,
+                  "How a .bin without a JSON beside it stores ids: auto (as the vocabulary says), or uint16, "
+                  "uint32, int32, int64")
+      ->check(CLI::IsMember(data::id_type_choices()))
+      ->capture_default_str();
 }
 
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values,

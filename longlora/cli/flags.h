@@ -23,6 +23,9 @@ CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::s
 CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::filesystem::path>& paths,
                        const std::string& help);
 
+/// --bin_dtype, one of data::id_type_choices().
+CLI::Option* add_bin_dtype(CLI::App& app, std::string& value);
+
 /// Checks of values. Each refuses with "expected …, got …" what is no number at all, too.
 CLI::Validator at_least(int64_t least);
 /// A whole number above 0, or -1, the released scripts' word for "not given".

@@ -17,6 +17,7 @@
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/core/utf8.h"
+#include "longlora/data/data_file.h"
 #include "longlora/data/instruction_tokens.h"
 #include "longlora/eval/text_ends.h"
 #include "longlora/generate/generation_settings.h"
@@ -39,16 +40,12 @@ struct InferenceArguments {
 
 /// The text that the question is about.
 std::string read_material(const std::filesystem::path& path) {
-  if (path.extension() == ".pdf")
+  std::string text = data::read_text(path);
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos)
     throw InputError(
-        fmt::format("[{}] expected a text file, got a PDF; turn it into text first, for example with "
-                    "pdftotext",
+        fmt::format("[{}] expected a text that the question is about, got an empty file; leave "
+                    "--material out to ask without one",
                     path.string()));
-  std::string text = read_file(path);
-  if (const size_t place = find_invalid_utf8(text); place != std::string::npos)
-    throw InputError(
-        fmt::format("[{}] expected UTF-8, got another byte at offset {}; convert the file to UTF-8",
-                    path.string(), place));
   return text;
 }
 

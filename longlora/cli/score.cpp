@@ -13,6 +13,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
+#include "longlora/data/data_file.h"
 
 namespace longlora::cli {
 namespace {
@@ -27,7 +28,7 @@ struct ScoreArguments {
 
 std::vector<int64_t> ids_to_score(const ScoreArguments& arguments, const tokenizer::Tokenizer* tokenizer) {
   if (!arguments.ids.empty()) return arguments.ids;
-  const std::string text = arguments.file.empty() ? arguments.text : read_file(arguments.file);
+  const std::string text = arguments.file.empty() ? arguments.text : data::read_text(arguments.file);
   const tokenizer::Ids ids = tokenizer->encode(text, /*add_special_tokens=*/true);
   return {ids.begin(), ids.end()};
 }

@@ -85,14 +85,16 @@ void add_ids_flags(CLI::App& verb, TokenizeArguments* arguments) {
   verb.add_option("--text", arguments->ids.texts,
                   "A text (with --ids) or ids (with --decode); may be repeated")
       ->allow_extra_args(false);
-  verb.add_flag("--ids", arguments->prints_ids,
-                "Print the ids of each --text and --input file, taken as it is, as Hugging Face's "
-                "tokenizer(text).input_ids");
+  verb.add_flag(
+      "--ids", arguments->prints_ids,
+      "Print the ids of each --text and --input file (without byte order mark, with LF line ends), as "
+      "Hugging Face's tokenizer(text).input_ids");
   verb.add_flag(
       "--decode", arguments->decodes,
       "Print the text of ids: numbers, what --ids --json wrote, or a .bin; to --output where given");
   add_bool(verb, "--add_special_tokens", arguments->ids.add_special_tokens,
            "With --ids: what the tokenizer puts around a text (BOS)");
+  add_bin_dtype(verb, arguments->ids.bin_dtype);
   add_bool(verb, "--skip_special_tokens", arguments->ids.skip_special_tokens,
            "With --decode: leave special tokens out");
 }
@@ -109,10 +111,11 @@ void add_tokenize_verb(CLI::App& app) {
   verb.add_option("--tokenizer", arguments->tokenizer,
                   "Hugging Face directory, tokenizer.json, or tokenizer.model (SentencePiece, tiktoken)")
       ->required();
-  add_paths(verb, "--input", options.inputs, "Text files, .jsonl files, or folders of them");
+  add_paths(verb, "--input", options.inputs,
+            "Files of text or JSON (a list or lines), also .gz or .zst, or folders of them");
   verb.add_option("--output", options.output, "The .bin to write; X.bin.json is written beside it");
   add_ids_flags(verb, arguments.get());
-  verb.add_option("--text_field", options.text_field, "Field of a .jsonl line that holds the text")
+  verb.add_option("--text_field", options.text_field, "Field of a JSON object that holds the text")
       ->capture_default_str();
   add_bool(verb, "--add_bos", options.add_bos, "Put BOS before every document");
   verb.add_option("--threads", options.num_threads, "Documents tokenized at once")

@@ -3,17 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 #include <cstdio>
-#include <exception>
-#include <thread>
+#include <optional>
 #include <utility>
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
-#include "longlora/data/documents.h"
+#include "longlora/data/data_file.h"
+#include "longlora/data/run_parallel.h"
 #include "longlora/data/token_file.h"
 
 namespace longlora::cli {
@@ -37,30 +36,7 @@ std::vector<Input> list_inputs(const TokenizeIdsArguments& arguments) {
 }
 
 std::string content_of(const Input& input) {
-  return input.path.empty() ? input.text : read_file(input.path);
-}
-
-// Runs work(0) … work(count - 1) on several threads; the first error is thrown again.
-template <typename Work>
-void run_parallel(size_t count, int num_threads, const Work& work) {
-  std::atomic<size_t> next{0};
-  const size_t num_workers = std::min(count, static_cast<size_t>(std::max(num_threads, 1)));
-  std::vector<std::exception_ptr> errors(num_workers);
-  const auto run = [&](size_t worker) {
-    try {
-      for (size_t i = next++; i < count; i = next++) work(i);
-    } catch (...) {
-      errors[worker] = std::current_exception();
-      next = count;
-    }
-  };
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < num_workers; ++i) threads.emplace_back(run, i);
-  if (num_workers > 0) run(0);
-  for (std::thread& thread : threads) thread.join();
-  for (const std::exception_ptr& error : errors) {
-    if (error) std::rethrow_exception(error);
-  }
+  return input.path.empty() ? input.text : data::read_text(input.path);
 }
 
 std::string format_ids(const Ids& ids) {
@@ -126,16 +102,17 @@ std::vector<Ids> ids_of_json(const Json& json, const std::string& name) {
   return lists;
 }
 
-Ids ids_of_token_file(const std::filesystem::path& path, int64_t vocab_size) {
-  const data::TokenFile file(path, data::read_token_file_info(path), vocab_size);
+Ids ids_of_token_file(const std::filesystem::path& path, int64_t vocab_size,
+                      std::optional<data::IdType> bin_type) {
+  const data::TokenFile file(path, data::read_token_file_info(path), vocab_size, bin_type);
   std::vector<int64_t> wide(static_cast<size_t>(file.size()));
   file.read(0, wide);
   return {wide.begin(), wide.end()};
 }
 
-std::vector<Ids> ids_of(const Input& input, int64_t vocab_size) {
-  if (!input.path.empty() && data::file_kind(input.path) == data::FileKind::kTokens) {
-    return {ids_of_token_file(input.path, vocab_size)};
+std::vector<Ids> ids_of(const Input& input, int64_t vocab_size, std::optional<data::IdType> bin_type) {
+  if (!input.path.empty() && data::lower_extension(input.path) == ".bin") {
+    return {ids_of_token_file(input.path, vocab_size, bin_type)};
   }
   const std::string content = content_of(input);
   const size_t first = content.find_first_not_of(" \t\r\n");
@@ -150,7 +127,7 @@ std::vector<Ids> ids_of(const Input& input, int64_t vocab_size) {
 void print_ids(const tokenizer::Tokenizer& tokenizer, const TokenizeIdsArguments& arguments) {
   const std::vector<Input> inputs = list_inputs(arguments);
   std::vector<Ids> results(inputs.size());
-  run_parallel(inputs.size(), arguments.num_threads, [&](size_t i) {
+  data::run_parallel(inputs.size(), arguments.num_threads, [&](size_t i) {
     results[i] = tokenizer.encode(content_of(inputs[i]), arguments.add_special_tokens);
   });
   std::string lines;
@@ -164,7 +141,8 @@ void print_texts(const tokenizer::Tokenizer& tokenizer, const TokenizeIdsArgumen
   std::vector<Json> texts;
   std::string all;
   for (const Input& input : list_inputs(arguments)) {
-    for (const Ids& ids : ids_of(input, tokenizer.vocab_size())) {
+    for (const Ids& ids :
+         ids_of(input, tokenizer.vocab_size(), data::id_type_from_choice(arguments.bin_dtype))) {
       const std::string text =
           arguments.skip_special_tokens ? tokenizer.decode(ids) : tokenizer.decode_with_special_tokens(ids);
       all += text;

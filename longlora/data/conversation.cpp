@@ -1,12 +1,16 @@
+#include "longlora/data/conversation.h"
+
 #include <fmt/core.h>
 
-#include <optional>
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <span>
 #include <utility>
 
-#include "longlora/core/error.h"
-#include "longlora/core/json.h"
-#include "longlora/core/utf8.h"
-#include "longlora/data/instruction_file.h"
+#include "longlora/data/chat_messages.h"
+#include "longlora/data/json_samples.h"
+#include "longlora/data/sample_fields.h"
 
 namespace longlora::data {
 
@@ -15,128 +19,235 @@ namespace {
 using tokenizer::Role;
 using tokenizer::Turn;
 
-[[noreturn]] void refuse(const std::string& place, const std::string& expected, const std::string& got) {
-  throw InputError(fmt::format("[{}] expected {}, got {}", place, expected, got));
-}
-
-std::string field_names(const Json& object) {
-  std::string names;
-  for (const auto& [name, value] : object.items()) names += (names.empty() ? "" : ", ") + name;
-  return names.empty() ? "no fields" : names;
-}
+// Names of one thing in data that is about, the most usual one first.
+using Names = std::span<const std::string_view>;
+constexpr auto kQuestions = std::to_array<std::string_view>({"instruction", "question", "query", "prompt"});
+constexpr auto kMaterials = std::to_array<std::string_view>({"input", "context"});
+constexpr auto kAnswers = std::to_array<std::string_view>({"output", "response", "answer", "completion"});
+constexpr auto kSystems = std::to_array<std::string_view>({"system", "system_prompt", "system_message"});
+constexpr auto kLists = std::to_array<std::string_view>({"messages", "conversations", "conversation"});
+constexpr auto kPreferences =
+    std::to_array<std::string_view>({"chosen", "rejected", "rejected_response", "rejected_messages",
+                                     "preferred_output", "non_preferred_output"});
+constexpr auto kMedia =
+    std::to_array<std::string_view>({"images", "image", "videos", "video", "audios", "audio"});
+constexpr const char* kForms =
+    "\"instruction\" and \"output\" (or other names of a question and an answer), \"messages\" or "
+    "\"conversations\", as docs/sft.md lists them";
 
 bool is_blank(const std::string& text) {
   return text.find_first_not_of(" \t\r\n") == std::string::npos;
 }
 
-// The text of a field; a missing or null one is empty.
-std::string optional_text(const Json& object, const char* field, const std::string& place) {
-  const auto found = object.find(field);
-  if (found == object.end() || found->is_null()) return "";
-  if (!found->is_string())
-    refuse(place, fmt::format("the field \"{}\" to be a text", field), found->type_name());
-  return found->get<std::string>();
-}
-
-std::string required_text(const Json& object, const char* field, const std::string& place) {
-  if (!object.contains(field)) refuse(place, fmt::format("the field \"{}\"", field), field_names(object));
-  if (object[field].is_null()) refuse(place, fmt::format("the field \"{}\" to be a text", field), "null");
-  return optional_text(object, field, place);
-}
-
-const Json& element_list(const Json& object, const char* field, const std::string& place) {
-  if (!object[field].is_array())
-    refuse(place, fmt::format("the field \"{}\" to be a list", field), object[field].type_name());
-  return object[field];
-}
-
-// Earlier questions and answers, as pairs.
-void add_history(const Json& object, const std::string& place, Conversation* turns) {
-  const auto found = object.find("history");
-  if (found == object.end() || found->is_null()) return;
-  for (const Json& pair : element_list(object, "history", place)) {
-    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_string() || !pair[1].is_string())
-      refuse(place, "the field \"history\" to hold pairs of texts", pair.type_name());
-    turns->push_back({Role::kUser, pair[0].get<std::string>()});
-    turns->push_back({Role::kAssistant, pair[1].get<std::string>()});
+// What no prompt form has a place for, and samples that show what not to answer.
+void refuse_unsupported(SampleFields& fields) {
+  for (const std::string_view name : {"tools", "functions"}) {
+    const Json* tools = fields.take(name);
+    if (tools != nullptr && fields.holds(name) && *tools != "[]")
+      fields.refuse(
+          "no tools, for which prompt forms have no place (write them into the system prompt, or take the "
+          "field out)",
+          fmt::format("the field \"{}\"", name));
   }
+  const std::string_view medium = fields.first_held(kMedia);
+  if (!medium.empty()) fields.refuse("text alone", fmt::format("the field \"{}\"", medium));
+  const Json* label = fields.look_at("label");
+  if (fields.look_at("kto_tag") != nullptr || (label != nullptr && label->is_boolean()))
+    fields.refuse("answers to learn (take out the samples that are not, and the label of the others)",
+                  "a sample that is marked as good or bad (KTO)");
 }
 
-Conversation alpaca_turns(const Json& object, const std::string& place) {
+// A sample of preferences beside whose question no answer to learn stands.
+void refuse_preference(const SampleFields& fields) {
+  const std::string_view name = fields.first_held(kPreferences);
+  if (!name.empty())
+    fields.refuse("an answer to learn (put the preferred one into \"output\", or behind the other messages)",
+                  fmt::format("a sample of preferences with \"{}\"", name));
+}
+
+// The one of several names whose field holds something; "" where none does.
+std::string_view only_one(const SampleFields& fields, Names names, const char* what) {
+  std::string_view found;
+  for (const std::string_view name : names) {
+    // An Alpaca sample may have its whole prompt, made of the other fields, as well.
+    if (!fields.holds(name) || (found == "instruction" && name == "prompt")) continue;
+    if (!found.empty())
+      fields.refuse(fmt::format("one {} (take out or rename the other)", what),
+                    fmt::format("both \"{}\" and \"{}\"", found, name));
+    found = name;
+  }
+  return found;
+}
+
+std::string read_system(SampleFields& fields) {
+  std::string system;
+  for (const std::string_view name : kSystems) {
+    std::string text = fields.take_text(name);
+    if (!system.empty() && !text.empty() && text != system)
+      fields.refuse("one system prompt", fmt::format("another one in \"{}\"", name));
+    if (!text.empty()) system = std::move(text);
+  }
+  return system;
+}
+
+// Earlier questions and answers, as pairs or as messages.
+Conversation read_history(SampleFields& fields, std::vector<std::string>* unread) {
+  const Json* history = fields.take("history");
+  if (history == nullptr || (history->is_string() && history->get_ref<const std::string&>().empty()))
+    return {};
+  if (!history->is_array()) fields.refuse("the field \"history\" to be a list", kind_of(*history));
+  if (!history->empty() && history->front().is_object())
+    return read_messages(fields, "history", *history, unread);
   Conversation turns;
-  if (std::string system = optional_text(object, "system", place); !system.empty())
-    turns.push_back({Role::kSystem, std::move(system)});
-  add_history(object, place, &turns);
-  Turn question{Role::kUser, optional_text(object, "instruction", place),
-                optional_text(object, "input", place)};
-  // Without an instruction the input is the question.
-  if (question.text.empty()) question = {Role::kUser, std::move(question.input), {}};
-  if (is_blank(question.text) && is_blank(question.input)) {
-    const bool has_field = object.contains("instruction") || object.contains("input");
-    refuse(place, "a question in \"instruction\" or \"input\"",
-           has_field ? "an empty one" : field_names(object));
+  for (const Json& pair : *history) {
+    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_string() || !pair[1].is_string())
+      fields.refuse("the field \"history\" to hold pairs of texts", kind_of(pair));
+    turns.push_back({Role::kUser, pair[0].get<std::string>()});
+    turns.push_back({Role::kAssistant, pair[1].get<std::string>()});
   }
-  turns.push_back(std::move(question));
-  turns.push_back({Role::kAssistant, required_text(object, "output", place)});
   return turns;
 }
 
-std::optional<Role> role_from_name(const std::string& name) {
-  if (name == "system") return Role::kSystem;
-  if (name == "user" || name == "human") return Role::kUser;
-  if (name == "assistant" || name == "gpt") return Role::kAssistant;
-  return std::nullopt;
+void append(Conversation turns, Conversation* all) {
+  std::move(turns.begin(), turns.end(), std::back_inserter(*all));
 }
 
-Conversation chat_turns(const Json& object, const char* list, const std::string& place) {
-  Conversation turns;
-  turns.reserve(object[list].size());
-  for (const Json& message : element_list(object, list, place)) {
-    if (!message.is_object()) refuse(place, fmt::format("objects in \"{}\"", list), message.type_name());
-    // ShareGPT's names, or OpenAI's.
-    const bool share_gpt = message.contains("from");
-    const std::string name = required_text(message, share_gpt ? "from" : "role", place);
-    const auto role = role_from_name(name);
-    if (!role)
-      refuse(place, "turns of system, user (human) or assistant (gpt)", fmt::format("one of \"{}\"", name));
-    turns.push_back({*role, required_text(message, share_gpt ? "value" : "content", place)});
+bool has_one(const SampleFields& fields, Names names) {
+  return std::any_of(names.begin(), names.end(), [&](auto name) { return fields.look_at(name) != nullptr; });
+}
+
+// The question as it is asked; without one, the input is it.
+Turn read_question(SampleFields& fields) {
+  const std::string_view question = only_one(fields, kQuestions, "question");
+  const std::string_view material = only_one(fields, kMaterials, "text that the question is about");
+  Turn turn{Role::kUser};
+  if (!question.empty()) turn.text = fields.take_text(question);
+  if (!material.empty()) turn.input = fields.take_text(material);
+  for (const std::string_view name : {"instruction", "input"})
+    fields.take_text(name);  // texts, even if empty
+  if (question.empty() && material == "input") std::swap(turn.text, turn.input);
+  if (is_blank(turn.text) && (question.empty() || is_blank(turn.input))) {
+    const bool is_there = has_one(fields, kQuestions) || fields.look_at("input") != nullptr;
+    fields.refuse("a question in \"instruction\" or \"input\"", is_there ? "an empty one" : fields.names());
   }
+  return turn;
+}
+
+std::string read_answer(SampleFields& fields) {
+  std::string_view answer = only_one(fields, kAnswers, "answer");
+  if (answer.empty()) answer = "output";
+  for (const std::string_view name : kAnswers)
+    if (!fields.holds(answer) && fields.look_at(name) != nullptr) answer = name;
+  if (fields.look_at(answer) == nullptr) {
+    if (fields.has(answer)) fields.refuse(fmt::format("the field \"{}\" to be a text", answer), "null");
+    fields.refuse("the field \"output\" (or \"response\", \"answer\", \"completion\")", fields.names());
+  }
+  return fields.take_text(answer);
+}
+
+// Says which forms there are, and what is near: a whole text, or a list of samples inside an object.
+[[noreturn]] void refuse_form(const SampleFields& fields, const Json& object) {
+  std::string got = fields.names();
+  if (fields.holds("text"))
+    got += "; whole texts are learned by fine-tune";
+  else if (object.size() == 1 && object.front().is_array() && !object.front().empty() &&
+           object.front().front().is_object())
+    got += ", which holds a list; make that list the file";
+  fields.refuse(kForms, got);
+}
+
+Conversation read_pair(SampleFields& fields, std::vector<std::string>* unread) {
+  if (!has_one(fields, kAnswers)) refuse_preference(fields);
+  Conversation turns = read_history(fields, unread);
+  turns.push_back(read_question(fields));
+  turns.push_back({Role::kAssistant, read_answer(fields)});
+  return turns;
+}
+
+// A prompt and its completion, each a list of messages: of the prompt nothing is learned.
+Conversation read_prompt_messages(SampleFields& fields, std::vector<std::string>* unread) {
+  Conversation turns = read_messages(fields, "prompt", *fields.take("prompt"), unread);
+  for (Turn& turn : turns) turn.learn = false;
+  append(read_messages(fields, "completion", *fields.take("completion"), unread), &turns);
+  return turns;
+}
+
+Conversation read_chat(SampleFields& fields, std::string_view list, std::vector<std::string>* unread) {
+  Conversation turns = read_messages(fields, list, *fields.take(list), unread);
+  if (turns.empty() || turns.back().role != Role::kAssistant) refuse_preference(fields);
   // A question at the end has no answer to learn.
   if (!turns.empty() && turns.back().role == Role::kUser) turns.pop_back();
   return turns;
 }
 
-void check_order(const Conversation& turns, const std::string& place) {
+bool is_list(const Json& object, std::string_view name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_array();
+}
+
+const char* role_name(Role role) {
+  constexpr const char* kNames[] = {"the system", "the user", "the assistant"};
+  return kNames[static_cast<size_t>(role)];
+}
+
+void check_order(const Conversation& turns, const SampleFields& fields) {
   const size_t first = !turns.empty() && turns[0].role == Role::kSystem ? 1 : 0;
-  if (turns.size() == first) refuse(place, "an answer", "no turn of the assistant");
+  if (turns.size() == first) fields.refuse("an answer", "no turn of the assistant");
   for (size_t i = first; i < turns.size(); ++i) {
     const Role expected = (i - first) % 2 == 0 ? Role::kUser : Role::kAssistant;
     if (turns[i].role != expected)
-      refuse(place, "a user's and an assistant's turns in alternation",
-             fmt::format("another order at turn {}", i));
+      fields.refuse("a user's and an assistant's turns in alternation",
+                    fmt::format("another order at turn {}, which is {}'s", i, role_name(turns[i].role)));
     if (expected == Role::kAssistant && is_blank(turns[i].text))
-      refuse(place, "an answer", fmt::format("an empty one at turn {}", i));
+      fields.refuse("an answer", fmt::format("an empty one at turn {}", i));
   }
+  if (turns.back().role != Role::kAssistant) fields.refuse("an answer", "a question at the end");
+}
+
+void put_system_first(std::string system, const SampleFields& fields, Conversation* turns) {
+  if (system.empty()) return;
+  if (!turns->empty() && turns->front().role == Role::kSystem) {
+    if (turns->front().text != system)
+      fields.refuse("one system prompt", "one beside the messages and another one among them");
+    return;
+  }
+  turns->insert(turns->begin(), {Role::kSystem, std::move(system)});
 }
 
 }  // namespace
 
-Conversation parse_conversation(std::string_view json, const std::string& place) {
-  if (const size_t at = find_invalid_utf8(json); at != std::string_view::npos)
-    refuse(
-        place, "UTF-8",
-        fmt::format("the byte 0x{:02X} at byte {} of the sample", static_cast<unsigned char>(json[at]), at));
-  const Json object = parse_json(std::string(json), place);
-  if (!object.is_object()) refuse(place, "a JSON object", object.type_name());
+Conversation parse_conversation(std::string_view json, const std::string& place,
+                                std::vector<std::string>* unread) {
+  const Json object = parse_sample(json, place);
+  SampleFields fields(object, place);
+  refuse_unsupported(fields);
+  std::vector<std::string> names;
   Conversation turns;
-  if (object.contains("messages"))
-    turns = chat_turns(object, "messages", place);
-  else if (object.contains("conversations"))
-    turns = chat_turns(object, "conversations", place);
+  std::string_view list = fields.first_held(kLists);
+  for (const std::string_view name : kLists)
+    if (list.empty() && fields.look_at(name) != nullptr) list = name;
+  if (!list.empty())
+    turns = read_chat(fields, list, &names);
+  else if (is_list(object, "prompt") && is_list(object, "completion"))
+    turns = read_prompt_messages(fields, &names);
+  else if (has_one(fields, kQuestions) || has_one(fields, kMaterials) || has_one(fields, kAnswers) ||
+           has_one(fields, kPreferences))
+    turns = read_pair(fields, &names);
   else
-    turns = alpaca_turns(object, place);
-  check_order(turns, place);
+    refuse_form(fields, object);
+  put_system_first(read_system(fields), fields, &turns);
+  check_order(turns, fields);
+  if (unread == nullptr) return turns;
+  fields.add_unread(&names);
+  std::sort(names.begin(), names.end());
+  unread->insert(unread->end(), names.begin(), std::unique(names.begin(), names.end()));
   return turns;
+}
+
+bool is_question_and_answer(const Json& object) {
+  const SampleFields fields(object, "");
+  return has_one(fields, kLists) || ((has_one(fields, kQuestions) || has_one(fields, kMaterials)) &&
+                                     (has_one(fields, kAnswers) || has_one(fields, kPreferences)));
 }
 
 }  // namespace longlora::data

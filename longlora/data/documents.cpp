@@ -6,9 +6,10 @@
 #include <utility>
 
 #include "longlora/core/error.h"
-#include "longlora/core/file.h"
-#include "longlora/core/json.h"
 #include "longlora/core/log.h"
+#include "longlora/data/conversation.h"
+#include "longlora/data/foreign_file.h"
+#include "longlora/data/json_samples.h"
 #include "longlora/data/text_encoding.h"
 
 namespace longlora::data {
@@ -17,49 +18,31 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string lower_extension(const fs::path& path) {
-  std::string extension = path.extension().string();
-  for (char& c : extension) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return extension;
+constexpr const char* kUsualField = "text";
+
+[[noreturn]] void refuse_questions(const std::string& place, const Json& sample) {
+  throw InputError(
+      fmt::format("[{}] expected a whole text to learn, got a question and its answer ({}); `longlora sft` "
+                  "learns those. To "
+                  "learn one field as plain text name it with --text_field, or take the others out",
+                  place, field_names(sample)));
 }
 
-bool is_data_file(const fs::path& path, FolderContents contents) {
-  if (path.filename().string().starts_with('.')) return false;
-  std::error_code ignored;
-  if (!fs::is_regular_file(path, ignored)) return false;
-  const std::string extension = lower_extension(path);
-  return extension == ".txt" || extension == ".jsonl" || extension == ".ndjson" ||
-         (extension == ".bin" && contents == FolderContents::kTextAndTokens);
-}
-
-std::string field_names(const Json& object) {
-  std::string names;
-  for (const auto& [name, value] : object.items()) names += (names.empty() ? "" : ", ") + name;
-  return names.empty() ? "no fields" : names;
-}
-
-std::string text_of_line(const std::string& line, const std::string& text_field, const std::string& source) {
-  const Json json = parse_json(line, source);
-  if (!json.is_object()) {
-    throw InputError(fmt::format("[{}] expected an object with the field \"{}\", got {}", source, text_field,
-                                 json.type_name()));
-  }
-  const auto found = json.find(text_field);
-  if (found == json.end()) {
-    throw InputError(fmt::format("[{}] expected the field \"{}\", got {}; name the field that holds the text",
-                                 source, text_field, field_names(json)));
+std::string text_of(const Json& sample, const std::string& text_field, const std::string& place) {
+  const auto found = sample.find(text_field);
+  // A field that was named is meant, whatever stands beside it.
+  if ((found == sample.end() || text_field == kUsualField) && is_question_and_answer(sample))
+    refuse_questions(place, sample);
+  if (found == sample.end()) {
+    throw InputError(fmt::format(
+        "[{}] expected the field \"{}\", got {}; name the field that holds the text (--text_field)", place,
+        text_field, field_names(sample)));
   }
   if (!found->is_string()) {
-    throw InputError(fmt::format("[{}] expected the field \"{}\" to be a text, got {}", source, text_field,
-                                 found->type_name()));
+    throw InputError(fmt::format("[{}] expected the field \"{}\" to be a text, got {}", place, text_field,
+                                 kind_of(*found)));
   }
   return found->get<std::string>();
-}
-
-bool is_blank(std::string_view line) {
-  return line.find_first_not_of(" \t\r") == std::string_view::npos;
 }
 
 using Visitor = std::function<void(std::string, int64_t)>;
@@ -75,77 +58,61 @@ void deliver(std::string document, int64_t num_bytes_read, SourceReport* report,
   visit(std::move(document), num_bytes_read);
 }
 
-void visit_lines(std::string_view bytes, TextEncoding encoding, const std::string& text_field,
-                 SourceReport* report, const Visitor& visit) {
-  int64_t line_number = 0;
-  for (size_t at = 0; at < bytes.size();) {
-    const size_t end = std::min(bytes.find('\n', at), bytes.size());
-    const std::string_view line = bytes.substr(at, end - at);
-    at = end + 1;
-    ++line_number;
-    if (is_blank(line)) continue;
-    const std::string source = fmt::format("{}:{}", report->path.string(), line_number);
-    deliver(text_of_line(to_utf8(line, encoding), text_field, source), static_cast<int64_t>(at), report,
-            visit);
+void visit_samples(std::string_view text, const std::string& text_field, SourceReport* report,
+                   const Visitor& visit) {
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return;
+  const std::string source = report->path.string();
+  const CutSamples cut = cut_samples(text, source);
+  // Progress is told in bytes of the file, which may be compressed.
+  const double scale = static_cast<double>(report->num_bytes) / static_cast<double>(text.size());
+  for (size_t i = 0; i < cut.samples.size(); ++i) {
+    const std::string_view sample = cut.samples[i];
+    const std::string place = cut.place(source, i);
+    const Json object = parse_sample(sample, place);
+    std::string document = text_of(object, text_field, place);
+    for (const auto& [name, value] : object.items())
+      if (name != text_field) report->unread.add(name, 1);
+    const auto end = static_cast<double>(sample.data() + sample.size() - text.data());
+    deliver(std::move(document), static_cast<int64_t>(end * scale), report, visit);
   }
+}
+
+bool is_json(const fs::path& path, std::string_view text, const std::string& text_field) {
+  if (file_kind(path) == FileKind::kJson) return true;
+  return holds_json(text, [&](const Json& object) {
+    return object.contains(text_field) || is_question_and_answer(object);
+  });
 }
 
 }  // namespace
-
-FileKind file_kind(const fs::path& path) {
-  const std::string extension = lower_extension(path);
-  if (extension == ".bin") return FileKind::kTokens;
-  if (extension == ".jsonl" || extension == ".ndjson") return FileKind::kJsonLines;
-  return FileKind::kText;
-}
-
-std::vector<fs::path> expand_folders(const std::vector<fs::path>& paths, FolderContents contents) {
-  std::vector<fs::path> files;
-  for (const fs::path& path : paths) {
-    std::error_code ignored;
-    if (!fs::is_directory(path, ignored)) {
-      if (!fs::exists(path, ignored)) {
-        throw InputError(
-            fmt::format("[{}] expected a data file or a folder of them, got nothing of that name; "
-                        "correct the path",
-                        path.string()));
-      }
-      files.push_back(path);
-      continue;
-    }
-    const size_t num_before = files.size();
-    for (const fs::path& file : list_directory(path)) {
-      if (is_data_file(file, contents)) files.push_back(file);
-    }
-    if (files.size() == num_before) {
-      throw InputError(
-          fmt::format("[{}] expected a folder with .txt{} or .jsonl files, got none (subfolders are "
-                      "not searched); name the folder that holds them",
-                      path.string(), contents == FolderContents::kTextAndTokens ? ", .bin" : ""));
-    }
-  }
-  return files;
-}
 
 void log_assumptions(const SourceReport& report) {
   if (report.encoding.ends_with("(assumed)")) {
     log_warning(fmt::format("{} is not UTF-8; read as {}", report.path.string(),
                             report.encoding.substr(0, report.encoding.find(' '))));
   }
+  if (report.is_json_by_content)
+    log_info(fmt::format("{} holds JSON: its fields are read, not its letters", report.path.string()));
+  report.unread.log(report.path.string());
 }
 
 void for_each_document(const fs::path& path, const std::string& text_field, SourceReport* report,
                        const Visitor& visit) {
-  const MappedFile file(path);
+  if (file_kind(path) == FileKind::kTable) refuse_table(path);
+  const DataFile file(path);
   const TextEncoding encoding = detect_encoding(file.text(), path);
   report->path = path;
   report->encoding = encoding_name(encoding);
-  report->num_bytes = static_cast<int64_t>(file.text().size());
-  const std::string_view bytes = without_mark(file.text(), encoding);
-  if (file_kind(path) == FileKind::kJsonLines) {
-    visit_lines(bytes, encoding, text_field, report, visit);
+  report->num_bytes = static_cast<int64_t>(file.num_bytes_on_disk());
+  std::string_view text = without_mark(file.text(), encoding);
+  std::string converted;
+  if (encoding != TextEncoding::kUtf8 && encoding != TextEncoding::kUtf8WithMark)
+    text = converted = to_utf8(text, encoding);
+  if (is_json(path, text, text_field)) {
+    report->is_json_by_content = file_kind(path) != FileKind::kJson;
+    visit_samples(text, text_field, report, visit);
   } else {
-    deliver(to_utf8(bytes, encoding), report->num_bytes, report, visit);
+    deliver(std::string(text), report->num_bytes, report, visit);
   }
 }
 

@@ -1,4 +1,4 @@
-// Documents out of files: a text file is one, a .jsonl file has one in each line.
+// Documents out of files: a text file is one, a file of JSON has one in each object.
 #pragma once
 
 #include <cstdint>
@@ -7,44 +7,33 @@
 #include <string>
 #include <vector>
 
+#include "longlora/data/data_file.h"
+#include "longlora/data/unread_fields.h"
+
 namespace longlora::data {
-
-enum class FileKind {
-  kTokens,     // .bin
-  kText,       // .txt and anything not named here
-  kJsonLines,  // .jsonl, .ndjson
-};
-
-/// By the extension, whatever its case.
-FileKind file_kind(const std::filesystem::path& path);
-
-/// Which files of a folder are taken, by extension.
-enum class FolderContents { kTextOnly, kTextAndTokens };
-
-/// Replaces each folder by the data files in it (.txt, .jsonl, .ndjson and, where
-/// asked for, .bin; hidden files and subfolders are passed over), sorted by name.
-/// Throws InputError for a path that does not exist and a folder without such files.
-std::vector<std::filesystem::path> expand_folders(const std::vector<std::filesystem::path>& paths,
-                                                  FolderContents contents);
 
 /// What was read from one file and what was assumed about it.
 struct SourceReport {
   std::filesystem::path path;
   std::string encoding;              // see encoding_name()
   bool converted_line_ends = false;  // CRLF to LF
+  bool is_json_by_content = false;   // a file of JSON under another name
   int64_t num_bytes = 0;             // of the file
   int64_t num_documents = 0;         // without empty ones
   int64_t num_empty_documents = 0;
   int64_t num_tokens = 0;
+  UnreadFields unread;
 };
 
-/// Warns of a file whose encoding had to be guessed.
+/// Warns of a file whose encoding had to be guessed, and says what its name does not tell: that it holds
+/// JSON, and which fields were not read.
 void log_assumptions(const SourceReport& report);
 
 /// Calls `visit(document, bytes_read_so_far)` for every document that is not
-/// empty, in order, as UTF-8 with LF line ends. Fills path, encoding, line ends,
-/// bytes and document counts of `report`. Throws InputError naming file and line
-/// for a malformed .jsonl line or one without the text field.
+/// empty, in order, as UTF-8 with LF line ends. A file is JSON where its name says so, and where it holds
+/// objects with the text field, samples of questions and answers, or several objects whatever their fields.
+/// Fills all of `report` but the number of tokens. Throws InputError naming file and place for a table, a
+/// malformed object, one without the text field, and questions and answers, which are no documents.
 void for_each_document(const std::filesystem::path& path, const std::string& text_field, SourceReport* report,
                        const std::function<void(std::string document, int64_t num_bytes_read)>& visit);
 

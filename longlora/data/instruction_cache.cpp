@@ -14,9 +14,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Of the format and of everything that decides the ids beside the key's other parts: raise it when the text
-// of a prompt form or the search for answers changes.
-constexpr std::string_view kHeader = "longlora instruction tokens 1\n";
+// Of the format and of everything that decides the ids beside the key's other parts: raise it when the
+// reading of samples, the text of a prompt form or the search for answers changes.
+constexpr std::string_view kHeader = "longlora instruction tokens 2\n";
 constexpr size_t kHexDigits = 64;
 
 // Numbers as they lie in memory (little-endian on every machine this runs on), lengths before contents.
@@ -121,6 +121,14 @@ bool read_all(std::string_view payload, int64_t vocab_size, TokenizedInstruction
   result->problems.resize(num_problems);
   for (std::string& problem : result->problems)
     if (!reader.read(&problem)) return false;
+  uint64_t num_unread = 0;
+  if (!reader.read_count(&num_unread, 16)) return false;
+  for (uint64_t i = 0; i < num_unread; ++i) {
+    std::string name;
+    int64_t count = 0;
+    if (!reader.read(&name) || !reader.read(&count) || count < 0) return false;
+    result->unread.add(name, count);
+  }
   if (!reader.read_count(&num_samples, 8)) return false;
   result->samples.resize(num_samples);
   for (InstructionTokens& sample : result->samples)
@@ -169,6 +177,11 @@ void write_instruction_cache(const fs::path& cache, const std::string& key,
   Writer writer;
   writer.add(static_cast<uint64_t>(instructions.problems.size()));
   for (const std::string& problem : instructions.problems) writer.add(problem);
+  writer.add(static_cast<uint64_t>(instructions.unread.counts().size()));
+  for (const auto& [name, count] : instructions.unread.counts()) {
+    writer.add(name);
+    writer.add(count);
+  }
   writer.add(static_cast<uint64_t>(instructions.samples.size()));
   for (const InstructionTokens& sample : instructions.samples) write_sample(sample, &writer);
   try {

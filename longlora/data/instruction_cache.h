@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "longlora/data/instruction_tokens.h"
+#include "longlora/data/unread_fields.h"
 
 namespace longlora::data {
 
@@ -14,6 +15,7 @@ namespace longlora::data {
 struct TokenizedInstructions {
   std::vector<InstructionTokens> samples;
   std::vector<std::string> problems;  // what is wrong with each sample that is not among them
+  UnreadFields unread = {};
 };
 
 /// What decides the ids: the file's bytes, the tokenizer (its fingerprint,

@@ -12,6 +12,7 @@
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/data/instruction_cache.h"
+#include "longlora/data/instruction_file.h"
 #include "longlora/data/run_parallel.h"
 
 namespace longlora::data {
@@ -26,13 +27,15 @@ constexpr size_t kSamplesAtOnce = 4096;  // between two looks at the progress
 // One parsed and tokenized sample, or what is wrong with it.
 struct Outcome {
   InstructionTokens sample;
+  std::vector<std::string> unread;
   std::optional<std::string> problem;
 };
 
 Outcome tokenize_sample(const InstructionFile& file, size_t index, const InstructionOptions& options) {
   Outcome outcome;
   try {
-    outcome.sample = tokenize_conversation(*options.tokenizer, options.form, file.read(index));
+    outcome.sample =
+        tokenize_conversation(*options.tokenizer, options.form, file.read(index, &outcome.unread));
     outcome.sample.index = static_cast<int64_t>(index);
   } catch (const InputError& error) {
     outcome.problem = error.what();
@@ -52,10 +55,12 @@ TokenizedInstructions tokenize_file(const fs::path& path, const InstructionOptio
     run_parallel(outcomes.size(), options.num_threads,
                  [&](size_t i) { outcomes[i] = tokenize_sample(file, start + i, options); });
     for (Outcome& outcome : outcomes) {
-      if (outcome.problem)
+      if (outcome.problem) {
         result.problems.push_back(std::move(*outcome.problem));
-      else
+      } else {
         result.samples.push_back(std::move(outcome.sample));
+        result.unread.add(outcome.unread);
+      }
     }
     progress.update(static_cast<int64_t>(start + outcomes.size()));
   }
@@ -127,6 +132,14 @@ void add_sample(InstructionTokens sample, const InstructionOptions& options, Ins
   set->file_of.push_back(static_cast<int32_t>(set->files.size()) - 1);
 }
 
+// What to do where no sample is left.
+const char* advice_for(const InstructionCounts& counts) {
+  if (counts.num_broken == counts.num_read)
+    return "every sample is broken: see the warning for what is wrong";
+  if (counts.num_too_long == 0) return "flags of their messages or short rows leave no answer to learn";
+  return "use a larger --model_max_length or another --truncate";
+}
+
 void check_options(const InstructionOptions& options) {
   if (options.tokenizer == nullptr) throw Error("[instructions] expected a tokenizer, got none");
   if (options.max_tokens < 2 || options.num_threads < 1 || options.vocab_size < 1)
@@ -161,8 +174,9 @@ InstructionSet read_instruction_set(const std::vector<fs::path>& paths, const In
   InstructionSet set;
   std::vector<std::string> problems;
   std::string identity = fmt::format("{} {}\n", truncation_name(options.truncation), options.max_tokens);
-  for (const fs::path& path : expand_instruction_paths(paths)) {
+  for (const fs::path& path : expand_folders(paths, FolderContents::kSamples)) {
     TokenizedInstructions file = open_file(path, options, &identity);
+    file.unread.log(path.string());
     set.files.push_back(path);
     set.counts.num_read += static_cast<int64_t>(file.samples.size() + file.problems.size());
     problems.insert(problems.end(), file.problems.begin(), file.problems.end());
@@ -178,10 +192,8 @@ InstructionSet read_instruction_set(const std::vector<fs::path>& paths, const In
                     "comparing ids",
                     format_count(set.counts.num_uncertain)));
   if (set.samples.empty())
-    throw InputError(
-        fmt::format("[--data_path] expected samples to learn from, got {}; use a larger --model_max_length "
-                    "or another --truncate",
-                    set.describe()));
+    throw InputError(fmt::format("[--data_path] expected samples to learn from, got {}; {}", set.describe(),
+                                 advice_for(set.counts)));
   return set;
 }
 

@@ -92,6 +92,7 @@ void append_piece(const tokenizer::Tokenizer& tokenizer, const PromptPiece& piec
   if (!piece.eos) return;
   const auto end = static_cast<int64_t>(sample->ids.size());
   sample->ids.push_back(*tokenizer.eos_id());
+  if (!piece.eos_is_learned) return;
   if (!sample->answers.empty() && sample->answers.back().end == end)
     ++sample->answers.back().end;
   else
@@ -137,7 +138,9 @@ Ids tokenize_question(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptFo
         "[question] expected a tokenizer with an end-of-sequence token, which ends the earlier answers of a "
         "conversation, got one without");
   const std::string eos_text = eos ? tokenizer.token_bytes(*eos) : "";
-  std::vector<PromptPiece> pieces = tokenizer::render_prompt(form, conversation, eos_text);
+  Conversation asked = conversation;
+  asked.back().learn = true;  // so that the last answer's place is marked
+  std::vector<PromptPiece> pieces = tokenizer::render_prompt(form, asked, eos_text);
   PromptPiece& last = pieces.back();
   last.text.resize(last.answers.back().begin);
   last.answers.clear();

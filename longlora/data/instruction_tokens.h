@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "longlora/data/instruction_file.h"
+#include "longlora/data/conversation.h"
 #include "longlora/tokenizer/prompt_form.h"
 #include "longlora/tokenizer/tokenizer.h"
 

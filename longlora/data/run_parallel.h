@@ -1,32 +1,42 @@
 // Work on several threads.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 namespace longlora::data {
 
-/// Runs work(0) … work(count - 1) on several threads, this one among them; the first exception is thrown
-/// again.
+/// Runs work(0) … work(count - 1) on at most `num_threads` threads, this one among them; the first exception
+/// is thrown again. Where the system gives fewer threads, those there are do it all.
 template <typename Work>
 void run_parallel(size_t count, int num_threads, const Work& work) {
+  const size_t num_workers = std::min(count, static_cast<size_t>(std::max(num_threads, 1)));
+  if (num_workers == 0) return;
   std::atomic<size_t> next{0};
-  std::vector<std::exception_ptr> errors(static_cast<size_t>(num_threads));
-  const auto run = [&](size_t thread) {
+  std::vector<std::exception_ptr> errors(num_workers);
+  const auto run = [&](size_t worker) {
     try {
       for (size_t i = next++; i < count; i = next++) work(i);
     } catch (...) {
-      errors[thread] = std::current_exception();
+      errors[worker] = std::current_exception();
       next = count;
     }
   };
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < errors.size() && i < count; ++i) threads.emplace_back(run, i);
-  run(0);
-  for (std::thread& thread : threads) thread.join();
+  {
+    std::vector<std::jthread> threads;  // joined at the end of this block, whatever happens in it
+    threads.reserve(num_workers);
+    try {
+      for (size_t i = 1; i < num_workers; ++i) threads.emplace_back(run, i);
+    } catch (const std::system_error&) {
+      // No more threads are to be had.
+    }
+    run(0);
+  }
   for (const std::exception_ptr& error : errors) {
     if (error) std::rethrow_exception(error);
   }

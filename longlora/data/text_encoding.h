@@ -15,8 +15,12 @@ const char* encoding_name(TextEncoding encoding);
 /// Decides from all bytes of a file: UTF-8 when they are valid UTF-8; else
 /// Windows-1252 when a byte from 0x80 to 0x9F occurs (unused controls in
 /// Latin-1); else Latin-1. Throws InputError naming `path` for UTF-16 or UTF-32
-/// with a byte order mark and for bytes that are neither UTF-8 nor text (a zero byte).
+/// and for bytes that are neither UTF-8 nor text (a zero byte).
 TextEncoding detect_encoding(std::string_view bytes, const std::filesystem::path& path);
+
+/// Throws InputError naming `source` for UTF-16 or UTF-32, which a byte order mark tells or zero bytes in
+/// every other place, and says how to convert it.
+void refuse_wide_text(std::string_view bytes, const std::string& source);
 
 /// The bytes as UTF-8. `bytes` may be a part of a file, the mark already removed.
 std::string to_utf8(std::string_view bytes, TextEncoding encoding);

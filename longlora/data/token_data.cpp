@@ -3,12 +3,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "longlora/core/error.h"
 #include "longlora/core/progress.h"
 #include "longlora/data/documents.h"
-#include "longlora/data/token_file.h"
+#include "longlora/data/encode_documents.h"
+#include "longlora/data/foreign_file.h"
 
 namespace longlora::data {
 
@@ -66,7 +68,7 @@ class JoinedTokenData : public TokenData {
 
   std::string describe() const override {
     std::string kinds;
-    for (const char* kind : {"uint16", "uint32", "tokenized text"}) {
+    for (const char* kind : {"uint16", "uint32", "int32", "int64", "tokenized text"}) {
       const bool any = std::any_of(stretches_.begin(), stretches_.end(), [&](const Stretch& stretch) {
         return std::string_view(stretch.file ? id_type_name(stretch.file->type()) : "tokenized text") == kind;
       });
@@ -82,6 +84,12 @@ class JoinedTokenData : public TokenData {
 };
 
 std::unique_ptr<const TokenFile> open_token_file(const fs::path& path, const TokenDataOptions& options) {
+  if (lower_extension(path) != ".bin")
+    throw InputError(fmt::format(
+        "[{}] expected ids as they lie on disk, got them compressed; unpack the file", path.string()));
+  // Marks that ids may look like are too short to tell.
+  constexpr size_t kShortestMark = 6;
+  refuse_foreign_file(path, MappedFile(path).text(), kShortestMark);
   const auto info = read_token_file_info(path);
   if (info && options.tokenizer != nullptr &&
       info->tokenizer_fingerprint != options.tokenizer->fingerprint()) {
@@ -90,40 +98,85 @@ std::unique_ptr<const TokenFile> open_token_file(const fs::path& path, const Tok
                     "text with the model's own tokenizer",
                     path.string(), info->tokenizer_path));
   }
-  return std::make_unique<const TokenFile>(path, info, options.vocab_size);
+  return std::make_unique<const TokenFile>(path, info, options.vocab_size, options.bin_type);
 }
 
-std::vector<int32_t> tokenize_text_file(const fs::path& path, const TokenDataOptions& options) {
+void check_tokenizer(const fs::path& path, const TokenDataOptions& options) {
   if (options.tokenizer == nullptr) {
     throw InputError(
         fmt::format("[{}] expected a .bin file, as no tokenizer is at hand, got text; put the "
                     "tokenizer beside the model or tokenize the text first",
                     path.string()));
   }
-  const auto eos = options.tokenizer->eos_id();
-  if (!eos) {
+  if (!options.tokenizer->eos_id()) {
     throw InputError(
         "[tokenizer] expected an end-of-sequence token to join documents with, got none; set eos_token "
         "in tokenizer_config.json");
   }
-  std::vector<int32_t> ids;
-  SourceReport report;
-  for_each_document(path, options.text_field, &report, [&](const std::string& document, int64_t) {
-    const tokenizer::Ids encoded = options.tokenizer->encode(document, false);
-    ids.insert(ids.end(), encoded.begin(), encoded.end());
-    ids.push_back(*eos);
-  });
-  log_assumptions(report);
-  if (ids.empty()) throw InputError(fmt::format("[{}] expected text, got none", path.string()));
-  const auto bad = std::find_if(ids.begin(), ids.end(), [&](int32_t id) { return id >= options.vocab_size; });
-  if (bad != ids.end()) {
-    throw InputError(
-        fmt::format("[{}] expected ids below the model's {} embedding rows, got id {} at position {}; "
-                    "use the model's own tokenizer",
-                    path.string(), options.vocab_size, *bad, bad - ids.begin()));
-  }
-  return ids;
 }
+
+// The ids of texts, by file.
+class TextTokens {
+ public:
+  explicit TextTokens(const TokenDataOptions& options) : options_(options) {}
+
+  // Documents of several small files are tokenized together.
+  void read(const std::vector<fs::path>& paths) {
+    if (paths.empty()) return;
+    for (const fs::path& path : paths) check_tokenizer(path, options_);
+    ids_.resize(paths.size());
+    Progress progress("tokenizing", total_bytes(paths), "bytes");
+    DocumentEncoder encoder(*options_.tokenizer, /*add_bos=*/false, options_.num_threads,
+                            [&](const tokenizer::Ids& ids, const DocumentEncoder::Origin& origin) {
+                              append(ids, paths[origin.source], &ids_[origin.source]);
+                              progress.update(origin.num_bytes_read);
+                            });
+    int64_t num_bytes_before = 0;
+    for (size_t i = 0; i < paths.size(); ++i) {
+      SourceReport report;
+      for_each_document(paths[i], options_.text_field, &report,
+                        [&](std::string document, int64_t num_bytes_read) {
+                          encoder.add(std::move(document), {i, num_bytes_before + num_bytes_read});
+                        });
+      num_bytes_before += report.num_bytes;
+      log_assumptions(report);
+      if (report.num_documents == 0)
+        throw InputError(fmt::format("[{}] expected text, got none", paths[i].string()));
+    }
+    encoder.flush();
+  }
+
+  // Of the next file.
+  std::vector<int32_t> take() { return std::move(ids_[num_taken_++]); }
+
+ private:
+  static int64_t total_bytes(const std::vector<fs::path>& paths) {
+    int64_t total = 0;
+    for (const fs::path& path : paths) {
+      std::error_code ignored;
+      const auto size = fs::file_size(path, ignored);
+      if (!ignored) total += static_cast<int64_t>(size);
+    }
+    return total;
+  }
+
+  void append(const tokenizer::Ids& ids, const fs::path& path, std::vector<int32_t>* all) const {
+    const auto bad =
+        std::find_if(ids.begin(), ids.end(), [&](int32_t id) { return id >= options_.vocab_size; });
+    if (bad != ids.end()) {
+      throw InputError(
+          fmt::format("[{}] expected ids below the model's {} embedding rows, got id {} at position {}; "
+                      "use the model's own tokenizer",
+                      path.string(), options_.vocab_size, *bad,
+                      bad - ids.begin() + static_cast<std::ptrdiff_t>(all->size())));
+    }
+    all->insert(all->end(), ids.begin(), ids.end());
+  }
+
+  const TokenDataOptions& options_;
+  std::vector<std::vector<int32_t>> ids_;
+  size_t num_taken_ = 0;
+};
 
 }  // namespace
 
@@ -133,12 +186,18 @@ std::unique_ptr<TokenData> open_token_data(const std::vector<fs::path>& paths,
   if (options.vocab_size < 1) {
     throw Error(fmt::format("[data] expected a vocabulary of at least 1, got {}", options.vocab_size));
   }
+  const std::vector<fs::path> files = expand_folders(paths, FolderContents::kTextAndTokens);
+  std::vector<fs::path> texts;
+  std::copy_if(files.begin(), files.end(), std::back_inserter(texts),
+               [](const fs::path& path) { return file_kind(path) != FileKind::kTokens; });
+  TextTokens text_tokens(options);
+  text_tokens.read(texts);
   auto data = std::make_unique<JoinedTokenData>();
-  for (const fs::path& path : expand_folders(paths, FolderContents::kTextAndTokens)) {
+  for (const fs::path& path : files) {
     if (file_kind(path) == FileKind::kTokens) {
       data->append(open_token_file(path, options));
     } else {
-      data->append(tokenize_text_file(path, options));
+      data->append(text_tokens.take());
     }
   }
   return data;

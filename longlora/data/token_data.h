@@ -4,17 +4,19 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "longlora/core/file.h"
+#include "longlora/data/token_file.h"
 #include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::data {
 
 /// One flat sequence of ids, documents joined by EOS. A .bin file stays mapped
-/// (uint16, or uint32 when the JSON beside it or the vocabulary says so); text is held in memory.
+/// (see TokenFile for the type of its ids); text is held in memory as ids.
 /// Immutable and thread-safe.
 class TokenData {
  public:
@@ -30,13 +32,17 @@ class TokenData {
 struct TokenDataOptions {
   /// Number of rows of the model's embedding: every id must be smaller.
   int64_t vocab_size = 0;
-  /// Needed for .txt and .jsonl; may be null for .bin.
+  /// Needed for text and JSON; may be null for .bin.
   const tokenizer::Tokenizer* tokenizer = nullptr;
-  /// The field of a .jsonl line that holds the text.
+  /// The field of a JSON object that holds the text.
   std::string text_field = "text";
+  /// How ids of a .bin without a JSON beside it are stored; nothing: as the vocabulary says.
+  std::optional<IdType> bin_type = std::nullopt;
+  /// On which text is tokenized.
+  int num_threads = 1;
 };
 
-/// Opens .bin, .txt or .jsonl files, or folders of them (sorted by name), and
+/// Opens files of ids (.bin), text or JSON, or folders of them (sorted by name), and
 /// joins them. A .bin written with another tokenizer (fingerprint in the JSON
 /// beside it) is refused when a tokenizer is given. Throws InputError: missing,
 /// empty, odd-sized, ids beyond the vocabulary (all ids are checked), malformed lines.

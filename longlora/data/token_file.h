@@ -14,11 +14,15 @@
 namespace longlora::data {
 
 /// How one id is stored, little-endian.
-enum class IdType { kUint16, kUint32 };
+enum class IdType { kUint16, kUint32, kInt32, kInt64 };
 
 const char* id_type_name(IdType type);
+/// "auto", and the names of the types: what --bin_dtype takes.
+const std::vector<std::string>& id_type_choices();
+/// Nothing for "auto". Throws UsageError for a name that is none of the choices.
+std::optional<IdType> id_type_from_choice(const std::string& name);
 int64_t id_type_bytes(IdType type);
-/// uint16 where every id fits.
+/// uint16 where every id fits, else uint32.
 IdType id_type_for(int64_t vocab_size);
 
 /// What X.bin.json says about X.bin.
@@ -47,10 +51,12 @@ std::optional<TokenFileInfo> read_token_file_info(const std::filesystem::path& b
 /// A mapped .bin file. Immutable and thread-safe.
 class TokenFile {
  public:
-  /// `info`: what the JSON says, if there is one. Throws InputError: empty, a
-  /// size that is no multiple of the id's, another number of ids than the JSON
-  /// says, an id of `vocab_size` or more (all are checked).
-  TokenFile(const std::filesystem::path& path, const std::optional<TokenFileInfo>& info, int64_t vocab_size);
+  /// `info`: what the JSON says, if there is one. `stated`: the type that the user states; without either it
+  /// follows from the vocabulary. Throws InputError: empty, a size that is no multiple of the id's, another
+  /// number or type of ids than the JSON says, ids that look like those of a wider type which nobody has
+  /// stated, an id that is negative or `vocab_size` or more (all are checked).
+  TokenFile(const std::filesystem::path& path, const std::optional<TokenFileInfo>& info, int64_t vocab_size,
+            std::optional<IdType> stated = std::nullopt);
 
   int64_t size() const { return size_; }
   IdType type() const { return type_; }
@@ -58,8 +64,12 @@ class TokenFile {
   void read(int64_t start, std::span<int64_t> out) const;
 
  private:
+  template <typename Id>
+  std::span<const Id> ids() const;
   void check_size(const std::optional<TokenFileInfo>& info) const;
+  void check_width() const;
   void check_ids(int64_t vocab_size) const;
+  bool fits_as_uint16(int64_t vocab_size) const;
 
   MappedFile file_;
   IdType type_;

@@ -9,7 +9,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/progress.h"
 #include "longlora/data/documents.h"
-#include "longlora/data/run_parallel.h"
+#include "longlora/data/encode_documents.h"
 
 namespace longlora::data {
 
@@ -17,13 +17,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kBatchBytes = size_t{4} << 20;  // per thread
+constexpr size_t kWrittenBytes = size_t{4} << 20;  // at once
 
 void check_options(const TokenizeOptions& options) {
   if (options.tokenizer == nullptr) throw Error("[tokenize] expected a tokenizer, got none");
   if (options.inputs.empty())
     throw UsageError("[tokenize] expected at least one input file or folder, got none");
-  if (file_kind(options.output) != FileKind::kTokens || !options.output.has_stem()) {
+  if (lower_extension(options.output) != ".bin" || !options.output.has_stem()) {
     throw UsageError(fmt::format("[tokenize] expected an output name that ends in .bin, got \"{}\"",
                                  options.output.string()));
   }
@@ -45,7 +45,7 @@ void check_options(const TokenizeOptions& options) {
 }
 
 std::vector<fs::path> find_inputs(const TokenizeOptions& options) {
-  std::vector<fs::path> files = expand_folders(options.inputs, FolderContents::kTextOnly);
+  std::vector<fs::path> files = expand_folders(options.inputs, FolderContents::kText);
   for (const fs::path& file : files) {
     if (file_kind(file) == FileKind::kTokens) {
       throw InputError(fmt::format(
@@ -55,10 +55,25 @@ std::vector<fs::path> find_inputs(const TokenizeOptions& options) {
   return files;
 }
 
-// Documents wait here until there are enough for every thread.
+// The ids as they lie in the file.
+void append_ids(const tokenizer::Ids& ids, IdType type, std::string* bytes) {
+  for (const int32_t id : ids) {
+    *bytes += static_cast<char>(id);
+    *bytes += static_cast<char>(id >> 8);
+    if (type == IdType::kUint16) continue;
+    *bytes += static_cast<char>(id >> 16);
+    *bytes += static_cast<char>(id >> 24);
+  }
+}
+
 class Tokenizing {
  public:
-  Tokenizing(const TokenizeOptions& options, int64_t num_bytes) : options_(options), writer_(options.output) {
+  Tokenizing(const TokenizeOptions& options, int64_t num_bytes)
+      : options_(options),
+        writer_(options.output),
+        encoder_(
+            *options.tokenizer, options.add_bos, options.num_threads,
+            [this](const tokenizer::Ids& ids, const DocumentEncoder::Origin& origin) { take(ids, origin); }) {
     if (options.show_progress) progress_.emplace("tokenizing", num_bytes, "bytes");
     info_.type = id_type_for(options.tokenizer->vocab_size());
     info_.vocab_size = options.tokenizer->vocab_size();
@@ -74,9 +89,7 @@ class Tokenizing {
     info_.sources.emplace_back();
     SourceReport report;
     for_each_document(path, options_.text_field, &report, [&](std::string document, int64_t num_bytes_read) {
-      waiting_bytes_ += document.size();
-      waiting_.push_back({std::move(document), index, num_bytes_before_ + num_bytes_read});
-      if (waiting_bytes_ >= kBatchBytes * static_cast<size_t>(options_.num_threads)) flush();
+      encoder_.add(std::move(document), {index, num_bytes_before_ + num_bytes_read});
     });
     report.num_tokens = info_.sources[index].num_tokens;
     info_.sources[index] = report;
@@ -85,7 +98,8 @@ class Tokenizing {
   }
 
   TokenFileInfo finish() {
-    flush();
+    encoder_.flush();
+    write_buffer();
     if (info_.num_tokens == 0) {
       throw InputError(fmt::format("[{}] expected text, got {} without any", options_.inputs.front().string(),
                                    info_.sources.size() == 1 ? "a file" : "files"));
@@ -105,48 +119,13 @@ class Tokenizing {
   }
 
  private:
-  struct Document {
-    std::string text;
-    size_t source;
-    int64_t num_bytes_read;  // of all files, up to the end of this document
-  };
-
-  void flush() {
-    std::vector<std::string> encoded(waiting_.size());
-    run_parallel(waiting_.size(), options_.num_threads,
-                 [&](size_t i) { encoded[i] = encode(std::exchange(waiting_[i].text, {})); });
-    for (size_t i = 0; i < waiting_.size(); ++i) {
-      const int64_t num_tokens = static_cast<int64_t>(encoded[i].size()) / id_type_bytes(info_.type);
-      info_.sources[waiting_[i].source].num_tokens += num_tokens;
-      info_.num_tokens += num_tokens;
-      buffer_ += encoded[i];
-      if (buffer_.size() >= kBatchBytes) write_buffer();
-    }
-    write_buffer();
-    if (progress_ && !waiting_.empty()) {
-      progress_->update(waiting_.back().num_bytes_read, format_count(info_.num_tokens) + " tokens");
-    }
-    waiting_.clear();
-    waiting_bytes_ = 0;
-  }
-
-  // The ids of a document as they lie in the file.
-  std::string encode(const std::string& text) const {
-    tokenizer::Ids ids;
-    if (options_.add_bos) ids.push_back(*options_.tokenizer->bos_id());
-    const tokenizer::Ids body = options_.tokenizer->encode(text, false);
-    ids.insert(ids.end(), body.begin(), body.end());
-    ids.push_back(info_.eos_id);
-    std::string bytes;
-    bytes.reserve(ids.size() * static_cast<size_t>(id_type_bytes(info_.type)));
-    for (const int32_t id : ids) {
-      bytes += static_cast<char>(id);
-      bytes += static_cast<char>(id >> 8);
-      if (info_.type == IdType::kUint16) continue;
-      bytes += static_cast<char>(id >> 16);
-      bytes += static_cast<char>(id >> 24);
-    }
-    return bytes;
+  void take(const tokenizer::Ids& ids, const DocumentEncoder::Origin& origin) {
+    const auto num_tokens = static_cast<int64_t>(ids.size());
+    info_.sources[origin.source].num_tokens += num_tokens;
+    info_.num_tokens += num_tokens;
+    append_ids(ids, info_.type, &buffer_);
+    if (buffer_.size() >= kWrittenBytes) write_buffer();
+    if (progress_) progress_->update(origin.num_bytes_read, format_count(info_.num_tokens) + " tokens");
   }
 
   void write_buffer() {
@@ -156,10 +135,9 @@ class Tokenizing {
 
   const TokenizeOptions& options_;
   AtomicFileWriter writer_;
+  DocumentEncoder encoder_;
   std::optional<Progress> progress_;
   TokenFileInfo info_;
-  std::vector<Document> waiting_;
-  size_t waiting_bytes_ = 0;
   std::string buffer_;
   int64_t num_bytes_before_ = 0;  // of finished files
 };

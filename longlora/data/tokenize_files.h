@@ -15,11 +15,11 @@ struct TokenizeOptions {
   const tokenizer::Tokenizer* tokenizer = nullptr;
   /// Where it came from, for the JSON.
   std::string tokenizer_path;
-  /// Text files of any extension, .jsonl files, folders of .txt and .jsonl.
+  /// Files of text or JSON, also compressed, and folders of .txt, .json and .jsonl.
   std::vector<std::filesystem::path> inputs;
   /// Must end in .bin; its folder is created.
   std::filesystem::path output;
-  /// The field of a .jsonl line that holds the text.
+  /// The field of a JSON object that holds the text.
   std::string text_field = "text";
   /// Whether BOS goes before every document; EOS goes behind each in any case.
   bool add_bos = false;

@@ -8,7 +8,9 @@
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
+#include "longlora/data/instruction_file.h"
 #include "longlora/data/instruction_tokens.h"
+#include "longlora/data/unread_fields.h"
 
 namespace longlora::eval {
 namespace {
@@ -34,15 +36,20 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& p
   if (!tokenizer.eos_id())
     throw UsageError("[answer] expected a tokenizer with an end-of-sequence token, got one without");
   std::vector<Question> questions;
-  for (const auto& path : data::expand_instruction_paths(paths)) {
+  for (const auto& path : data::expand_folders(paths, data::FolderContents::kSamples)) {
     const data::InstructionFile file(path);
+    data::UnreadFields unread;
     questions.reserve(questions.size() + file.size());
     for (size_t i = 0; i < file.size(); ++i) {
-      const data::Conversation turns = file.read(i);
-      const Json sample = parse_json(std::string(file.text(i)), file.place(i));
+      std::vector<std::string> names;
+      const data::Conversation turns = file.read(i, &names);
+      std::erase(names, "task");
+      unread.add(names);
+      const Json sample = data::parse_sample(file.text(i), file.place(i));
       questions.push_back({file.place(i), task_of(sample), data::tokenize_question(tokenizer, form, turns),
                            trimmed(turns.back().text)});
     }
+    unread.log(path.string());
   }
   return questions;
 }

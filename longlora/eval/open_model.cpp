@@ -1,5 +1,6 @@
 #include "longlora/eval/open_model.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -84,15 +85,17 @@ LoadedModel open_model(const ModelOptions& options) {
 }
 
 std::unique_ptr<data::TokenData> open_data(const std::vector<fs::path>& paths, const fs::path& tokenizer_path,
-                                           const LoadedModel& loaded, const std::string& text_field) {
+                                           const LoadedModel& loaded, data::TokenDataOptions reading) {
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   bool all_ids = true;
   for (const fs::path& path : paths) all_ids = all_ids && path.extension() == ".bin";
   // Ids need no tokenizer, but where there is one it tells whose ids they are.
   if (!all_ids || tokenizer::has_tokenizer(tokenizer_path))
     tokenizer = tokenizer::load_tokenizer(tokenizer_path);
-  auto data = data::open_token_data(
-      paths, {.vocab_size = loaded.vocab_size, .tokenizer = tokenizer.get(), .text_field = text_field});
+  reading.vocab_size = loaded.vocab_size;
+  reading.tokenizer = tokenizer.get();
+  reading.num_threads = at::get_num_threads();
+  auto data = data::open_token_data(paths, reading);
   log_info(fmt::format("data: {}", data->describe()));
   return data;
 }

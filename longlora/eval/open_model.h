@@ -57,10 +57,10 @@ struct LoadedModel {
 /// ResourceError for a GPU that cannot be used.
 LoadedModel open_model(const ModelOptions& options);
 
-/// Token data of `paths` (.bin, .txt, .jsonl, folders) for the model; text goes
-/// through the tokenizer at `tokenizer_path`. Throws InputError.
+/// Token data of `paths` (ids, text, JSON, folders) for the model; text goes through the tokenizer at
+/// `tokenizer_path`. Of `reading` vocabulary, tokenizer and threads are set here. Throws InputError.
 std::unique_ptr<data::TokenData> open_data(const std::vector<std::filesystem::path>& paths,
                                            const std::filesystem::path& tokenizer_path,
-                                           const LoadedModel& loaded, const std::string& text_field = "text");
+                                           const LoadedModel& loaded, data::TokenDataOptions reading = {});
 
 }  // namespace longlora::eval

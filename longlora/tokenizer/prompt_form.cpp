@@ -34,7 +34,12 @@ class PieceBuilder {
   PromptPiece piece;
 
   void add(std::string_view text) { piece.text += text; }
-  void add_answer(std::string_view text) { add_marked(text, &piece.answers); }
+  // An answer with what ends it; EOS behind it goes with it.
+  void add_answer(const Turn& turn, std::string_view end = "") {
+    const std::string text = turn.text + std::string(end);
+    turn.learn ? add_marked(text, &piece.answers) : add(text);
+    piece.eos_is_learned = turn.learn;
+  }
   void add_material(std::string_view text) { add_marked(text, &piece.material); }
   // Instruction and input with `between` them; where there is an input, it is the material.
   void add_user(const Turn& turn, std::string_view between) {
@@ -74,10 +79,15 @@ std::vector<Exchange> exchanges_of(const std::vector<Turn>& turns) {
   return exchanges;
 }
 
-PromptPiece llama2_piece(const Exchange& exchange) {
+PromptPiece llama2_piece(const Exchange& exchange, bool is_first) {
   PieceBuilder builder;
   const bool has_input = !exchange.user->input.empty();
-  if (exchange.system != nullptr || has_input) {
+  if (has_input && !is_first) {
+    // What the system says stands in front of the first question, if anywhere.
+    builder.add("[INST] ");
+    builder.add_user(*exchange.user, "\n");
+    builder.add(" [/INST]");
+  } else if (exchange.system != nullptr || has_input) {
     builder.add("[INST] <<SYS>>\n");
     builder.add(exchange.system != nullptr ? exchange.system->text : kLlama2System);
     builder.add("\n<</SYS>> \n\n ");
@@ -88,7 +98,7 @@ PromptPiece llama2_piece(const Exchange& exchange) {
     builder.add_user(*exchange.user, "");
     builder.add("[/INST]");
   }
-  builder.add_answer(exchange.assistant->text);
+  builder.add_answer(*exchange.assistant);
   builder.piece.bos = builder.piece.eos = true;
   return builder.piece;
 }
@@ -103,7 +113,7 @@ PromptPiece alpaca_piece(const Exchange& exchange, bool is_first) {
   builder.add("\n\n### Instruction:\n");
   builder.add_user(*exchange.user, "\n\n### Input:\n");
   builder.add("\n\n### Response:");
-  builder.add_answer(exchange.assistant->text);
+  builder.add_answer(*exchange.assistant);
   builder.piece.bos = is_first;
   builder.piece.eos = true;
   return builder.piece;
@@ -118,7 +128,7 @@ PromptPiece chatml_piece(const std::vector<Exchange>& exchanges, std::string_vie
     builder.add("<|im_start|>user\n");
     builder.add_user(*exchange.user, "\n");
     builder.add(fmt::format("{}\n<|im_start|>assistant\n", kChatmlEnd));
-    builder.add_answer(exchange.assistant->text + kChatmlEnd);
+    builder.add_answer(*exchange.assistant, kChatmlEnd);
   }
   builder.piece.bos = true;
   builder.piece.eos = eos_text != kChatmlEnd;
@@ -129,7 +139,7 @@ PromptPiece plain_piece(const Exchange& exchange, bool is_first) {
   PieceBuilder builder;
   if (exchange.system != nullptr) builder.add(exchange.system->text);
   builder.add_user(*exchange.user, "\n");
-  builder.add_answer(exchange.assistant->text);
+  builder.add_answer(*exchange.assistant);
   builder.piece.bos = is_first;
   builder.piece.eos = true;
   return builder.piece;
@@ -162,7 +172,7 @@ std::vector<PromptPiece> render_prompt(PromptForm form, const std::vector<Turn>&
   pieces.reserve(exchanges.size());
   for (size_t i = 0; i < exchanges.size(); ++i) {
     if (form == PromptForm::kLlama2)
-      pieces.push_back(llama2_piece(exchanges[i]));
+      pieces.push_back(llama2_piece(exchanges[i], i == 0));
     else if (form == PromptForm::kAlpaca)
       pieces.push_back(alpaca_piece(exchanges[i], i == 0));
     else

@@ -24,11 +24,13 @@ PromptForm prompt_form_from_name(const std::string& name);
 
 enum class Role { kSystem, kUser, kAssistant };
 
-/// One message, UTF-8. `input` is the material of an Alpaca sample, in a user's turn alone.
+/// One message, UTF-8. `input` is the material of an Alpaca sample, in a user's turn alone; `learn` counts in
+/// an assistant's turn alone: an answer that is not learned is there to be read.
 struct Turn {
   Role role = Role::kUser;
-  std::string text;
+  std::string text = {};
   std::string input = {};
+  bool learn = true;
 };
 
 /// Bytes [begin, end) of a text.
@@ -42,9 +44,10 @@ struct TextRange {
 /// A stretch of a conversation that is tokenized as one text.
 struct PromptPiece {
   bool bos = false;  // BOS goes in front, where the tokenizer has one
-  bool eos = false;  // EOS goes behind; it is part of the answer
+  bool eos = false;  // EOS goes behind
+  bool eos_is_learned = true;
   std::string text;
-  std::vector<TextRange> answers;   // ascending, disjoint
+  std::vector<TextRange> answers;   // what is learned; ascending, disjoint
   std::vector<TextRange> material;  // what the user has written, without the form around it
 };
 

@@ -138,6 +138,7 @@ Json TrainOptions::identity() const {
                {"lora_target_modules",
                 lora.target_pattern.empty() ? Json(lora.target_modules) : Json(lora.target_pattern)},
                {"text_field", text_field},
+               {"bin_dtype", bin_dtype},
                {"shuffle", shuffle},
                {"seed", seed},
                {"per_device_train_batch_size", per_device_train_batch_size},

@@ -50,6 +50,7 @@ struct TrainOptions {
   std::vector<std::filesystem::path> data_path;
   std::vector<std::filesystem::path> eval_data_path;
   std::string text_field = "text";
+  std::string bin_dtype = "auto";  // how a .bin stores ids: see data::id_type_choices()
   bool shuffle = true;
   bool group_by_length = false;  // rows of like length in one batch
   uint64_t seed = 42;

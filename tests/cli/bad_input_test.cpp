@@ -140,7 +140,7 @@ TEST_F(BadInput, DataThatCannotBeTrainedOn) {
                  {"empty.bin] expected token ids, got an empty file"});
   expect_refused(kInput, tune_rows_of_64(folder / "empty.txt"), {"empty.txt] expected text, got none"});
   expect_refused(kInput, tune_rows_of_64(folder / "folder"),
-                 {"folder] expected a folder with .txt, .bin or .jsonl files, got none"});
+                 {"folder] expected a folder with .txt, .json, .bin or .jsonl files, got none"});
   expect_refused(kInput, tune_rows_of_64(folder / "odd.bin"), {"odd.bin] expected a multiple of 2 bytes"});
   expect_refused(kInput, tune_rows_of_64(folder / "beyond.bin"),
                  {"beyond.bin] expected ids below the model's 512 embedding rows, got id 5"});

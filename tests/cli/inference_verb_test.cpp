@@ -66,6 +66,17 @@ TEST_F(InferenceVerb, TheMaterialGoesInFrontOfTheQuestion) {
   EXPECT_EQ(read_json(folder / "r.json")["answer_ids"], apart["answer_ids"]);
 }
 
+TEST_F(InferenceVerb, TheMaterialIsTheSameWithByteOrderMarkAndCrLf) {
+  const auto tokens_of = [&](const std::string& text) {
+    write_file_atomic(folder / "m.txt", text);
+    answer({"--material", folder / "m.txt", "--max_gen_len", "1"});
+    return read_json(folder / "r.json")["prompt_tokens"].get<int>();
+  };
+  const int expected = tokens_of("Line one.\nLine two.\n");
+  EXPECT_EQ(tokens_of("Line one.\r\nLine two.\r\n"), expected);
+  EXPECT_EQ(tokens_of("\xEF\xBB\xBFLine one.\r\nLine two.\r\n"), expected);
+}
+
 TEST_F(InferenceVerb, TheSeedDecides) {
   EXPECT_EQ(answer({"--seed", "5"}), answer({"--seed", "5"}));
   EXPECT_NE(answer({"--seed", "5", "--temperature", "1.5", "--top_p", "1"}),
@@ -90,7 +101,11 @@ TEST_F(InferenceVerb, RefusesMaterialThatItCannotUse) {
   write_file_atomic(folder / "latin.txt", "caf\xe9");
   EXPECT_THAT(expect_exit(3, ask({"--material", folder / "latin.txt"})).err,
               AllOf(HasSubstr("UTF-8"), HasSubstr("offset 3")));
-  EXPECT_THAT(expect_exit(3, ask({"--material", folder / "paper.pdf"})).err, HasSubstr("PDF"));
+  write_file_atomic(folder / "paper.pdf", "%PDF-1.4");
+  EXPECT_THAT(expect_exit(3, ask({"--material", folder / "paper.pdf"})).err,
+              AllOf(HasSubstr("PDF"), HasSubstr("pdftotext")));
+  write_file_atomic(folder / "empty.txt", "\xEF\xBB\xBF\r\n");
+  EXPECT_THAT(expect_exit(3, ask({"--material", folder / "empty.txt"})).err, HasSubstr("an empty file"));
   EXPECT_THAT(expect_exit(3, ask({"--material", folder / "none.txt"})).err, HasSubstr("none.txt"));
   EXPECT_THAT(expect_exit(2, ask({"--top_p", "0"})).err, HasSubstr("[--top_p]"));
   EXPECT_THAT(expect_exit(2, ask({"--temperature", "-1"})).err, HasSubstr("[--temperature]"));

@@ -140,7 +140,25 @@ TEST_F(SftVerb, SaysWhatIsWrongWithItsWords) {
   EXPECT_THAT(expect_exit(2, sft("data.json", {"--output_dir", folder / "o", "--group_size", "ten"})).err,
               HasSubstr("[--group_size] expected a number of tokens or reference-sft, got ten"));
   EXPECT_THAT(expect_exit(3, sft("nothing.json", {"--output_dir", folder / "o"})).err,
-              HasSubstr("nothing.json] expected a .json or .jsonl file"));
+              HasSubstr("nothing.json] expected a data file"));
+}
+
+TEST_F(SftVerb, HonoursSystemPromptsHistoryAndWeights) {
+  write("sharegpt.json",
+        R"([{"conversations": [{"from": "human", "value": "q1"}, {"from": "gpt", "value": "a1"}],
+                             "system": "You are a pirate"}])");
+  EXPECT_THAT(expect_exit(0, sft("sharegpt.json", {"--preview", "1"})).out,
+              HasSubstr("[INST] <<SYS>>\nYou are a pirate\n<</SYS>> \n\n q1 [/INST]⟦a1</s>⟧"));
+  write("history.json", R"([{"instruction": "q2", "input": "i2", "output": "a2", "history": [["q1", "a1"]],
+                            "system": "sys"}])");
+  EXPECT_THAT(expect_exit(0, sft("history.json", {"--preview", "1"})).out,
+              HasSubstr("<<SYS>>\nsys\n<</SYS>> \n\n q1 [/INST]⟦a1</s>⟧<s> [INST] q2\ni2 [/INST]⟦a2</s>⟧"));
+  write("weights.jsonl", R"({"messages": [{"role": "user", "content": "q1"},
+                             {"role": "assistant", "content": "a1", "weight": 0}, {"role": "user", "content": "q2"},
+                             {"role": "assistant", "content": "a2"}], "thinking": "x"})");
+  const Ending weights = expect_exit(0, sft("weights.jsonl", {"--preview", "1"}));
+  EXPECT_THAT(weights.out, HasSubstr("[INST]q1[/INST]a1</s><s> [INST]q2[/INST]⟦a2</s>⟧"));
+  EXPECT_THAT(weights.err, HasSubstr("not read, with the number of samples: thinking (1)"));
 }
 
 TEST_F(SftVerb, ReadsTheInstructionsOfOthers) {

@@ -11,7 +11,6 @@
 namespace longlora::data {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using tokenizer::Role;
@@ -34,73 +33,6 @@ std::vector<std::string> lines_of(const Conversation& turns) {
                     (turn.input.empty() ? "" : " | " + turn.input));
   }
   return lines;
-}
-
-std::vector<std::string> parse(const std::string& json) {
-  return lines_of(parse_conversation(json, "here"));
-}
-std::string problem(const std::string& json) {
-  return problem_of([&] { parse_conversation(json, "file.json, sample 3"); });
-}
-
-TEST(Conversation, IsReadFromAlpacaSamples) {
-  EXPECT_THAT(parse(R"({"instruction": "Q", "output": "A"})"), ElementsAre("user: Q", "assistant: A"));
-  EXPECT_THAT(parse(R"({"instruction": "Q", "input": "I", "output": "A", "text": 5})"),
-              ElementsAre("user: Q | I", "assistant: A"));
-  EXPECT_THAT(parse(R"({"instruction": "Q", "input": null, "output": "A", "file": "x.pdf"})"),
-              ElementsAre("user: Q", "assistant: A"));
-  EXPECT_THAT(parse(R"({"input": "Q", "output": "A"})"), ElementsAre("user: Q", "assistant: A"));
-  EXPECT_THAT(
-      parse(R"({"system": "S", "history": [["a", "b"]], "instruction": "Q", "input": "", "output": "A"})"),
-      ElementsAre("system: S", "user: a", "assistant: b", "user: Q", "assistant: A"));
-}
-
-TEST(Conversation, IsReadFromListsOfMessages) {
-  EXPECT_THAT(parse(R"({"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"},
-                        {"role": "assistant", "content": "A"}, {"role": "user", "content": "left over"}]})"),
-              ElementsAre("system: S", "user: Q", "assistant: A"));
-  EXPECT_THAT(parse(R"({"id": "x", "conversations": [{"from": "human", "value": "Q"},
-                        {"from": "gpt", "value": "A"}]})"),
-              ElementsAre("user: Q", "assistant: A"));
-}
-
-TEST(Conversation, KeepsTheTextAsItIsWritten) {
-  EXPECT_THAT(parse(R"({"instruction": " Q\r\n", "output": "A\u00e9\ud83d\ude42 "})"),
-              ElementsAre("user:  Q\r\n", "assistant: A\xC3\xA9\xF0\x9F\x99\x82 "));
-}
-
-TEST(Conversation, NamesWhatIsWrong) {
-  EXPECT_THAT(problem(R"({"instruction": "Q", "answer": "A"})"),
-              AllOf(HasSubstr("[file.json, sample 3]"), HasSubstr("expected the field \"output\""),
-                    HasSubstr("got instruction, answer")));
-  EXPECT_THAT(problem(R"({"text": "Q", "output": "A"})"),
-              HasSubstr("\"instruction\" or \"input\", got text"));
-  EXPECT_THAT(problem(R"({"instruction": "Q", "output": 5})"), HasSubstr("to be a text, got number"));
-  EXPECT_THAT(problem(R"({"instruction": ["Q"], "output": "A"})"), HasSubstr("to be a text, got array"));
-  EXPECT_THAT(problem(R"({"instruction": "Q", "output": null})"), HasSubstr("got null"));
-  EXPECT_THAT(problem(R"({"instruction": "Q", "output": " \n"})"),
-              HasSubstr("expected an answer, got an empty"));
-  EXPECT_THAT(problem(R"({"instruction": " ", "output": "A"})"), HasSubstr("got an empty one"));
-  EXPECT_THAT(problem(R"(["Q", "A"])"), HasSubstr("expected a JSON object, got array"));
-  EXPECT_THAT(problem(R"({"instruction": "Q", )"), HasSubstr("syntax error"));
-  EXPECT_THAT(problem("{\"instruction\": \"Q\", \"output\": \"A\xFF\"}"), HasSubstr("0xFF at byte 33"));
-  EXPECT_THAT(problem(R"({"instruction": "Q", "output": "\ud800"})"), HasSubstr("syntax error"));
-}
-
-TEST(Conversation, NamesWhatIsWrongWithItsTurns) {
-  EXPECT_THAT(problem(R"({"messages": []})"), HasSubstr("no turn of the assistant"));
-  EXPECT_THAT(problem(R"({"messages": "Q"})"), HasSubstr("to be a list, got string"));
-  EXPECT_THAT(problem(R"({"messages": ["Q"]})"), HasSubstr("expected objects in \"messages\""));
-  EXPECT_THAT(problem(R"({"messages": [{"role": "tool", "content": "Q"}]})"),
-              HasSubstr("got one of \"tool\""));
-  EXPECT_THAT(problem(R"({"messages": [{"role": "user"}]})"), HasSubstr("the field \"content\", got role"));
-  EXPECT_THAT(problem(R"({"conversations": [{"from": "gpt", "value": "A"}]})"),
-              HasSubstr("in alternation, got another order at turn 0"));
-  EXPECT_THAT(
-      problem(R"({"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": ""}]})"),
-      HasSubstr("an empty one at turn 1"));
-  EXPECT_THAT(problem(R"({"instruction": "Q", "output": "A", "history": [["a"]]})"),
-              HasSubstr("pairs of texts"));
 }
 
 class InstructionFiles : public ::testing::Test {
@@ -150,13 +82,36 @@ TEST_F(InstructionFiles, MustBeWhole) {
   EXPECT_THAT(refusal("\xFF\xFE["), HasSubstr("UTF-16"));
 }
 
+TEST_F(InstructionFiles, MayHoldOneObjectOverSeveralLinesOrSeveral) {
+  const std::string indented = "{\n  \"instruction\": \"Q}\",\n  \"output\": \"A\"\n}";
+  EXPECT_EQ(lines_of(file(indented).read(0)), (std::vector<std::string>{"user: Q}", "assistant: A"}));
+  const InstructionFile two = file("\xEF\xBB\xBF\r\n" + indented + "\n\n" + indented + "\n");
+  ASSERT_EQ(two.size(), 2u);
+  EXPECT_EQ(two.place(1), (folder / "data.json").string() + ":7");
+  const std::string compact = "{\"instruction\": \"Q\",\n\"output\": \"A\"}";
+  EXPECT_EQ(file(compact + compact).size(), 2u);
+  EXPECT_THAT(refusal(indented + ",\n" + indented), HasSubstr("got \",…\" in line 4"));
+  EXPECT_THAT(refusal(indented + "\n{\n\"a\": 1"),
+              HasSubstr("the end of the file in the one that begins in line 5"));
+}
+
+TEST_F(InstructionFiles, AreNamedForWhatTheyAreWhereTheyHoldNoJson) {
+  EXPECT_THAT(refusal("Once upon a time\nthere was"),
+              HasSubstr("got text that begins with \"Once upon a time…\""));
+  EXPECT_THAT(refusal("<!DOCTYPE html>"), HasSubstr("<!DOCTYPE html>"));
+  EXPECT_THAT(
+      problem_of([&] { file("instruction,output\nQ,A\n", "x.csv"); }),
+      HasSubstr("read_csv('" + (folder / "x.csv").string() + "').to_json('" + (folder / "x.jsonl").string()));
+}
+
 TEST_F(InstructionFiles, OfAFolderAreTakenByName) {
   file("[1]", "b.json");
   file("1", "a.jsonl");
   file("1", ".hidden.json");
   file("1", "notes.txt");
-  EXPECT_THAT(expand_instruction_paths({folder.path()}), ElementsAre(folder / "a.jsonl", folder / "b.json"));
-  EXPECT_THROW(expand_instruction_paths({folder / "nothing"}), InputError);
+  EXPECT_THAT(expand_folders({folder.path()}, FolderContents::kSamples),
+              ElementsAre(folder / "a.jsonl", folder / "b.json"));
+  EXPECT_THROW(expand_folders({folder / "nothing"}, FolderContents::kSamples), InputError);
 }
 
 }  // namespace

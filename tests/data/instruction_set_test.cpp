@@ -158,6 +158,28 @@ TEST_F(InstructionSets, NameBrokenSamplesOrLeaveThemOut) {
   }
 }
 
+TEST_F(InstructionSets, TellWhichFieldsWereNotRead) {
+  write(3, R"(, {"instruction": "Q", "output": "A", "id": 1, "thinking": "t"})");
+  for (int attempt = 0; attempt < 2; ++attempt) {  // the second from the cache
+    testing::internal::CaptureStderr();
+    read(options());
+    EXPECT_THAT(testing::internal::GetCapturedStderr(),
+                AllOf(HasSubstr("warning: "), HasSubstr("id (1), thinking (1); thinking sounds as if")));
+  }
+  write(3, R"(, {"instruction": "Q", "output": "A", "id": 1})");
+  testing::internal::CaptureStderr();
+  read(options());
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), AllOf(HasSubstr("id (1)"), Not(HasSubstr("warning"))));
+}
+
+TEST_F(InstructionSets, SayThatAllSamplesAreBrokenRatherThanTooLong) {
+  write_file_atomic(folder / "data.json", R"([{"instruction": "Q"}, {"instruction": "Q"}])");
+  InstructionOptions skip = options();
+  skip.skip_bad_samples = true;
+  EXPECT_THAT(test::message_of<InputError>([&] { read(skip); }),
+              AllOf(HasSubstr("every sample is broken"), Not(HasSubstr("--model_max_length"))));
+}
+
 TEST_F(InstructionSets, NameTenBrokenSamplesAndCountTheRest) {
   std::string broken;
   for (int i = 0; i < 13; ++i) broken += ", 1";

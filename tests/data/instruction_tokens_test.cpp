@@ -85,6 +85,25 @@ TEST(InstructionTokens, LearnEveryAnswerAndItsEnd) {
   }
 }
 
+TEST(InstructionTokens, DoNotLearnAnAnswerThatIsThereToBeRead) {
+  const auto tokenizer = stories_tokenizer();
+  for (const PromptForm form :
+       {PromptForm::kLlama2, PromptForm::kAlpaca, PromptForm::kChatml, PromptForm::kNone}) {
+    SCOPED_TRACE(tokenizer::prompt_form_name(form));
+    const InstructionTokens whole = tokenize_conversation(*tokenizer, form, kTwoTurns);
+    for (const size_t read : {size_t{1}, size_t{3}}) {
+      Conversation turns = kTwoTurns;
+      turns[read].learn = false;
+      const InstructionTokens sample = tokenize_conversation(*tokenizer, form, turns);
+      EXPECT_EQ(sample.ids, whole.ids);
+      ASSERT_EQ(sample.answers.size(), 1u);
+      EXPECT_EQ(sample.answers[0], whole.answers[read == 1 ? 1 : 0]);
+      // What is asked does not depend on what is learned.
+      EXPECT_EQ(tokenize_question(*tokenizer, form, turns), tokenize_question(*tokenizer, form, kTwoTurns));
+    }
+  }
+}
+
 TEST(InstructionTokens, CountATokenThatReachesIntoTheAnswerAsTheAnswers) {
   const auto tokenizer = stories_tokenizer();
   // "once upon" is cut inside of a word: its token is of both.

@@ -99,11 +99,86 @@ TEST(TokenData, RefusesEmptyAndOddSizedFiles) {
               HasSubstr("expected a multiple of 2 bytes (uint16 ids), got 3 bytes"));
 }
 
+/// Ids of a tokenizer of `vocab_size`, as a text has them.
+std::vector<int64_t> some_ids(int64_t vocab_size) {
+  std::vector<int64_t> ids(100);
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i * 7919 + 13) % vocab_size;
+  return ids;
+}
+
+template <typename Id>
+void write_as(const std::filesystem::path& path, const std::vector<int64_t>& ids) {
+  write_ids<Id>(path, {ids.begin(), ids.end()});
+}
+
+TEST(TokenData, RefusesIdsThatLookLikeThoseOfAnotherTypeUntilItIsStated) {
+  const test::TemporaryDirectory folder;
+  const auto check = [&](int64_t vocab_size, IdType type, const std::string& asked) {
+    const std::filesystem::path path = folder / "x.bin";
+    EXPECT_THAT(open_message({path}, {.vocab_size = vocab_size}), HasSubstr("--bin_dtype " + asked));
+    const auto data = open_token_data({path}, {.vocab_size = vocab_size, .bin_type = type});
+    EXPECT_EQ(read_all(*data), some_ids(vocab_size));
+  };
+  for (const int64_t vocab_size : {257, 32'000, 65'536}) {
+    SCOPED_TRACE(vocab_size);
+    write_as<uint32_t>(folder / "x.bin", some_ids(vocab_size));
+    check(vocab_size, IdType::kUint32, "uint32");
+    write_as<int32_t>(folder / "x.bin", some_ids(vocab_size));
+    check(vocab_size, IdType::kInt32, "uint32");
+    write_as<int64_t>(folder / "x.bin", some_ids(vocab_size));
+    check(vocab_size, IdType::kInt64, "int64");
+  }
+  write_as<int64_t>(folder / "x.bin", some_ids(128'256));
+  check(128'256, IdType::kInt64, "int64");
+  write_as<uint16_t>(folder / "x.bin", some_ids(50'000));
+  EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 128'256}), HasSubstr("--bin_dtype uint16"));
+  EXPECT_EQ(
+      read_all(*open_token_data({folder / "x.bin"}, {.vocab_size = 128'256, .bin_type = IdType::kUint16})),
+      some_ids(50'000));
+}
+
+TEST(TokenData, OfATokenizerWithAWiderVocabularyAreRefusedAsWiderIds) {
+  // Both halves of each id are below 32,000: as uint16 none is beyond the vocabulary.
+  const test::TemporaryDirectory folder;
+  std::vector<int64_t> ids = some_ids(128'256);
+  for (int64_t& id : ids) id = id % 65536 % 32'000 + id / 65536 * 65536;
+  write_as<uint32_t>(folder / "x.bin", ids);
+  EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 32'000}), HasSubstr("look like uint32"));
+  EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 32'000, .bin_type = IdType::kUint32}),
+              HasSubstr("expected ids below the model's 32000 embedding rows"));
+}
+
+TEST(TokenData, RefusesNegativeIdsAndAStatedTypeThatTheDescriptionContradicts) {
+  const test::TemporaryDirectory folder;
+  write_ids<int32_t>(folder / "x.bin", {1, 2, -100, 3});
+  EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 512, .bin_type = IdType::kInt32}),
+              HasSubstr("got id -100 at position 2"));
+  TokenFileInfo info;
+  info.num_tokens = 4;
+  write_ids<uint16_t>(folder / "y.bin", {1, 2, 3, 4});
+  write_file_atomic(folder / "y.bin.json", format_token_file_info(info));
+  EXPECT_THAT(open_message({folder / "y.bin"}, {.vocab_size = 512, .bin_type = IdType::kInt32}),
+              HasSubstr("y.bin.json says, got --bin_dtype int32"));
+  EXPECT_THAT(test::message_of<UsageError>([] { id_type_from_choice("float32"); }), HasSubstr("--bin_dtype"));
+  EXPECT_EQ(id_type_from_choice("auto"), std::nullopt);
+  EXPECT_EQ(id_type_from_choice("int64"), IdType::kInt64);
+}
+
+TEST(TokenData, NamesFilesThatAreNoIds) {
+  const test::TemporaryDirectory folder;
+  write_file_atomic(folder / "x.bin", "\x93NUMPY\x01 {'descr': '<u2'}");
+  EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 65'536}), HasSubstr("an array of numpy"));
+  write_file_atomic(folder / "x.bin", "version https://git-lfs.github.com/spec/v1\n");
+  EXPECT_THAT(open_message({folder / "x.bin"}, {.vocab_size = 65'536}), HasSubstr("git lfs pull"));
+  write_file_atomic(folder / "x.bin.gz", "\x1F\x8B\x08");
+  EXPECT_THAT(open_message({folder / "x.bin.gz"}, {.vocab_size = 65'536}), HasSubstr("unpack the file"));
+}
+
 TEST(TokenData, NamesMissingPathsAndEmptyFolders) {
   const test::TemporaryDirectory folder;
   EXPECT_THAT(open_message({"/nowhere/x.bin"}, {.vocab_size = 512}), HasSubstr("[/nowhere/x.bin] expected"));
   EXPECT_THAT(open_message({folder.path()}, {.vocab_size = 512}),
-              HasSubstr(".txt, .bin or .jsonl files, got none"));
+              HasSubstr(".txt, .json, .bin or .jsonl files, got none"));
   EXPECT_THAT(open_message({}, {.vocab_size = 512}), HasSubstr("at least one file"));
 }
 
@@ -140,9 +215,77 @@ TEST(TokenData, NamesFileAndLineOfAMalformedJsonlLine) {
     return open_message({folder / "x.jsonl"}, {.vocab_size = 512, .tokenizer = tokenizer.get()});
   };
   EXPECT_THAT(message("{\"text\": "), AllOf(HasSubstr("x.jsonl:2]"), HasSubstr("syntax error")));
-  EXPECT_THAT(message("[1]"), HasSubstr("expected an object with the field \"text\", got array"));
+  EXPECT_THAT(message("[1]"), HasSubstr("expected a JSON object, got array"));
   EXPECT_THAT(message("{\"a\": 1, \"b\": 2}"), HasSubstr("expected the field \"text\", got a, b"));
   EXPECT_THAT(message("{\"text\": 5}"), HasSubstr("to be a text, got number"));
+}
+
+TEST(TokenData, IsJsonWhereTheContentIsWhateverTheFileIsCalled) {
+  const test::TemporaryDirectory folder;
+  const auto tokenizer = stories_tokenizer();
+  const TokenDataOptions options = {.vocab_size = 512, .tokenizer = tokenizer.get(), .num_threads = 2};
+  const auto expected = joined(ids_of(*tokenizer, "She said: \"yes\".\nThen"), ids_of(*tokenizer, "café"));
+  const std::string first = R"({"text": "She said: \"yes\".\nThen", "id": NaN})",
+                    second = R"({"text": "caf\u00e9"})";
+  for (const char* name : {"x.jsonl", "x.json", "x.txt", "x"})
+    for (const std::string& text :
+         {first + "\n" + second + "\n", first + "\r\n" + second, "[" + first + ",\n" + second + "]",
+          "{\n" + first.substr(1) + "\n{\n" + second.substr(1)}) {
+      write_file_atomic(folder / name, text);
+      EXPECT_EQ(read_all(*open_token_data({folder / name}, options)), expected) << name << ": " << text;
+    }
+  // Latin-1, decided once for the file.
+  write_file_atomic(folder / "x.txt", "{\"text\": \"caf\xE9\"}\n{\"text\": \"\"}");
+  EXPECT_EQ(read_all(*open_token_data({folder / "x.txt"}, options)), ids_of(*tokenizer, "café"));
+}
+
+TEST(TokenData, IsTextWhereItMerelyBeginsLikeJson) {
+  const test::TemporaryDirectory folder;
+  const auto tokenizer = stories_tokenizer();
+  for (const std::string text :
+       {"{once} upon a time", "[Chapter 1]\nOnce", "{}\n{}", "{\"a\": 1} is an object.\n",
+        "{\"name\": \"x\"}\n", "{\n  \"open\": 1,\n", "[1, 2, 3]", "[{\"a\": 1} and more"}) {
+    write_file_atomic(folder / "x.txt", text);
+    const auto data = open_token_data({folder / "x.txt"}, {.vocab_size = 512, .tokenizer = tokenizer.get()});
+    EXPECT_EQ(read_all(*data), ids_of(*tokenizer, text)) << text;
+  }
+}
+
+TEST(TokenData, RefusesTablesAndQuestionsWithAnswers) {
+  const test::TemporaryDirectory folder;
+  const auto tokenizer = stories_tokenizer();
+  const auto message = [&](const std::string& name, const std::string& text,
+                           const std::string& field = "text") {
+    write_file_atomic(folder / name, text);
+    return open_message({folder / name},
+                        {.vocab_size = 512, .tokenizer = tokenizer.get(), .text_field = field});
+  };
+  EXPECT_THAT(message("x.csv", "text\nOnce\n"), AllOf(HasSubstr("a table"), HasSubstr("read_csv")));
+  EXPECT_THAT(message("x.tsv", "text\nOnce\n"), HasSubstr(R"(sep='\t')"));
+  const std::string samples = R"([{"instruction": "Q", "output": "A", "text": "Q A"}])";
+  for (const char* name : {"x.json", "x.txt"})
+    EXPECT_THAT(
+        message(name, samples),
+        AllOf(HasSubstr("sample 0]"), HasSubstr("(instruction, output, text)"), HasSubstr("longlora sft")));
+  EXPECT_THAT(message("x.jsonl", R"({"messages": [{"role": "user", "content": "Q"}]})"),
+              HasSubstr("longlora sft"));
+  EXPECT_THAT(message("x.txt", "{\"a\": \"x\"}\n{\"a\": \"y\"}\n"),
+              HasSubstr("expected the field \"text\", got a"));
+  write_file_atomic(folder / "x.json", samples);
+  const auto data = open_token_data(
+      {folder / "x.json"}, {.vocab_size = 512, .tokenizer = tokenizer.get(), .text_field = "output"});
+  EXPECT_EQ(read_all(*data), ids_of(*tokenizer, "A"));
+}
+
+TEST(TokenData, TellsWhichFieldsWereNotRead) {
+  const test::TemporaryDirectory folder;
+  const auto tokenizer = stories_tokenizer();
+  write_file_atomic(folder / "x.jsonl",
+                    "{\"text\": \"a\", \"id\": 1}\n{\"text\": \"b\", \"id\": 1, \"url\": \"\"}\n");
+  testing::internal::CaptureStderr();
+  open_token_data({folder / "x.jsonl"}, {.vocab_size = 512, .tokenizer = tokenizer.get()});
+  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+              HasSubstr("not read, with the number of samples: id (2), url (1)"));
 }
 
 TEST(TokenData, ReadsLatin1AndSaysSo) {
@@ -172,7 +315,7 @@ TEST(TokenData, RefusesABrokenDescription) {
   };
   EXPECT_THAT(message(Json::object()), AllOf(HasSubstr("x.bin.json]"), HasSubstr("dtype")));
   EXPECT_THAT(message(Json{{"dtype", "float32"}}),
-              HasSubstr("expected dtype uint16 or uint32, got \"float32\""));
+              HasSubstr("expected dtype uint16, uint32, int32 or int64, got \"float32\""));
   EXPECT_THAT(message(Json{{"dtype", 1}}), HasSubstr("tokenize the text again"));
 }
 

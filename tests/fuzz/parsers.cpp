@@ -11,7 +11,8 @@
 #include "longlora/checkpoint/torch_file.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
-#include "longlora/data/instruction_file.h"
+#include "longlora/data/conversation.h"
+#include "longlora/data/json_samples.h"
 #include "longlora/model/config.h"
 #include "longlora/model/nf4_state.h"
 
@@ -137,11 +138,13 @@ void parse_nf4_weight(std::string_view bytes) {
 
 void parse_instructions(std::string_view bytes) {
   try {
+    data::holds_json(bytes, data::is_question_and_answer);
     for (const std::string_view sample : data::cut_samples(bytes, "fuzz.json").samples) {
       require(sample.data() >= bytes.data() && sample.data() + sample.size() <= bytes.data() + bytes.size(),
               "a sample lies inside the file");
       try {
-        const auto turns = data::parse_conversation(sample, "fuzz.json, sample 0");
+        std::vector<std::string> unread;
+        const auto turns = data::parse_conversation(sample, "fuzz.json, sample 0", &unread);
         for (const std::string& form : tokenizer::prompt_form_names())
           for (const auto& piece :
                tokenizer::render_prompt(tokenizer::prompt_form_from_name(form), turns, "</s>"))

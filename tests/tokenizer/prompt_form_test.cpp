@@ -76,6 +76,32 @@ TEST(PromptForm, OfChatmlIsOneTextThatMarksEveryTurn) {
   EXPECT_FALSE(render_prompt(PromptForm::kChatml, kDialogue, "<|im_end|>")[0].eos);
 }
 
+TEST(PromptForm, OfLlama2HasOneSystemPromptAtTheBeginning) {
+  const auto pieces = render_prompt(PromptForm::kLlama2,
+                                    {{Role::kSystem, "sys"},
+                                     {Role::kUser, "q1"},
+                                     {Role::kAssistant, "a1"},
+                                     {Role::kUser, "q2", "i2"},
+                                     {Role::kAssistant, "a2"}},
+                                    "</s>");
+  ASSERT_EQ(pieces.size(), 2u);
+  EXPECT_EQ(pieces[0].text, "[INST] <<SYS>>\nsys\n<</SYS>> \n\n q1 [/INST]a1");
+  EXPECT_EQ(pieces[1].text, "[INST] q2\ni2 [/INST]a2");
+  EXPECT_THAT(texts(pieces[1].text, pieces[1].material), ElementsAre("i2"));
+}
+
+TEST(PromptForm, DoesNotMarkAnAnswerThatIsThereToBeRead) {
+  for (const std::string& name : prompt_form_names()) {
+    std::vector<Turn> turns = kDialogue;
+    turns[4].learn = false;
+    const auto pieces = render_prompt(prompt_form_from_name(name), turns, "</s>");
+    size_t num_answers = 0;
+    for (const PromptPiece& piece : pieces) num_answers += piece.answers.size();
+    EXPECT_EQ(num_answers, 1u) << name;
+    EXPECT_FALSE(pieces.back().eos_is_learned) << name;
+  }
+}
+
 TEST(PromptForm, OfLlama2BeginsEveryExchangeAnew) {
   const auto pieces = render_prompt(PromptForm::kLlama2, kDialogue, "</s>");
   ASSERT_EQ(pieces.size(), 2u);

@@ -1,0 +1,49 @@
+// The fields of one JSON object of a sample, and which of them were read. Internal to this room.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longlora/core/json.h"
+
+namespace longlora::data {
+
+/// Fields are taken by name; what nobody has taken is left over. A field that is null counts as missing.
+class SampleFields {
+ public:
+  /// `object` must outlive it. `place` names the sample in messages, `prefix` goes before names that are
+  /// left.
+  SampleFields(const Json& object, std::string place, std::string prefix = "");
+
+  /// Null where there is none.
+  const Json* take(std::string_view name);
+  /// The same without counting as taken.
+  const Json* look_at(std::string_view name) const;
+  /// "" where there is none. Throws InputError where it is no text.
+  std::string take_text(std::string_view name);
+  /// Whether there is such a field, which may be null.
+  bool has(std::string_view name) const { return object_.contains(name); }
+  /// Whether there is such a field with something in it: neither null, false, "" nor an empty list or object.
+  bool holds(std::string_view name) const;
+  /// The first of the names whose field holds something, or "".
+  std::string_view first_held(std::span<const std::string_view> names) const;
+
+  /// Adds the names of the fields that were not taken and hold something.
+  void add_unread(std::vector<std::string>* unread) const;
+  /// "a, b": all names.
+  std::string names() const;
+
+  /// Throws InputError "[place] expected …, got …".
+  [[noreturn]] void refuse(const std::string& expected, const std::string& got) const;
+  const std::string& place() const { return place_; }
+
+ private:
+  const Json& object_;
+  std::string place_;
+  std::string prefix_;
+  std::vector<std::string_view> taken_;
+};
+
+}  // namespace longlora::data
