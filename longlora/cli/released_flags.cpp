@@ -36,7 +36,7 @@ FlagGroup training() {
 FlagGroup planning() {
   constexpr std::string_view kWhy = "the plan does not depend on it";
   FlagGroup group = {"Planning", {}, {"plan"}, {}};
-  for (const char* name : {"text_field", "prompt", "truncate", "order", "preview"})
+  for (const char* name : {"text_field", "bin_dtype", "prompt", "truncate", "order", "preview"})
     group.flags.push_back({name, kNoEffect, kOne, "", kWhy});
   for (const char* name : {"shuffle", "packing", "skip_bad_samples", "cache_tokens"})
     group.flags.push_back({name, kNoEffect, kMaybeOne, "", kWhy});
