@@ -74,7 +74,7 @@ TEST_F(BadInput, AModelThatIsNotFiniteEndsEveryVerbThatRunsIt) {
       kInput, {"eval", "--base_model", model, "--seq_len", "256", "--data_path", folder / "good.bin"}, told);
   expect_refused(
       kInput,
-      {"passkey", "--base_model", model, "--context_size", "512", "--lengths", "400", "--num_tests", "1"},
+      {"passkey", "--base_model", model, "--context_size", "2048", "--lengths", "400", "--num_tests", "1"},
       told);
   expect_refused(kInput, {"inference", "--base_model", model, "--question", "Who?", "--max_gen_len", "4"},
                  told);
@@ -82,7 +82,7 @@ TEST_F(BadInput, AModelThatIsNotFiniteEndsEveryVerbThatRunsIt) {
   const Ending trained = expect_exit(
       kInput, {"fine-tune", "--model_name_or_path", model, "--output_dir", folder / "out", "--data_path",
                folder / "good.bin", "--model_max_length", "64", "--max_steps", "2"});
-  EXPECT_THAT(trained.err, HasSubstr("[step 1] expected a finite loss and gradient, got loss nan"));
+  EXPECT_THAT(trained.err, HasSubstr("[step 1] expected a finite loss and gradient"));
 }
 
 std::string replaced(std::string text, const std::string& old, const std::string& by) {
