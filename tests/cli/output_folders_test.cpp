@@ -105,8 +105,7 @@ TEST_F(OutputFolders, WithAnEarlierResultAreReplacedByTheSameCommandWithOverwrit
 }
 
 TEST_F(OutputFolders, OfAFinishedRunAreOccupiedWithoutCheckpointsToo) {
-  const Words full =
-      tune(folder / "out", {"--low_rank_training", "False", "--attention", "full", "--max_steps", "2"});
+  const Words full = tune(folder / "out", {"--low_rank_training", "False", "--max_steps", "2"});
   const Words lora = tune(folder / "out", {"--max_steps", "1", "--lora_r", "4"});
   expect_exit(kDone, full);
   internal::remove_tree(folder / "out/checkpoint-2");
