@@ -21,7 +21,8 @@ std::vector<std::string> lines_of(const Conversation& turns) {
   for (const tokenizer::Turn& turn : turns) {
     const char* names[] = {"system", "user", "assistant"};
     lines.push_back(std::string(names[static_cast<int>(turn.role)]) + ": " + turn.text +
-                    (turn.input.empty() ? "" : " | " + turn.input) + (turn.learn ? "" : " (read)"));
+                    (turn.input.empty() ? "" : " | " + turn.input) +
+                    (turn.learn || turn.role != Role::kAssistant ? "" : " (read)"));
   }
   return lines;
 }

@@ -105,10 +105,10 @@ TEST_F(InstructionFiles, AreNamedForWhatTheyAreWhereTheyHoldNoJson) {
 }
 
 TEST_F(InstructionFiles, OfAFolderAreTakenByName) {
-  file("[1]", "b.json");
-  file("1", "a.jsonl");
-  file("1", ".hidden.json");
-  file("1", "notes.txt");
+  write_file_atomic(folder / "b.json", "{}");
+  write_file_atomic(folder / "a.jsonl", "{}");
+  write_file_atomic(folder / ".hidden.json", "{}");
+  write_file_atomic(folder / "notes.txt", "{}");
   EXPECT_THAT(expand_folders({folder.path()}, FolderContents::kSamples),
               ElementsAre(folder / "a.jsonl", folder / "b.json"));
   EXPECT_THROW(expand_folders({folder / "nothing"}, FolderContents::kSamples), InputError);
