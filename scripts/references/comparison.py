@@ -266,8 +266,8 @@ def write_golden(folder, base, ids, expected, notes):
                 settings[field] = sorted(settings[field])
         save_json(config, settings)
         open_folder(config.parent)
-    save_json(folder / "expected.json", {"notes": notes, "base": base, "ids": ids,
-                                         "logprobs": [round(value, 7) for value in expected.logprobs[0]]})
+    golden = {"notes": notes, "base": base, "ids": ids, "logprobs": [round(value, 7) for value in expected.logprobs[0]]}
+    save_json(folder / "expected.json", {**golden, "merges": expected.merges} if config.exists() else golden)
 
 
 def still():

@@ -489,7 +489,8 @@ def adapter_settings(draw, model):
             settings["rank_pattern"] = {draw.of(targets[-1], rf"layers\.0\..*{targets[-1]}"): draw.of(3, 5)}
         if draw.chance(0.2):
             settings["alpha_pattern"] = {draw.of(targets[0], rf"^.*\.0\..*{targets[0]}"): draw.of(3, 5)}
-    if draw.chance(0.15) and settings["init_lora_weights"] in (True, False) and embedding not in settings["target_modules"]:
+    plain_layers = not {embedding, "lm_head"} & set(settings["target_modules"])  # whose place takes a bias
+    if draw.chance(0.15) and settings["init_lora_weights"] in (True, False) and plain_layers:
         settings.update(lora_bias=True, use_dora=False)
     return settings
 
