@@ -69,7 +69,7 @@ TEST_F(InferenceVerb, TheMaterialGoesInFrontOfTheQuestion) {
 TEST_F(InferenceVerb, TheMaterialIsTheSameWithByteOrderMarkAndCrLf) {
   const auto tokens_of = [&](const std::string& text) {
     write_file_atomic(folder / "m.txt", text);
-    answer({"--material", folder / "m.txt", "--max_gen_len", "1"});
+    answer({"--material", folder / "m.txt"});
     return read_json(folder / "r.json")["prompt_tokens"].get<int>();
   };
   const int expected = tokens_of("Line one.\nLine two.\n");
