@@ -224,7 +224,9 @@ def rotary(draw, family, config):
         config.update(outside, rope_parameters={**scaling, **parameters}, rope_scaling=old)
     else:
         config.update({**outside, theta_key: 33.0}, rope_parameters={**scaling, **parameters})
-    if draw.chance(0.1):  # as a file that says nothing of it
+    # As in a file that says nothing of it. Beside rope_scaling the theta of rope_parameters alone would then be left, which
+    # transformers passes over; the program takes it, and says so.
+    if draw.chance(0.1) and not form.startswith("both"):
         for key in (theta_key, fraction_key):
             config.pop(key, None)
 
