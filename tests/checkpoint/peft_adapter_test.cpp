@@ -469,7 +469,7 @@ TEST(LoraConfig, TargetsMatchWholeNamesAtTheEnd) {
 
 TEST(ParseAdapterName, LeavesOutWhatWrappersAdd) {
   const std::string name = kQ + ".lora_A.weight";
-  for (const std::string stored :
+  for (const std::string& stored :
        {name, "base_model.model." + name, "base_model.model." + kQ + ".lora_A.default.weight",
         "base_model.model." + kQ + ".lora_A.french.weight", "module.base_model.model." + name,
         "base_model.model.base_model.model." + name, "base_model.model._orig_mod." + name,
