@@ -112,9 +112,13 @@ void Planner::share_parameters() {
     (is_copy ? own : shared)[end] = given[end];
     if (is_copy && adapter_.has_parameter(original)) shared[end] = original;
   }
+  // PEFT ensures the tie of an "embed_tokens" alone. Beside its copy it stores the head's; a run here, which
+  // trains one weight, stores the one.
+  const bool follows = adapter_.config().ensure_weight_tying && embedding_.ends_with("embed_tokens.weight");
   for (int end = 0; end < 2; ++end) {
     const int other = 1 - end;
     std::string source = own[end];
+    if (source.empty() && follows && shared[end].empty()) source = own[other];
     if (source.empty()) source = shared[end];
     if (source.empty()) source = shared[other];
     if (!source.empty()) change(end == 0 ? embedding_ : head_).parameter = source;
