@@ -17,7 +17,7 @@ class DeviceTraining : public test::DeviceTest {
   static LossSums run(model::Decoder& decoder, const Batch& batch, Keep keep, double grad_scale,
                       int64_t tile_rows) {
     model::visit_parameters(decoder, [](const std::string&, model::Parameter& parameter) {
-      if (parameter.trainable()) parameter.grad.zero_();
+      if (parameter.grad.defined()) parameter.grad.zero_();
     });
     const std::vector<Keep> keeps(decoder.blocks.size(), keep);
     EngineOptions options;

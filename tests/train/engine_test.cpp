@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 /// One call with fresh gradients.
 LossSums run(model::Decoder& decoder, const Batch& batch, const std::vector<Keep>& keep, double grad_scale) {
   model::visit_parameters(decoder, [](const std::string&, model::Parameter& parameter) {
-    if (parameter.trainable()) parameter.grad.zero_();
+    if (parameter.grad.defined()) parameter.grad.zero_();
   });
   return Engine(decoder, keep, batch.ids.numel()).forward_backward(batch, grad_scale);
 }
@@ -189,7 +189,7 @@ struct Outcome {
 Outcome outcome_of(model::Decoder& decoder, const Batch& batch, const std::vector<Keep>& keep,
                    const EngineOptions& options) {
   model::visit_parameters(decoder, [](const std::string&, model::Parameter& parameter) {
-    if (parameter.trainable()) parameter.grad.zero_();
+    if (parameter.grad.defined()) parameter.grad.zero_();
   });
   const LossSums sums = Engine(decoder, keep, batch.ids.numel(), options).forward_backward(batch, 0.1);
   return {sums, gradients_of(decoder)};

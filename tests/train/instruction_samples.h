@@ -60,7 +60,7 @@ inline std::vector<data::TrainingRow> golden_rows(const checkpoint::TensorStore&
 inline LossSums run(model::Decoder& decoder, const std::vector<data::TrainingRow>& rows,
                     const GroupRule& group_for) {
   model::visit_parameters(decoder, [](const std::string&, model::Parameter& parameter) {
-    if (parameter.trainable()) parameter.grad.zero_();
+    if (parameter.grad.defined()) parameter.grad.zero_();
   });
   Engine engine(decoder, std::vector<Keep>(decoder.blocks.size(), Keep::kInput), 64);
   int64_t num_labels = 0;
