@@ -419,7 +419,8 @@ TEST(LoraConfig, TargetsAreThoseOfTheLayersAskedFor) {
   EXPECT_TRUE(config.targets("model.layers.10.self_attn.q_proj"));
   EXPECT_FALSE(config.targets("model.layers.0.self_attn.q_proj"));
   EXPECT_TRUE(config.targets("model.layers.2.self_attn.v_proj"));  // by its whole name
-  EXPECT_FALSE(config.targets("q_proj"));
+  EXPECT_TRUE(config.targets("q_proj"));                           // also a whole name
+  EXPECT_FALSE(config.targets("model.q_proj"));                    // of no layer
   config.layers_pattern = {"blocks", "l.yers"};
   EXPECT_TRUE(config.targets("model.layers.1.self_attn.q_proj"));
   EXPECT_TRUE(config.targets("blocks.1.q_proj"));

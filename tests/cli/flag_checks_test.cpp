@@ -175,7 +175,8 @@ TEST_F(TrainingFlags, ARunThatCannotLearnWarns) {
   EXPECT_THAT(log("d", {"--full_attention_steps", "1"}), HasSubstr("attention is never sparse"));
   EXPECT_THAT(log("e", {}), Not(HasSubstr("learning rate is 0")));
   // A constant rate has no warm-up.
-  EXPECT_THAT(log("f", {"--lr_scheduler_type", "constant", "--warmup_steps", "20"}), Not(HasSubstr("warm-up")));
+  EXPECT_THAT(log("f", {"--lr_scheduler_type", "constant", "--warmup_steps", "20"}),
+              Not(HasSubstr("warm-up")));
 }
 
 TEST_F(TrainingFlags, NoTrainableParamsArePlainLora) {
