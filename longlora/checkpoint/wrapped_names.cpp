@@ -58,8 +58,13 @@ std::set<Place> find_models(const std::vector<std::string>& names) {
   return places;
 }
 
-/// transformers 5 calls GPT-NeoX's head lm_head in memory, and embed_out in its files.
+/// A head that is named as a part of the model's root is the head: names without a root, below the key
+/// "model", read so. transformers 5 calls GPT-NeoX's head lm_head in memory, and embed_out in its files.
 std::map<std::string, std::string> with_head_of_files(std::map<std::string, std::string> names) {
+  for (const char* root : {"model.", "gpt_neox."})
+    for (const char* head : {"lm_head.weight", "embed_out.weight"})
+      if (const auto inside = names.find(std::string(root) + head); inside != names.end())
+        if (names.emplace(head, inside->second).second) names.erase(inside);
   const auto head = names.find("lm_head.weight");
   if (head == names.end() || names.count("gpt_neox.embed_in.weight") == 0) return names;
   if (names.emplace("embed_out.weight", head->second).second) names.erase(head);

@@ -92,7 +92,7 @@ AddedFiles::AddedFiles(const fs::path& folder, FolderManifest& manifest, std::ve
     : folder_(folder),
       manifest_(manifest),
       earlier_(std::move(earlier)),
-      transaction_(folder / "longlora-result") {}
+      transaction_(folder / kStagingName) {}
 
 std::vector<std::string> names_in_the_way(const fs::path& folder, const FolderManifest& manifest,
                                           const std::vector<std::string>& earlier,

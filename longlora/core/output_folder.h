@@ -49,6 +49,9 @@ class OutputFolder {
 /// killed process leaves either nothing under the names of `last` or the whole.
 class AddedFiles {
  public:
+  /// What the folder for files in the making is called, but for what DirectoryTransaction puts around it.
+  static constexpr const char* kStagingName = "longlora-result";
+
   /// `manifest` is that of `folder`, and is kept up to date. `earlier` are the names that the result had
   /// before, of which those that the manifest lists are replaced or, where there is no new file, removed.
   AddedFiles(const std::filesystem::path& folder, FolderManifest& manifest, std::vector<std::string> earlier);

@@ -9,7 +9,6 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
-#include "longlora/core/foreign_content.h"
 #include "longlora/core/log.h"
 #include "longlora/model/quantized_weights.h"
 #include "longlora/model/stored_model.h"
@@ -150,23 +149,7 @@ void refuse_low_rank_pairs(const checkpoint::TensorStore& store, const fs::path&
           directory.string(), name));
 }
 
-namespace {
-
-void require_directory(const fs::path& directory) {
-  if (fs::is_directory(directory)) return;
-  std::string found = "nothing there; correct the path";
-  if (fs::exists(directory)) found = "a file; name the folder that it lies in";
-  if (fs::is_regular_file(directory))
-    if (const std::string other = foreign_content(MappedFile(directory).text()); !other.empty())
-      found = other;
-  throw InputError(
-      fmt::format("[{}] expected a Hugging Face model directory, got {}", directory.string(), found));
-}
-
-}  // namespace
-
 Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const LoadOptions& options) {
-  require_directory(directory);
   const StoredModel stored = open_stored_model(directory);
   const ModelConfig& config = stored.config;
   const checkpoint::TensorStore& store = stored.weights;

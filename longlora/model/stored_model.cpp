@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "longlora/core/error.h"
+#include "longlora/core/file.h"
+#include "longlora/core/foreign_content.h"
 #include "longlora/core/log.h"
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
@@ -11,7 +13,23 @@ namespace longlora::model {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+void require_directory(const fs::path& directory) {
+  if (fs::is_directory(directory)) return;
+  std::string found = "nothing there; correct the path";
+  if (fs::exists(directory)) found = "a file; name the folder that it lies in";
+  if (fs::is_regular_file(directory))
+    if (const std::string other = foreign_content(MappedFile(directory).text()); !other.empty())
+      found = other;
+  throw InputError(
+      fmt::format("[{}] expected a Hugging Face model directory, got {}", directory.string(), found));
+}
+
+}  // namespace
+
 StoredModel open_stored_model(const fs::path& directory) {
+  require_directory(directory);
   StoredModel model = {read_model_config(directory),
                        checkpoint::TensorStore::open_model_directory(directory)};
   auto& [config, weights] = model;

@@ -114,12 +114,22 @@ void load_state(const checkpoint::TensorStore& store, const std::string& name, c
   });
 }
 
-/// Adds what the adapter that the run goes on from had trained and this run leaves as it was: the new adapter
-/// takes the place of the old one.
-void add_frozen_parameters(const fs::path& peft_model, checkpoint::NamedTensors& parameters) {
-  std::set<std::string> present;
-  for (const auto& [name, tensor] : parameters) present.insert(name);
+/// Takes what the adapter that the run goes on from had trained and this run leaves as it was from the old
+/// adapter, whose place the new one takes: as precise as it is there, where the decoder may have rounded it.
+void take_frozen_parameters(const fs::path& peft_model, const model::Decoder& decoder,
+                            checkpoint::NamedTensors& parameters) {
   const auto adapter = checkpoint::PeftAdapter::open(peft_model);
+  std::set<std::string> trained, present;
+  model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
+    if (parameter.trainable()) trained.insert(name);
+  });
+  for (auto& [name, tensor] : parameters) {
+    present.insert(name);
+    const auto source = decoder.of_adapter.find(name);
+    if (source == decoder.of_adapter.end() || trained.count(name) != 0) continue;
+    const at::Tensor stored = adapter.load_parameter(source->second);
+    if (stored.sizes() == tensor.sizes()) tensor = stored;
+  }
   for (const std::string& name : adapter.parameters())
     if (!present.count(name)) parameters.emplace_back(name, adapter.load_parameter(name));
 }
@@ -228,7 +238,8 @@ void RunDirectory::write_model(const model::Decoder& decoder, const fs::path& di
     auto config = options_.lora;
     config.base_model = options_.model_name_or_path.string();
     auto tensors = model::adapter_tensors(decoder);
-    if (!options_.peft_model.empty()) add_frozen_parameters(options_.peft_model, tensors.parameters);
+    if (!options_.peft_model.empty())
+      take_frozen_parameters(options_.peft_model, decoder, tensors.parameters);
     checkpoint::write_peft_adapter(directory, config, tensors.lora, tensors.parameters);
     write_json(directory / "config.json", model::model_config_json(decoder.config, model::dtype_name(dtype)));
   } else {

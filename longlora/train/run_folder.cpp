@@ -13,6 +13,7 @@
 #include "longlora/core/file.h"
 #include "longlora/core/file_internal.h"
 #include "longlora/core/log.h"
+#include "longlora/core/output_folder.h"
 
 namespace longlora::train {
 namespace {
@@ -65,7 +66,9 @@ std::vector<std::string> logs_in(const fs::path& folder) {
 void clear_leftovers(const fs::path& folder) {
   for (const fs::path& path : list_directory(folder)) {
     const std::string name = path.filename().string();
-    if (!name.starts_with(std::string(".") + kCheckpointPrefix)) continue;
+    if (!name.starts_with(std::string(".") + kCheckpointPrefix) &&
+        !name.starts_with(std::string(".") + AddedFiles::kStagingName))
+      continue;
     const size_t end = name.find('.', 1);
     if (end == std::string::npos) continue;
     if (name.substr(end + 1).starts_with(kRemoved))

@@ -114,6 +114,12 @@ TEST(WrappedNames, OfAModelSavedWithoutItsHeadGetTheFirstPartBack) {
                                  "model.layers.0.input_layernorm.weight", "model.norm.weight"));
 }
 
+TEST(WrappedNames, OfAHeadBelowTheRootOfTheModelIsTheHeads) {
+  const auto names = unwrapped_names({"model.embed_tokens.weight", "model.lm_head.weight"}, "x");
+  EXPECT_EQ(names.at("lm_head.weight"), "model.lm_head.weight");
+  EXPECT_EQ(names.count("model.lm_head.weight"), 0u);
+}
+
 TEST(WrappedNames, OfTheHeadOfGptNeoXAreThoseOfFiles) {
   const auto names = unwrapped_names({"module.gpt_neox.embed_in.weight", "module.lm_head.weight"}, "x");
   EXPECT_EQ(names.count("embed_out.weight"), 1u);

@@ -114,9 +114,9 @@ TEST_F(BadInput, ModelsThatAreMissingOrDamaged) {
 }
 
 TEST_F(BadInput, ModelsWhoseConfigDoesNotFit) {
-  expect_refused(
-      kInput, score(data("unsupported_gpt2")),
-      {"unsupported_gpt2/config.json] expected one of the supported architectures", "got GPT2LMHeadModel"});
+  expect_refused(kInput, score(data("unsupported_gpt2")),
+                 {"unsupported_gpt2/config.json] expected one of the supported architectures",
+                  "got gpt2 (GPT2LMHeadModel)"});
   fs::copy(base, folder / "other");
   Json config = read_json(folder / "other/config.json");
   config["intermediate_size"] = 100;
@@ -206,7 +206,7 @@ TEST_F(BadInput, AdaptersThatAreIncompleteOrOfAnotherModel) {
   fs::remove(folder / "part/adapter_config.json");
   expect_refused(kInput, merge(tiny, folder / "part"),
                  {"expected a PEFT adapter directory with adapter_config.json"});
-  expect_refused(kInput, merge(base, adapter), {"is this the base model the adapter was made for?"});
+  expect_refused(kInput, merge(base, adapter), {"was the adapter made for another base model?"});
   expect_refused(kInput, merge(folder / "nowhere", adapter), {"expected a Hugging Face model directory"});
   expect_refused(kUsage,
                  {"merge", "--base_model", tiny, "--peft_model", adapter, "--save_path", folder / "part"},

@@ -150,7 +150,8 @@ TEST(PlanVerb, TakesEveryFlagOfTraining) {
   const CLI::App* plan = app.get_subcommand("plan");
   for (const char* verb : {"fine-tune", "sft"})
     for (const CLI::Option* option : app.get_subcommand(verb)->get_options())
-      EXPECT_NE(plan->get_option_no_throw(option->get_name()), nullptr) << verb << " " << option->get_name();
+      for (const std::string& name : option->get_lnames())
+        EXPECT_NE(plan->get_option_no_throw("--" + name), nullptr) << verb << " --" << name;
 }
 
 /// What a run with these options would find out about its frozen weights.

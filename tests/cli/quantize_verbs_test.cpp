@@ -77,7 +77,7 @@ TEST(QuantizeVerb, RefusesWhatItCannotDo) {
         run({"quantize", "--model_name_or_path", data("goldens/nf4/base"), "--output_dir",
              data("goldens/nf4/quantized")});
       },
-      ThrowsMessage<UsageError>(HasSubstr("--overwrite")));
+      ThrowsMessage<UsageError>(HasSubstr("nothing of that is replaced")));
   EXPECT_TRUE(folder.names().empty());
 }
 

@@ -99,7 +99,7 @@ TEST_F(ReleasedCommands, FineTuneInTheWordsOfTheTrainer) {
   *std::find(resumed.begin(), resumed.end(), "--resume_from_checkpoint") =
       "--resume_from_checkpoint=" + (folder / "out/checkpoint-4").string();
   resumed.pop_back();
-  EXPECT_THAT(expect_exit(0, resumed).err, HasSubstr("resuming after step 4 of 4"));
+  EXPECT_THAT(expect_exit(0, resumed).err, HasSubstr("this run is finished after 4 steps"));
   resumed.back() = "--resume_from_checkpoint=" + (folder / "out/checkpoint-3").string();
   EXPECT_THAT(expect_exit(2, resumed).err,
               HasSubstr("[--resume_from_checkpoint] expected True or the newest"));
