@@ -127,7 +127,7 @@ std::vector<std::string> strangers_in(const fs::path& folder) {
   std::set<std::string> strangers;
   visit_below(folder, "", /*into_marked=*/false, [&](const fs::path& path, const std::string& name) {
     if (is_real_folder(path) && is_marked(path)) {
-      for (const std::string& inner : strangers_in(path)) strangers.insert(name + "/" + inner);
+      for (const std::string& inner : strangers_in(path)) strangers.insert(fmt::format("{}/{}", name, inner));
       return;
     }
     if (manifest && manifest->owns(folder, name)) return;
