@@ -10,10 +10,8 @@
 namespace longlora::checkpoint {
 
 /// Without the parts that wrappers put anywhere into a name: of DataParallel and DeepSpeed (module),
-/// torch.compile
-/// (_orig_mod), FSDP (_fsdp_wrapped_module), activation checkpointing (_checkpoint_wrapped_module) and
-/// Lightning
-/// (_forward_module).
+/// torch.compile (_orig_mod), FSDP (_fsdp_wrapped_module), activation checkpointing
+/// (_checkpoint_wrapped_module) and Lightning (_forward_module).
 std::string without_wrappers(std::string_view name);
 
 /// What the names of a model's tensors are without wrappers and without the keys above the model in a
