@@ -15,6 +15,8 @@
 #include "longlora/core/log.h"
 #include "longlora/core/output_folder.h"
 #include "longlora/model/companion_files.h"
+#include "longlora/model/family.h"
+#include "longlora/model/stored_model.h"
 
 namespace longlora::cli {
 namespace {
@@ -81,10 +83,27 @@ void copy_other_files(const fs::path& from, const fs::path& to, const fs::path& 
   model::log_left_out(model::copy_companion_files({.model = from}, to), output);
 }
 
+/// Whether `config` ties a head to the embedding that differs from it in the files: such a model is read with
+/// its own head, and says so where it is written.
+bool has_untied_head(const Json& config, const checkpoint::TensorStore& weights) {
+  if (!config.is_object() || config.value("tie_word_embeddings", Json()) != Json(true)) return false;
+  const Json type = config.value("model_type", Json());
+  const model::Family* family = type.is_string() ? model::find_family(type.get<std::string>()) : nullptr;
+  return family != nullptr && model::has_own_head(weights, *family);
+}
+
 void write_config(const Model& model, const fs::path& directory, const std::optional<at::ScalarType>& dtype) {
   const fs::path path = directory / "config.json";
-  if (!model.config && (!dtype || !fs::exists(path))) return;
+  if (!model.config && !fs::exists(path)) return;
   Json config = model.config ? *model.config : read_json(path);
+  const bool unties = has_untied_head(config, model.weights);
+  if (!model.config && !dtype && !unties) return;  // as it was, to the letter
+  if (unties) {
+    config["tie_word_embeddings"] = false;
+    log_info(
+        "config.json ties the head to the embedding, but the files hold another head: tie_word_embeddings "
+        "becomes false");
+  }
   if (dtype && config.is_object()) {
     config.erase("dtype");
     config["torch_dtype"] = checkpoint::dtype_names(*dtype)->torch;

@@ -169,6 +169,7 @@ std::vector<Family> make_families() {
                  .max_position_embeddings = 4096,
                  .rotary_fraction = 0.25,
                  .rotates_part = true,
+                 .rotates_even_only = true,
                  .num_key_value_heads = 32,
                  .free_head_dim = false,
                  .fields = {{"use_qkv_bias", kRead},

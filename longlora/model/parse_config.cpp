@@ -197,6 +197,9 @@ void read_rotary_fraction(const ConfigReader& settings, const Family& family, bo
   if (dims < 1 || rotated > config.head_dim)
     settings.fail(fmt::format("expected an even head_dim, got {}{}", config.head_dim,
                               dims < 1 ? ", of which nothing is rotated" : ""));
+  if (family.rotates_even_only && dims != rotated)
+    fail(fmt::format("expected a {} whose {} leaves an even number of the {} dimensions of a head to rotate",
+                     family.model_type, family.rotary_fraction_key, config.head_dim));
   if (!family.rotates_part && rotated != config.head_dim)
     fail(fmt::format("expected a {} whose whole heads are rotated: {} 1", family.model_type,
                      family.rotary_fraction_key));

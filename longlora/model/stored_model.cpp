@@ -26,7 +26,22 @@ void require_directory(const fs::path& directory) {
       fmt::format("[{}] expected a Hugging Face model directory, got {}", directory.string(), found));
 }
 
+/// What the files may hold of the two ends of the vocabulary.
+struct TiedNames {
+  std::string embedding, head;
+
+  explicit TiedNames(const Family& family)
+      : embedding(fmt::format("{}.weight", family.names.embed_tokens)),
+        head(fmt::format("{}.weight", family.names.lm_head)) {}
+};
+
 }  // namespace
+
+bool has_own_head(const checkpoint::TensorStore& weights, const Family& family) {
+  const TiedNames names(family);
+  return weights.contains(names.embedding) && weights.contains(names.head) &&
+         !checkpoint::TensorStore::are_equal(weights, names.embedding, weights, names.head);
+}
 
 StoredModel open_stored_model(const fs::path& directory) {
   require_directory(directory);
@@ -34,17 +49,14 @@ StoredModel open_stored_model(const fs::path& directory) {
                        checkpoint::TensorStore::open_model_directory(directory)};
   auto& [config, weights] = model;
   refuse_low_rank_pairs(weights, directory);
-  const ModuleNames& names = config.family().names;
-  const std::string embedding = fmt::format("{}.weight", names.embed_tokens),
-                    head = fmt::format("{}.weight", names.lm_head);
-  const bool has_embedding = weights.contains(embedding), has_head = weights.contains(head);
   if (!config.tie_word_embeddings) return model;
-  if (has_embedding && has_head)
-    config.tie_word_embeddings = checkpoint::TensorStore::are_equal(weights, embedding, weights, head);
-  else if (has_embedding)
-    weights.add_alias(head, embedding);
-  else if (has_head)
-    weights.add_alias(embedding, head);
+  const TiedNames names(config.family());
+  if (has_own_head(weights, config.family()))
+    config.tie_word_embeddings = false;
+  else if (weights.contains(names.embedding))
+    weights.add_alias(names.head, names.embedding);
+  else if (weights.contains(names.head))
+    weights.add_alias(names.embedding, names.head);
   return model;
 }
 

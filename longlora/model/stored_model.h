@@ -5,6 +5,7 @@
 
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/model/config.h"
+#include "longlora/model/family.h"
 
 namespace longlora::model {
 
@@ -18,6 +19,9 @@ struct StoredModel {
 /// if they differ, the head is one of its own and config.tie_word_embeddings becomes false. Throws
 /// InputError as read_model_config, TensorStore::open_model_directory and refuse_low_rank_pairs.
 StoredModel open_stored_model(const std::filesystem::path& directory);
+
+/// Whether the files hold a head whose values differ from the embedding's.
+bool has_own_head(const checkpoint::TensorStore& weights, const Family& family);
 
 /// The configuration of open_stored_model; of a directory without weights, as config.json has it.
 ModelConfig read_stored_config(const std::filesystem::path& directory);

@@ -421,13 +421,25 @@ def write_layout(draw, tensors, folder):
         torch.save(as_saved(draw, tensors), folder / "pytorch_model.bin", _use_new_zipfile_serialization=layout != "old bin")
 
 
+def as_meant(config):
+    """The configuration in words that transformers reads, where it fails on others that its models were published with."""
+    config = dict(config)
+    if "layer_types" in config and config.get("head_dim") is None:  # a Ministral there, which does not fill it in
+        config["head_dim"] = config["hidden_size"] // config["num_attention_heads"]
+    for key in ("rope_scaling", "rope_parameters"):  # "su" was Phi-3's word for it
+        scaling = config.get(key)
+        if isinstance(scaling, dict) and "su" in (scaling.get("type"), scaling.get("rope_type")):
+            config[key] = {**scaling, "type": "longrope", "rope_type": "longrope"}
+    return config
+
+
 def make_model(draw, folder, meant):
     """Writes the model of a case as it lies on somebody's disk, and in `meant` as it was meant. A reason for a message."""
     for path in (folder, meant):
         path.mkdir(parents=True)
     config = draw_config(draw)
     save_json(folder / "config.json", config)
-    save_json(meant / "config.json", config)
+    save_json(meant / "config.json", as_meant(config))
     tensors, tied = draw_weights(draw, folder)
     complete = dict(tensors)
     draw_ties(draw, tensors, tied)
