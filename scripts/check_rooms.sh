@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks that a room of longlora/ includes and links only itself and the rooms
-# before it in LONGLORA_ROOMS (CMakeLists.txt).
+# before it in LONGLORA_ROOMS (CMakeLists.txt), and that it links exactly the
+# rooms that it includes.
 #
 #   scripts/check_rooms.sh [TREE]       TREE is the clone by default
 #   scripts/check_rooms.sh --self-test  that a bad include is found
@@ -35,11 +36,21 @@ check() {
       }
       function look(name, verb) {
         if (!(name in place)) complain(verb " " name ", which LONGLORA_ROOMS does not name")
-        else if (room in place && place[name] > place[room])
+        else if (room in place && room != name) seen[verb, room, name] = FILENAME ":" FNR
+        if (name in place && room in place && place[name] > place[room])
           complain("room " room " " verb " " name ", which comes after it in LONGLORA_ROOMS")
       }
       function complain(text) { print FILENAME ":" FNR ": " text; bad = 1 }
-      END { exit bad }')
+      END {
+        for (a = 1; a <= n; a++)
+          for (b = 1; b < a; b++) {
+            included = seen["includes", names[a], names[b]]; linked = seen["links", names[a], names[b]]
+            if (included && !linked) complain_at(included, "room " names[a] " includes " names[b] ", which its LINK does not name")
+            if (linked && !included) complain_at(linked, "room " names[a] " links " names[b] ", which it does not include")
+          }
+        exit bad
+      }
+      function complain_at(place, text) { print place ": " text; bad = 1 }')
 }
 
 # A tree with a room "low" before "high"; both include and link what they may.
@@ -58,7 +69,13 @@ self_test() {
   expect_complaint "$tree" longlora/low/a.cpp '#include "longlora/high/a.h"' 'room low includes high'
   expect_complaint "$tree" longlora/low/CMakeLists.txt 'longlora_room(low LINK longlora_high)' 'room low links high'
   expect_complaint "$tree" longlora/high/a.cpp '#include "longlora/attic/a.h"' 'includes attic'
-  echo "a bad include, a bad link and an unknown room are found"
+
+  sed -i 's/ LINK longlora_low//' "$tree/longlora/high/CMakeLists.txt"
+  expect_complaint "$tree" longlora/high/a.cpp '' 'high includes low, which its LINK does not name'
+  echo 'longlora_room(high SOURCES a.cpp LINK longlora_low)' >"$tree/longlora/high/CMakeLists.txt"
+  echo >"$tree/longlora/high/a.cpp"
+  expect_complaint "$tree" longlora/high/a.cpp '' 'high links low, which it does not include'
+  echo "bad includes, bad links, unknown rooms and links that do not match includes are found"
 }
 
 # expect_complaint TREE FILE LINE TEXT: with LINE added to FILE, check fails and says TEXT.
@@ -75,5 +92,5 @@ if [[ ${1:-} == --self-test ]]; then
   self_test
 else
   check "${1:-$REPO}"
-  echo "includes and links follow the order of the rooms"
+  echo "includes and links follow the order of the rooms and match each other"
 fi

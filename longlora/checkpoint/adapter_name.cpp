@@ -7,6 +7,8 @@
 #include <array>
 #include <vector>
 
+#include "longlora/checkpoint/wrapped_names.h"
+
 namespace longlora::checkpoint {
 namespace {
 
@@ -28,12 +30,6 @@ std::string join(Parts::const_iterator begin, Parts::const_iterator end) {
 
 bool is_one_of(const std::string& part, std::initializer_list<const char*> names) {
   return std::any_of(names.begin(), names.end(), [&](const char* name) { return part == name; });
-}
-
-// Names of modules that hold a model or a layer and compute nothing of their own.
-bool is_wrapper(const std::string& part) {
-  return is_one_of(part, {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module",
-                          "base_layer", "_forward_module"});
 }
 
 bool is_leaf(const std::string& part) {
@@ -81,8 +77,9 @@ constexpr std::array kEndings = {
 }  // namespace
 
 AdapterName parse_adapter_name(std::string_view stored) {
-  Parts parts = split(stored);
-  parts.erase(std::remove_if(parts.begin(), parts.end(), is_wrapper), parts.end());
+  Parts parts = split(without_wrappers(stored));
+  // PEFT's own wrapper of an adapted layer.
+  parts.erase(std::remove(parts.begin(), parts.end(), "base_layer"), parts.end());
   drop_prefix(parts);
   drop_adapter_names(parts);
   AdapterName result = {.part = AdapterPart::kParameter, .name = {}, .module = {}};

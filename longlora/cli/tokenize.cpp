@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <thread>
 
 #include "longlora/cli/flags.h"
 #include "longlora/cli/model_flags.h"
@@ -11,6 +10,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
+#include "longlora/core/processors.h"
 #include "longlora/core/progress.h"
 #include "longlora/data/tokenize_files.h"
 
@@ -107,7 +107,7 @@ void add_tokenize_verb(CLI::App& app) {
                                        "print ids (--ids) and text (--decode)");
   auto arguments = std::make_shared<TokenizeArguments>();
   data::TokenizeOptions& options = arguments->options;
-  options.num_threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  options.num_threads = available_processors();
   verb.add_option("--tokenizer", arguments->tokenizer,
                   "Hugging Face directory, tokenizer.json, or tokenizer.model (SentencePiece, tiktoken)")
       ->required();

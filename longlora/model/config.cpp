@@ -71,8 +71,8 @@ void write_sizes(const ModelConfig& config, const Family& family, Json& json) {
   const int64_t usual =
       family.head_dim > 0 ? family.head_dim : config.hidden_size / config.num_attention_heads;
   const bool has_key = json.contains("head_dim") && !json["head_dim"].is_null();
-  // transformers takes a Mistral with layer_types for a Ministral, which does not know the usual size.
-  const bool is_needed = has_key || config.head_dim != usual || json.contains("layer_types");
+  const bool is_needed = has_key || config.head_dim != usual ||
+                         (family.layer_types_need_head_dim && json.contains("layer_types"));
   if (config.rotary_head_dim == 0 && is_needed) json["head_dim"] = config.head_dim;
   json["max_position_embeddings"] = written_window(config, family);
 }

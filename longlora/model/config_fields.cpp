@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <span>
 
 #include "longlora/model/config_reader.h"
 #include "longlora/model/family.h"
@@ -14,120 +15,130 @@ namespace {
 
 using enum FieldUse;
 
-/// Of every family. scripts/references/config_fields.py lists what the installed transformers has.
-const std::vector<ConfigField>& common_fields() {
-  static const std::vector<ConfigField> kFields = {
-      {"model_type", kRead},
-      {"architectures", kRead},
-      {"vocab_size", kRead},
-      {"hidden_size", kRead},
-      {"intermediate_size", kRead},
-      {"num_hidden_layers", kRead},
-      {"num_attention_heads", kRead},
-      {"hidden_act", kRead},
-      {"head_dim", kRead},  // outside the class too: transformers' models look for it
-      {"max_position_embeddings", kRead},
-      {"original_max_position_embeddings", kRead},
-      {"rope_parameters", kRead},
-      {"rope_scaling", kRead},
-      {"initializer_range", kRead},
-      {"tie_word_embeddings", kRead},
-      {"quantization_config", kRead},
-      {"bos_token_id", kRead},
-      {"eos_token_id", kRead},
-      {"pad_token_id", kRead},
-      {"attention_dropout", kDropout},
-      // They make another model of it, or take it from another file.
-      {"is_causal", kFixed, {true}},
-      {"is_encoder_decoder", kFixed, {nullptr, false}},
-      {"per_layer_config", kFixed, {nullptr, Json::object()}},
-      {"pruned_heads", kFixed, {nullptr, Json::object()}},
-      {"text_config", kFixed, {nullptr}},
-      {"transformers_weights", kFixed, {nullptr}},
-      {"configuration_files", kFixed, {nullptr, Json::array()}},
-      {"compression_config", kFixed, {nullptr, Json::object()}},
-      // How transformers runs a model, what it returns, and what other tasks need.
-      {"dtype", kNothing},
-      {"torch_dtype", kNothing},
-      {"transformers_version", kNothing},
-      {"use_cache", kNothing},
-      {"return_dict", kNothing},
-      {"output_attentions", kNothing},
-      {"output_hidden_states", kNothing},
-      {"tie_last_hidden_states", kNothing},
-      {"chunk_size_feed_forward", kNothing},
-      {"gradient_checkpointing", kNothing},
-      {"attn_implementation", kNothing},
-      {"experts_implementation", kNothing},
-      {"name_or_path", kNothing},
-      {"auto_map", kNothing},
-      {"id2label", kNothing},
-      {"label2id", kNothing},
-      {"num_labels", kNothing},
-      {"problem_type", kNothing},
-      // Of configurations before transformers 5, which no longer knows them.
-      {"pretraining_tp", kNothing},
-      {"torchscript", kNothing},
-      {"use_bfloat16", kNothing},
-      {"tf_legacy_loss", kNothing},
-      {"is_decoder", kNothing},
-      {"add_cross_attention", kNothing},
-      {"cross_attention_hidden_size", kNothing},
-      {"tie_encoder_decoder", kNothing},
-      {"decoder_start_token_id", kNothing},
-      {"sep_token_id", kNothing},
-      {"finetuning_task", kNothing},
-      {"task_specific_params", kNothing},
-      {"prefix", kNothing},
-      {"tokenizer_class", kNothing},
-      {"tokenizer_model_max_length", kNothing},
-      {"model_max_length", kNothing},
-      {"max_sequence_length", kNothing},
-      {"seq_length", kNothing},
-      {"use_flash_attn", kNothing},
-      // Of generation, which transformers takes from generation_config.json.
-      {"max_length", kNothing},
-      {"min_length", kNothing},
-      {"max_new_tokens", kNothing},
-      {"do_sample", kNothing},
-      {"early_stopping", kNothing},
-      {"num_beams", kNothing},
-      {"num_beam_groups", kNothing},
-      {"diversity_penalty", kNothing},
-      {"temperature", kNothing},
-      {"top_k", kNothing},
-      {"top_p", kNothing},
-      {"typical_p", kNothing},
-      {"repetition_penalty", kNothing},
-      {"encoder_repetition_penalty", kNothing},
-      {"length_penalty", kNothing},
-      {"no_repeat_ngram_size", kNothing},
-      {"encoder_no_repeat_ngram_size", kNothing},
-      {"bad_words_ids", kNothing},
-      {"num_return_sequences", kNothing},
-      {"output_scores", kNothing},
-      {"return_dict_in_generate", kNothing},
-      {"forced_bos_token_id", kNothing},
-      {"forced_eos_token_id", kNothing},
-      {"remove_invalid_values", kNothing},
-      {"exponential_decay_length_penalty", kNothing},
-      {"suppress_tokens", kNothing},
-      {"begin_suppress_tokens", kNothing},
-      {"epsilon_cutoff", kNothing},
-      {"eta_cutoff", kNothing},
-      {"num_assistant_tokens", kNothing},
-      {"num_assistant_tokens_schedule", kNothing},
-      {"assistant_confidence_threshold", kNothing},
-      {"assistant_lookbehind", kNothing},
-      {"target_lookbehind", kNothing},
-  };
-  return kFields;
-}
+// Fields that every family has. scripts/references/config_fields.py lists what the installed transformers
+// has.
+
+// What decides something in every family.
+const std::vector<ConfigField> kReadFields = {
+    {"model_type", kRead},
+    {"architectures", kRead},
+    {"vocab_size", kRead},
+    {"hidden_size", kRead},
+    {"intermediate_size", kRead},
+    {"num_hidden_layers", kRead},
+    {"num_attention_heads", kRead},
+    {"hidden_act", kRead},
+    {"head_dim", kRead},  // outside the class too: transformers' models look for it
+    {"max_position_embeddings", kRead},
+    {"original_max_position_embeddings", kRead},
+    {"rope_parameters", kRead},
+    {"rope_scaling", kRead},
+    {"initializer_range", kRead},
+    {"tie_word_embeddings", kRead},
+    {"quantization_config", kRead},
+    {"bos_token_id", kRead},
+    {"eos_token_id", kRead},
+    {"pad_token_id", kRead},
+    {"attention_dropout", kDropout},
+};
+
+// They make another model of it, or take it from another file.
+const std::vector<ConfigField> kFieldsOfOtherModels = {
+    {"is_causal", kFixed, {true}},
+    {"is_encoder_decoder", kFixed, {nullptr, false}},
+    {"per_layer_config", kFixed, {nullptr, Json::object()}},
+    {"pruned_heads", kFixed, {nullptr, Json::object()}},
+    {"text_config", kFixed, {nullptr}},
+    {"transformers_weights", kFixed, {nullptr}},
+    {"configuration_files", kFixed, {nullptr, Json::array()}},
+    {"compression_config", kFixed, {nullptr, Json::object()}},
+};
+
+// How transformers runs a model, what it returns, and what other tasks need.
+constexpr const char* kFieldsOfRunning[] = {"dtype",
+                                            "torch_dtype",
+                                            "transformers_version",
+                                            "use_cache",
+                                            "return_dict",
+                                            "output_attentions",
+                                            "output_hidden_states",
+                                            "tie_last_hidden_states",
+                                            "chunk_size_feed_forward",
+                                            "gradient_checkpointing",
+                                            "attn_implementation",
+                                            "experts_implementation",
+                                            "name_or_path",
+                                            "auto_map",
+                                            "id2label",
+                                            "label2id",
+                                            "num_labels",
+                                            "problem_type"};
+
+// Of configurations before transformers 5, which no longer knows them.
+constexpr const char* kOldFields[] = {"pretraining_tp",
+                                      "torchscript",
+                                      "use_bfloat16",
+                                      "tf_legacy_loss",
+                                      "is_decoder",
+                                      "add_cross_attention",
+                                      "cross_attention_hidden_size",
+                                      "tie_encoder_decoder",
+                                      "decoder_start_token_id",
+                                      "sep_token_id",
+                                      "finetuning_task",
+                                      "task_specific_params",
+                                      "prefix",
+                                      "tokenizer_class",
+                                      "tokenizer_model_max_length",
+                                      "model_max_length",
+                                      "max_sequence_length",
+                                      "seq_length",
+                                      "use_flash_attn"};
+
+// Of generation, which transformers takes from generation_config.json.
+constexpr const char* kFieldsOfGeneration[] = {"max_length",
+                                               "min_length",
+                                               "max_new_tokens",
+                                               "do_sample",
+                                               "early_stopping",
+                                               "num_beams",
+                                               "num_beam_groups",
+                                               "diversity_penalty",
+                                               "temperature",
+                                               "top_k",
+                                               "top_p",
+                                               "typical_p",
+                                               "repetition_penalty",
+                                               "encoder_repetition_penalty",
+                                               "length_penalty",
+                                               "no_repeat_ngram_size",
+                                               "encoder_no_repeat_ngram_size",
+                                               "bad_words_ids",
+                                               "num_return_sequences",
+                                               "output_scores",
+                                               "return_dict_in_generate",
+                                               "forced_bos_token_id",
+                                               "forced_eos_token_id",
+                                               "remove_invalid_values",
+                                               "exponential_decay_length_penalty",
+                                               "suppress_tokens",
+                                               "begin_suppress_tokens",
+                                               "epsilon_cutoff",
+                                               "eta_cutoff",
+                                               "num_assistant_tokens",
+                                               "num_assistant_tokens_schedule",
+                                               "assistant_confidence_threshold",
+                                               "assistant_lookbehind",
+                                               "target_lookbehind"};
 
 /// By name, for one family: what it has of its own takes the place of what all have.
 std::map<std::string, ConfigField> fields_of(const Family& family) {
   std::map<std::string, ConfigField> fields;
-  for (const ConfigField& field : common_fields()) fields.emplace(field.name, field);
+  for (const auto* list : {&kReadFields, &kFieldsOfOtherModels})
+    for (const ConfigField& field : *list) fields.emplace(field.name, field);
+  using Names = std::span<const char* const>;
+  for (const Names names : {Names(kFieldsOfRunning), Names(kOldFields), Names(kFieldsOfGeneration)})
+    for (const char* name : names) fields.emplace(name, ConfigField{name, kNothing});
   for (const char* key : {family.norm_eps_key, family.rope_theta_key, family.rotary_fraction_key})
     fields.insert_or_assign(key, ConfigField{key, kRead});
   if (family.grouped_query)

@@ -1,5 +1,5 @@
-// The families, one entry each; what a family reads of config.json beyond the
-// common keys stands before the table.
+// The families, one function each; what a family reads of config.json beyond the common keys stands before
+// them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -82,108 +82,131 @@ void read_stablelm(const ConfigReader& json, ModelConfig& config) {
 
 using enum FieldUse;
 
-std::vector<Family> make_families() {
-  std::vector<Family> all;
-  all.push_back({.architecture = "LlamaForCausalLM",
-                 .model_type = "llama",
-                 .fields = {{"attention_bias", kRead}, {"mlp_bias", kRead}},
-                 .read = read_llama});
-  for (const auto& [architecture, model_type] :
-       {std::pair("MistralForCausalLM", "mistral"), std::pair("MinistralForCausalLM", "ministral")})
-    all.push_back({.architecture = architecture,
-                   .model_type = model_type,
-                   .max_position_embeddings = 131072,
-                   .num_key_value_heads = 8,
-                   .fields = {{"sliding_window", kRead}, {"layer_types", kRead}},
-                   .read = read_mistral});
-  all.push_back({.architecture = "Qwen2ForCausalLM",
-                 .model_type = "qwen2",
-                 .form = {.qkv_bias = true},
-                 .max_position_embeddings = 32768,
-                 .num_key_value_heads = 32,
-                 .fields = {{"use_sliding_window", kRead},
-                            {"sliding_window", kRead},
-                            {"max_window_layers", kRead},
-                            {"layer_types", kRead}},
-                 .read = read_window_of_some_layers});
-  all.push_back({.architecture = "Qwen3ForCausalLM",
-                 .model_type = "qwen3",
-                 .form = {.query_key_norm = QueryKeyNorm::kPerHead},
-                 .max_position_embeddings = 32768,
-                 .num_key_value_heads = 32,
-                 .head_dim = 128,
-                 .fields = {{"use_sliding_window", kRead},
-                            {"sliding_window", kRead},
-                            {"max_window_layers", kRead},
-                            {"layer_types", kRead},
-                            {"attention_bias", kRead}},
-                 .read = read_qwen3});
-  all.push_back({.architecture = "Phi3ForCausalLM",
-                 .model_type = "phi3",
-                 .form = {.qkv = QkvLayout::kConcatenated, .mlp = MlpForm::kFusedGated},
-                 .norm_eps = 1e-5,
-                 .max_position_embeddings = 4096,
-                 .rotates_part = true,
-                 .longrope_only = true,
-                 .lora_targets = {"qkv_proj", "o_proj"},
-                 .fields = {{"sliding_window", kRead}, {"resid_pdrop", kDropout}, {"embd_pdrop", kNothing}},
-                 .read = read_phi3});
-  all.push_back({.architecture = "GPTNeoXForCausalLM",
-                 .model_type = "gpt_neox",
-                 .names = {.embed_tokens = "gpt_neox.embed_in",
-                           .layers = "gpt_neox.layers.",
-                           .norm = "gpt_neox.final_layer_norm",
-                           .lm_head = "embed_out",
-                           .qkv_proj = "attention.query_key_value",
-                           .o_proj = "attention.dense",
-                           .up_proj = "mlp.dense_h_to_4h",
-                           .down_proj = "mlp.dense_4h_to_h"},
-                 .form = {.norm = NormKind::kLayer,
-                          .residual = ResidualForm::kParallel,
-                          .qkv = QkvLayout::kPerHead,
-                          .mlp = MlpForm::kPlain,
-                          .qkv_bias = true,
-                          .output_bias = true,
-                          .mlp_bias = true},
-                 .norm_eps_key = "layer_norm_eps",
-                 .norm_eps = 1e-5,
-                 .activation = "gelu",
-                 .rope_theta_key = "rotary_emb_base",
-                 .rotary_fraction_key = "rotary_pct",
-                 .rotary_fraction = 0.25,
-                 .rotates_part = true,
-                 .grouped_query = false,
-                 .free_head_dim = false,
-                 .lora_targets = {"query_key_value", "dense"},
-                 .ignored_tensors = {".attention.bias", ".attention.masked_bias"},
-                 .fields = {{"attention_bias", kRead},
-                            {"use_parallel_residual", kRead},
-                            {"hidden_dropout", kDropout},
-                            {"classifier_dropout", kNothing}},
-                 .read = read_gpt_neox});
-  all.push_back({.architecture = "StableLmForCausalLM",
-                 .model_type = "stablelm",
-                 .form = {.norm = NormKind::kLayer},
-                 .norm_eps_key = "layer_norm_eps",
-                 .norm_eps = 1e-5,
-                 .max_position_embeddings = 4096,
-                 .rotary_fraction = 0.25,
-                 .rotates_part = true,
-                 .rotates_even_only = true,
-                 .num_key_value_heads = 32,
-                 .free_head_dim = false,
-                 .fields = {{"use_qkv_bias", kRead},
-                            {"use_parallel_residual", kRead},
-                            {"qk_layernorm", kFixed, {nullptr, false}},
-                            {"hidden_dropout", kDropout}},
-                 .read = read_stablelm});
-  return all;
+Family llama() {
+  return {.architecture = "LlamaForCausalLM",
+          .model_type = "llama",
+          .fields = {{"attention_bias", kRead}, {"mlp_bias", kRead}},
+          .read = read_llama};
+}
+
+/// transformers has two classes for them: with layer_types a Mistral is read as a Ministral.
+Family mistral(const char* architecture, const char* model_type) {
+  return {.architecture = architecture,
+          .model_type = model_type,
+          .max_position_embeddings = 131072,
+          .num_key_value_heads = 8,
+          .layer_types_need_head_dim = true,
+          .fields = {{"sliding_window", kRead}, {"layer_types", kRead}},
+          .read = read_mistral};
+}
+
+Family qwen2() {
+  return {.architecture = "Qwen2ForCausalLM",
+          .model_type = "qwen2",
+          .form = {.qkv_bias = true},
+          .max_position_embeddings = 32768,
+          .num_key_value_heads = 32,
+          .fields = {{"use_sliding_window", kRead},
+                     {"sliding_window", kRead},
+                     {"max_window_layers", kRead},
+                     {"layer_types", kRead}},
+          .read = read_window_of_some_layers};
+}
+
+Family qwen3() {
+  return {.architecture = "Qwen3ForCausalLM",
+          .model_type = "qwen3",
+          .form = {.query_key_norm = QueryKeyNorm::kPerHead},
+          .max_position_embeddings = 32768,
+          .num_key_value_heads = 32,
+          .head_dim = 128,
+          .fields = {{"use_sliding_window", kRead},
+                     {"sliding_window", kRead},
+                     {"max_window_layers", kRead},
+                     {"layer_types", kRead},
+                     {"attention_bias", kRead}},
+          .read = read_qwen3};
+}
+
+Family phi3() {
+  return {.architecture = "Phi3ForCausalLM",
+          .model_type = "phi3",
+          .form = {.qkv = QkvLayout::kConcatenated, .mlp = MlpForm::kFusedGated},
+          .norm_eps = 1e-5,
+          .max_position_embeddings = 4096,
+          .rotates_part = true,
+          .longrope_only = true,
+          .lora_targets = {"qkv_proj", "o_proj"},
+          .fields = {{"sliding_window", kRead}, {"resid_pdrop", kDropout}, {"embd_pdrop", kNothing}},
+          .read = read_phi3};
+}
+
+Family gpt_neox() {
+  return {.architecture = "GPTNeoXForCausalLM",
+          .model_type = "gpt_neox",
+          .names = {.embed_tokens = "gpt_neox.embed_in",
+                    .layers = "gpt_neox.layers.",
+                    .norm = "gpt_neox.final_layer_norm",
+                    .lm_head = "embed_out",
+                    .qkv_proj = "attention.query_key_value",
+                    .o_proj = "attention.dense",
+                    .up_proj = "mlp.dense_h_to_4h",
+                    .down_proj = "mlp.dense_4h_to_h"},
+          .form = {.norm = NormKind::kLayer,
+                   .residual = ResidualForm::kParallel,
+                   .qkv = QkvLayout::kPerHead,
+                   .mlp = MlpForm::kPlain,
+                   .qkv_bias = true,
+                   .output_bias = true,
+                   .mlp_bias = true},
+          .norm_eps_key = "layer_norm_eps",
+          .norm_eps = 1e-5,
+          .activation = "gelu",
+          .rope_theta_key = "rotary_emb_base",
+          .rotary_fraction_key = "rotary_pct",
+          .rotary_fraction = 0.25,
+          .rotates_part = true,
+          .grouped_query = false,
+          .free_head_dim = false,
+          .lora_targets = {"query_key_value", "dense"},
+          .ignored_tensors = {".attention.bias", ".attention.masked_bias"},
+          .fields = {{"attention_bias", kRead},
+                     {"use_parallel_residual", kRead},
+                     {"hidden_dropout", kDropout},
+                     {"classifier_dropout", kNothing}},
+          .read = read_gpt_neox};
+}
+
+Family stablelm() {
+  return {.architecture = "StableLmForCausalLM",
+          .model_type = "stablelm",
+          .form = {.norm = NormKind::kLayer},
+          .norm_eps_key = "layer_norm_eps",
+          .norm_eps = 1e-5,
+          .max_position_embeddings = 4096,
+          .rotary_fraction = 0.25,
+          .rotates_part = true,
+          .rotates_even_only = true,
+          .num_key_value_heads = 32,
+          .free_head_dim = false,
+          .fields = {{"use_qkv_bias", kRead},
+                     {"use_parallel_residual", kRead},
+                     {"qk_layernorm", kFixed, {nullptr, false}},
+                     {"hidden_dropout", kDropout}},
+          .read = read_stablelm};
 }
 
 }  // namespace
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all = make_families();
+  static const std::vector<Family> all = {llama(),
+                                          mistral("MistralForCausalLM", "mistral"),
+                                          mistral("MinistralForCausalLM", "ministral"),
+                                          qwen2(),
+                                          qwen3(),
+                                          phi3(),
+                                          gpt_neox(),
+                                          stablelm()};
   return all;
 }
 

@@ -66,6 +66,9 @@ struct Family {
   int64_t head_dim = 0;
   /// Whether the model's heads may have another size than hidden_size / num_attention_heads.
   bool free_head_dim = true;
+  /// Whether transformers needs head_dim beside layer_types: a Mistral with them is a Ministral there, which
+  /// does not know the usual size.
+  bool layer_types_need_head_dim = false;
   /// The configuration class accepts no scaling but LongRoPE, and has
   /// original_max_position_embeddings beside rope_scaling, not inside.
   bool longrope_only = false;

@@ -197,7 +197,9 @@ void read_rotary_fraction(const ConfigReader& settings, const Family& family, bo
   if (dims < 1 || rotated > config.head_dim)
     settings.fail(fmt::format("expected an even head_dim, got {}{}", config.head_dim,
                               dims < 1 ? ", of which nothing is rotated" : ""));
-  if (family.rotates_even_only && dims != rotated)
+  // The code of such a family counts the dimensions by itself, and they have to be those that have angles.
+  const auto counted = static_cast<int64_t>(static_cast<double>(config.head_dim) * fraction);
+  if (family.rotates_even_only && counted != rotated)
     fail(fmt::format("expected a {} whose {} leaves an even number of the {} dimensions of a head to rotate",
                      family.model_type, family.rotary_fraction_key, config.head_dim));
   if (!family.rotates_part && rotated != config.head_dim)

@@ -55,10 +55,4 @@ std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 /// Whether load_tokenizer would find one of its files in `folder`.
 bool has_tokenizer(const std::filesystem::path& folder);
 
-/// Copies the tokenizer's files (tokenizer.json, tokenizer.model and their like,
-/// tokenizer_config.json, special_tokens_map.json, added_tokens.json; those that
-/// exist) from one folder to another. `from` may also be one tokenizer file: it comes under a name by which
-/// load_tokenizer finds it.
-void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
-
 }  // namespace longlora::tokenizer

@@ -14,4 +14,10 @@ bool is_tokenizer_file(const std::string& name);
 /// `from`'s tokenizer_config.json alone comes as chat_template.jinja.
 void copy_chat_templates(const std::filesystem::path& from, const std::filesystem::path& to);
 
+/// Copies the tokenizer's files (tokenizer.json, tokenizer.model and their like,
+/// tokenizer_config.json, special_tokens_map.json, added_tokens.json; those that
+/// exist) from one folder to another. `from` may also be one tokenizer file: it comes under a name by which
+/// load_tokenizer finds it.
+void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
+
 }  // namespace longlora::tokenizer

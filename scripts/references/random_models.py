@@ -424,8 +424,12 @@ def write_layout(draw, tensors, folder):
 def as_meant(config):
     """The configuration in words that transformers reads, where it fails on others that its models were published with."""
     config = dict(config)
-    if "layer_types" in config and config.get("head_dim") is None:  # a Ministral there, which does not fill it in
-        config["head_dim"] = config["hidden_size"] // config["num_attention_heads"]
+    if config["model_type"] in ("mistral", "ministral") and "layer_types" in config:
+        if config.get("head_dim") is None:  # a Ministral there, which does not fill it in
+            config["head_dim"] = config["hidden_size"] // config["num_attention_heads"]
+        if config.get("sliding_window", 4096) is None:  # which it wants even where no layer slides
+            config.update(model_type="mistral")
+            del config["layer_types"]
     for key in ("rope_scaling", "rope_parameters"):  # "su" was Phi-3's word for it
         scaling = config.get(key)
         if isinstance(scaling, dict) and "su" in (scaling.get("type"), scaling.get("rope_type")):

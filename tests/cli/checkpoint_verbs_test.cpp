@@ -184,6 +184,25 @@ TEST(ConvertVerb, ChangesTheDtypeAndSaysSoInTheConfig) {
   for (const auto& [name, info] : store.tensors()) EXPECT_EQ(info.dtype, at::kHalf) << name;
 }
 
+TEST(ConvertVerb, TakesATieOutThatTheFilesContradict) {
+  const test::TemporaryDirectory folder;
+  fs::copy(data("stories260K_hf"), folder / "tied");
+  run({"convert", "--input", folder / "tied", "--output", folder / "same"});
+  EXPECT_EQ(read_file(folder / "same/config.json"), read_file(folder / "tied/config.json"));
+  const TensorStore store = TensorStore::open_model_directory(folder / "tied");
+  checkpoint::NamedTensors tensors;
+  for (const auto& [name, info] : store.tensors()) tensors.emplace_back(name, store.load(name));
+  const at::Tensor embedding = store.load("model.embed_tokens.weight");
+  fs::remove(folder / "tied/model.safetensors");
+  for (const bool differs : {false, true}) {
+    checkpoint::NamedTensors with_head = tensors;
+    with_head.emplace_back("lm_head.weight", differs ? embedding.neg() : embedding.clone());
+    checkpoint::write_model_tensors(folder / "tied", with_head);
+    run({"convert", "--input", folder / "tied", "--output", folder / "converted", "--overwrite", "True"});
+    EXPECT_EQ(read_json(folder / "converted/config.json")["tie_word_embeddings"], !differs);
+  }
+}
+
 TEST(ConvertVerb, TakesMetasLayout) {
   const test::TemporaryDirectory folder;
   run({"convert", "--input", data("stories260K_meta"), "--output", folder / "hf", "--json",

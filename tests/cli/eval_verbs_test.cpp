@@ -218,6 +218,30 @@ TEST(ScoreVerb, TakesTextFromTheLineOrAFile) {
   EXPECT_EQ(line["logprobs"], read_json(folder / "file.json")["logprobs"]);
 }
 
+TEST(EvaluationVerbs, ReadTextWithTheTokenizerThatAnAdapterBrings) {
+  const test::TemporaryDirectory folder;
+  std::string story;
+  for (int i = 0; i < 40; ++i) story += "Once upon a time there was a little girl. ";
+  write_file_atomic(folder / "story.txt", story);
+  run({"fine-tune", "--model_name_or_path", data("stories260K_hf"), "--data_path", folder / "story.txt",
+       "--model_max_length", "32", "--max_steps", "1", "--output_dir", folder / "adapter"});
+  const auto measure = [&] {
+    run(score_words(
+        {"--text", "Once upon", "--peft_model", folder / "adapter", "--json", folder / "score.json"}));
+    run({"eval", "--base_model", data("stories260K_hf"), "--peft_model", folder / "adapter", "--data_path",
+         folder / "story.txt", "--seq_len", "32", "--json", folder / "eval.json"});
+    return std::pair(read_json(folder / "score.json")["ids"], read_json(folder / "eval.json")["loss"]);
+  };
+  const auto [ids, loss] = measure();
+  EXPECT_EQ(ids[0], 1);  // BOS
+  Json settings = read_json(folder / "adapter/tokenizer_config.json");
+  settings["add_bos_token"] = false;
+  write_json(folder / "adapter/tokenizer_config.json", settings);
+  const auto [own_ids, own_loss] = measure();
+  EXPECT_EQ(own_ids[0], 403);  // "Once"
+  EXPECT_NE(own_loss, loss);   // every window begins a token later
+}
+
 TEST(ScoreVerb, NeedsExactlyOneSource) {
   EXPECT_THAT([] { run(score_words({})); },
               ThrowsMessage<UsageError>(HasSubstr("one of --text, --file and --ids")));

@@ -120,6 +120,29 @@ TEST(Families, RefuseScalingsThatTheirRotatedDimensionsDoNotAllow) {
   EXPECT_THAT(refusal("neox_odd_rotary", RopeType::kYarn), HasSubstr("even number of rotated dimensions"));
 }
 
+TEST(Families, RotateTheDimensionsThatTheirCodeCounts) {
+  Json json = read_json(family_model("stablelm") / "config.json");
+  json.erase("rope_parameters");
+  json.update({{"hidden_size", 48}, {"num_attention_heads", 4}, {"num_key_value_heads", 4}});
+  json["partial_rotary_factor"] = 0.25;  // 3 of 12
+  EXPECT_THAT(message_of<InputError>([&] { parse_model_config(json, "here/config.json"); }),
+              AllOf(HasSubstr("partial_rotary_factor"), HasSubstr("even number of the 12")));
+  json["head_dim"] = 6;  // which decides the angles: 1 pair, but for 3 dimensions still
+  EXPECT_THROW(parse_model_config(json, "here/config.json"), InputError);
+  json["num_attention_heads"] = json["num_key_value_heads"] = 6;  // 2 of 8, with 1 pair of angles
+  EXPECT_EQ(parse_model_config(json, "here/config.json").rotary_dims(), 1);
+}
+
+TEST(Families, WriteTheHeadSizeThatTransformersNeedsBesideLayerTypes) {
+  for (const char* name : {"ministral", "qwen2_window"}) {
+    Json json = read_json(family_model(name) / "config.json");
+    json["layer_types"] = std::vector<std::string>(json["num_hidden_layers"].get<size_t>(), "full_attention");
+    json.erase("head_dim");
+    const Json written = model_config_json(parse_model_config(json, name), "float32");
+    EXPECT_EQ(written.contains("head_dim"), std::string(name) == "ministral");
+  }
+}
+
 TEST(Families, RefuseWhatTheyCannotCompute) {
   Json json = read_json(family_model("stablelm") / "config.json");
   json["qk_layernorm"] = true;
