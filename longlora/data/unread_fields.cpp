@@ -18,67 +18,22 @@ constexpr size_t kNamesKept = 1000, kNamesShown = 12, kNameShown = 40;
 constexpr const char* kOthers = "(others)";
 
 // Names under which questions, answers and how to learn them are known elsewhere.
+const std::set<std::string> kMeaningfulNames = {
+    // clang-format off
+    "answer", "answers", "chosen", "completion", "content", "context", "conversation", "conversations",
+    "demonstrations", "dialog", "dialogue", "document", "documents", "examples", "explanation", "few_shot",
+    "history", "input", "input_ids", "instruction", "labels", "loss", "loss_mask", "mask", "mask_history",
+    "messages", "meta_instruction", "output", "passage", "persona", "preferred_output", "prefix", "prompt",
+    "query", "question", "rationale", "reasoning", "reasoning_content", "reference", "references",
+    "rejected", "rejected_messages", "rejected_response", "response", "responses", "solution", "system",
+    "target", "targets", "thinking", "thought", "thoughts", "train", "train_on_input", "train_on_inputs",
+    "turns", "value", "weight"
+    // clang-format on
+};
+
 bool sounds_meaningful(const std::string& name) {
-  static const std::set<std::string> kNames = {"answer",
-                                               "answers",
-                                               "chosen",
-                                               "completion",
-                                               "content",
-                                               "context",
-                                               "conversation",
-                                               "conversations",
-                                               "demonstrations",
-                                               "dialog",
-                                               "dialogue",
-                                               "document",
-                                               "documents",
-                                               "examples",
-                                               "explanation",
-                                               "few_shot",
-                                               "history",
-                                               "input",
-                                               "input_ids",
-                                               "instruction",
-                                               "labels",
-                                               "loss",
-                                               "loss_mask",
-                                               "mask",
-                                               "mask_history",
-                                               "messages",
-                                               "meta_instruction",
-                                               "output",
-                                               "passage",
-                                               "persona",
-                                               "preferred_output",
-                                               "prefix",
-                                               "prompt",
-                                               "query",
-                                               "question",
-                                               "rationale",
-                                               "reasoning",
-                                               "reasoning_content",
-                                               "reference",
-                                               "references",
-                                               "rejected",
-                                               "rejected_messages",
-                                               "rejected_response",
-                                               "response",
-                                               "responses",
-                                               "solution",
-                                               "system",
-                                               "target",
-                                               "targets",
-                                               "thinking",
-                                               "thought",
-                                               "thoughts",
-                                               "train",
-                                               "train_on_input",
-                                               "train_on_inputs",
-                                               "turns",
-                                               "value",
-                                               "weight"};
   const size_t dot = name.rfind('.');
-  return kNames.contains(dot == std::string::npos ? name : name.substr(dot + 1));
+  return kMeaningfulNames.contains(dot == std::string::npos ? name : name.substr(dot + 1));
 }
 
 }  // namespace

@@ -46,9 +46,16 @@ const char* recompute_name(Recompute recompute) {
 
 std::vector<std::string> TrainOptions::problems() const {
   std::vector<std::string> found;
-  const auto require = [&](bool holds, std::string problem) {
+  const Require require = [&](bool holds, std::string problem) {
     if (!holds) found.push_back(std::move(problem));
   };
+  require_model(require);
+  require_adapter(require);
+  require_steps(require);
+  return found;
+}
+
+void TrainOptions::require_model(const Require& require) const {
   require(init_random || only_planned || !model_name_or_path.empty(),
           "--model_name_or_path is needed: the Hugging Face directory to start from (or --init random "
           "--config FILE)");
@@ -58,8 +65,6 @@ std::vector<std::string> TrainOptions::problems() const {
   require(init_random || config_file.empty(), "--config is for --init random alone");
   require(init_random || attention_init == model::AttentionInit::kNormal,
           "--attention_init is for --init random alone");
-  require(low_rank_training || (lora.dropout == 0.0 && !lora.use_dora),
-          "--lora_dropout and --use_dora are of low-rank pairs: they need --low_rank_training True");
   require(!init_random || !low_rank_training,
           "--init random trains every weight: add --low_rank_training False");
   require(only_planned || !data_path.empty(),
@@ -72,6 +77,11 @@ std::vector<std::string> TrainOptions::problems() const {
           fmt::format("--group_size_ratio must be in (0, 1], got {}", group_size_ratio));
   require(group_size >= 0 && group_size != 1,
           fmt::format("--group_size must be at least 2, got {}", group_size));
+}
+
+void TrainOptions::require_adapter(const Require& require) const {
+  require(low_rank_training || (lora.dropout == 0.0 && !lora.use_dora),
+          "--lora_dropout and --use_dora are of low-rank pairs: they need --low_rank_training True");
   require(peft_model.empty() || low_rank_training,
           "--peft_model goes on from an adapter: it needs --low_rank_training True");
   require(lora.rank > 0, fmt::format("--lora_r must be positive, got {}", lora.rank));
@@ -88,6 +98,9 @@ std::vector<std::string> TrainOptions::problems() const {
   require(!quantize || !init_random, "--quantize needs a model to start from, not --init random");
   require(!quantize || ops::is_nf4_block_size(quantize->block_size),
           "--quantize_block must be 32, 64, 128, 256, 512, 1024, 2048 or 4096");
+}
+
+void TrainOptions::require_steps(const Require& require) const {
   require(max_steps >= 0,
           fmt::format("--max_steps must be positive, or -1 for --num_train_epochs, got {}", max_steps));
   require(max_steps > 0 || (num_train_epochs > 0.0 && std::isfinite(num_train_epochs)),
@@ -120,7 +133,6 @@ std::vector<std::string> TrainOptions::problems() const {
   require(eval_steps == 0 || !eval_data_path.empty(), "--eval_steps needs --eval_data_path, held-out data");
   require(full_attention_steps >= 0,
           fmt::format("--full_attention_steps must not be negative, got {}", full_attention_steps));
-  return found;
 }
 
 Json TrainOptions::identity() const {

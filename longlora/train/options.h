@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -120,6 +121,13 @@ struct TrainOptions {
   }
   /// What the memory plan has to know of this run, without a budget.
   PlanRequest plan_request() const;
+
+ private:
+  /// Notes a problem where something that must hold does not.
+  using Require = std::function<void(bool holds, std::string problem)>;
+  void require_model(const Require& require) const;
+  void require_adapter(const Require& require) const;
+  void require_steps(const Require& require) const;
 };
 
 /// The budget of a run: `asked_bytes`, or with 0 most of what is free; never more than `device` has left for

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 
 #include "longlora/core/json.h"
@@ -24,6 +25,42 @@ std::string some_story() {
   return text;
 }
 
+/// Six steps from 512 to 1024 tokens; the last two see all.
+Ending tune(const std::string& base, const TemporaryDirectory& folder) {
+  const Words paths = {"--model_name_or_path",
+                       base,
+                       "--data_path",
+                       folder / "story.bin",
+                       "--output_dir",
+                       folder / "runs/lily",
+                       "--eval_data_path",
+                       folder / "story.txt",
+                       "--json",
+                       folder / "run.json"};
+  const Words numbers = {"--model_max_length",     "1024", "--learning_rate", "2e-3",
+                         "--warmup_steps",         "2",    "--max_steps",     "6",
+                         "--full_attention_steps", "2",    "--eval_steps",    "3"};
+  return expect_exit(0, with(with({"fine-tune", "--rope_scaling", "yarn"}, paths), numbers));
+}
+
+/// The log-probabilities of a text by two models, given as flags; the largest difference.
+double largest_difference(const std::string& text, const std::array<Words, 2>& models) {
+  TemporaryDirectory folder;
+  std::vector<Json> scores;
+  for (const Words& model : models) {
+    expect_exit(0, with({"score", "--file", text, "--context_size", "16384", "--json", folder / "score.json"},
+                        model));
+    scores.push_back(read_json(folder / "score.json"));
+  }
+  EXPECT_EQ(scores[0]["ids"], scores[1]["ids"]);
+  EXPECT_GT(scores[0]["logprobs"].size(), 1000u);
+  double difference = 0.0;
+  for (size_t i = 0; i < scores[0]["logprobs"].size(); ++i)
+    difference = std::max(difference, std::abs(scores[0]["logprobs"][i].get<double>() -
+                                               scores[1]["logprobs"][i].get<double>()));
+  return difference;
+}
+
 TEST(MainJob, RunsFromTextToReport) {
   TemporaryDirectory folder;
   const std::string base = data("stories260K_hf");
@@ -32,31 +69,7 @@ TEST(MainJob, RunsFromTextToReport) {
                   folder / "story.bin"});
   EXPECT_TRUE(fs::exists(folder / "story.bin.json"));
 
-  const Ending trained = expect_exit(0, {"fine-tune",
-                                         "--model_name_or_path",
-                                         base,
-                                         "--data_path",
-                                         folder / "story.bin",
-                                         "--output_dir",
-                                         folder / "runs/lily",
-                                         "--model_max_length",
-                                         "1024",
-                                         "--rope_scaling",
-                                         "yarn",
-                                         "--learning_rate",
-                                         "2e-3",
-                                         "--warmup_steps",
-                                         "2",
-                                         "--max_steps",
-                                         "6",
-                                         "--full_attention_steps",
-                                         "2",
-                                         "--eval_data_path",
-                                         folder / "story.txt",
-                                         "--eval_steps",
-                                         "3",
-                                         "--json",
-                                         folder / "run.json"});
+  const Ending trained = tune(base, folder);
   EXPECT_THAT(trained.err, HasSubstr("window: 1024 tokens from 512, yarn rotary scaling by 2"));
   EXPECT_THAT(trained.err, HasSubstr("groups of 256 tokens, full in the last 2 steps"));
   EXPECT_THAT(trained.err, HasSubstr("predicted memory: "));
@@ -72,22 +85,9 @@ TEST(MainJob, RunsFromTextToReport) {
   // The merged model is the adapted one; float32 keeps rounding to bfloat16 out of the comparison.
   expect_exit(0, {"merge", "--base_model", base, "--peft_model", adapter, "--dtype", "float32", "--save_path",
                   folder / "merged32"});
-  std::vector<Json> scores;
-  const Words models[] = {{"--base_model", base, "--peft_model", adapter},
-                          {"--base_model", folder / "merged32"}};
-  for (const Words& model : models) {
-    expect_exit(0, with({"score", "--file", folder / "story.txt", "--context_size", "16384", "--json",
-                         folder / "score.json"},
-                        model));
-    scores.push_back(read_json(folder / "score.json"));
-  }
-  ASSERT_EQ(scores[0]["ids"], scores[1]["ids"]);
-  ASSERT_GT(scores[0]["logprobs"].size(), 1000u);
-  double difference = 0.0;
-  for (size_t i = 0; i < scores[0]["logprobs"].size(); ++i)
-    difference = std::max(difference, std::abs(scores[0]["logprobs"][i].get<double>() -
-                                               scores[1]["logprobs"][i].get<double>()));
-  EXPECT_LT(difference, 1e-4);
+  EXPECT_LT(largest_difference(folder / "story.txt", {Words{"--base_model", base, "--peft_model", adapter},
+                                                      Words{"--base_model", folder / "merged32"}}),
+            1e-4);
 
   expect_exit(0, {"eval", "--base_model", base, "--data_path", folder / "story.bin", "--seq_len", "256,1024",
                   "--context_size", "1024", "--max_windows", "4", "--label", "base", "--json",

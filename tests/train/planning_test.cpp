@@ -59,78 +59,79 @@ TEST(TrainOptions, HaveNoProblemsWhenTheyAreFine) {
   EXPECT_NO_THROW(validate(good_options()));
 }
 
+struct Wrong {
+  std::function<void(TrainOptions&)> change;
+  const char* says;
+};
+
+const double kInfinity = std::numeric_limits<double>::infinity(), kNan = std::nan("");
+const Wrong kWrongs[] = {
+    {[](auto& o) { o.model_name_or_path.clear(); }, "--model_name_or_path is needed"},
+    {[](auto& o) {
+       o.init_random = true;
+       o.low_rank_training = false;
+       o.config_file = "c";
+     },
+     "give either it or"},
+    {[](auto& o) {
+       o.init_random = true;
+       o.low_rank_training = false;
+       o.model_name_or_path.clear();
+     },
+     "needs --config"},
+    {[](auto& o) { o.config_file = "config.json"; }, "--config is for --init random alone"},
+    {[](auto& o) { o.attention_init = model::AttentionInit::kMimetic; },
+     "--attention_init is for --init random alone"},
+    {[](auto& o) {
+       o.init_random = true;
+       o.config_file = "c";
+       o.model_name_or_path.clear();
+     },
+     "--low_rank_training False"},
+    {[](auto& o) { o.data_path.clear(); }, "--data_path is needed"},
+    {[](auto& o) { o.output_dir.clear(); }, "--output_dir is needed"},
+    {[](auto& o) { o.model_max_length = 1; }, "--model_max_length must be at least 2, got 1"},
+    {[](auto& o) { o.group_size_ratio = 1.5; }, "--group_size_ratio must be in (0, 1], got 1.5"},
+    {[](auto& o) { o.group_size = 1; }, "--group_size must be at least 2, got 1"},
+    {[](auto& o) {
+       o.peft_model = "a";
+       o.low_rank_training = false;
+     },
+     "--peft_model goes on from an adapter"},
+    {[](auto& o) { o.lora.rank = 0; }, "--lora_r must be positive, got 0"},
+    {[](auto& o) { o.lora.alpha = 0; }, "--lora_alpha must be positive"},
+    {[](auto& o) { o.lora.alpha = kInfinity; }, "--lora_alpha must be positive"},
+    {[](auto& o) { o.max_steps = -1; }, "--max_steps must be positive, or -1 for --num_train_epochs, got -1"},
+    {[](auto& o) {
+       o.max_steps = 0;
+       o.num_train_epochs = 0;
+     },
+     "--num_train_epochs must be positive"},
+    {[](auto& o) {
+       o.max_steps = 0;
+       o.num_train_epochs = kInfinity;
+     },
+     "--num_train_epochs must be positive"},
+    {[](auto& o) { o.per_device_train_batch_size = 0; }, "--per_device_train_batch_size"},
+    {[](auto& o) { o.per_device_eval_batch_size = -1; }, "--per_device_eval_batch_size"},
+    {[](auto& o) { o.gradient_accumulation_steps = 0; }, "--gradient_accumulation_steps"},
+    {[](auto& o) { o.learning_rate = -1e-5; },
+     "--learning_rate must be a number and not negative, got -1e-05"},
+    {[](auto& o) { o.learning_rate = kNan; }, "--learning_rate"},
+    {[](auto& o) { o.learning_rate = kInfinity; }, "--learning_rate"},
+    {[](auto& o) { o.warmup_steps = -2; }, "--warmup_steps must not be negative, got -2"},
+    {[](auto& o) { o.max_grad_norm = -1; }, "--max_grad_norm must not be negative"},
+    {[](auto& o) { o.adamw.beta2 = 1.0; }, "--adam_beta1 and --adam_beta2 must be in [0, 1)"},
+    {[](auto& o) { o.adamw.epsilon = 0.0; }, "--adam_epsilon must be positive"},
+    {[](auto& o) { o.adamw.weight_decay = -0.1; }, "--weight_decay not negative"},
+    {[](auto& o) { o.save_steps = -1; }, "--save_steps"},
+    {[](auto& o) { o.logging_steps = 0; }, "--logging_steps positive"},
+    {[](auto& o) { o.eval_steps = 5; }, "--eval_steps needs --eval_data_path"},
+    {[](auto& o) { o.full_attention_steps = -1; }, "--full_attention_steps must not be negative"},
+};
+
 TEST(TrainOptions, NameEveryFlagThatIsWrong) {
-  struct Wrong {
-    std::function<void(TrainOptions&)> change;
-    const char* says;
-  };
-  const double infinity = std::numeric_limits<double>::infinity(), nan = std::nan("");
-  const Wrong wrongs[] = {
-      {[](auto& o) { o.model_name_or_path.clear(); }, "--model_name_or_path is needed"},
-      {[](auto& o) {
-         o.init_random = true;
-         o.low_rank_training = false;
-         o.config_file = "c";
-       },
-       "give either it or"},
-      {[](auto& o) {
-         o.init_random = true;
-         o.low_rank_training = false;
-         o.model_name_or_path.clear();
-       },
-       "needs --config"},
-      {[](auto& o) { o.config_file = "config.json"; }, "--config is for --init random alone"},
-      {[](auto& o) { o.attention_init = model::AttentionInit::kMimetic; },
-       "--attention_init is for --init random alone"},
-      {[](auto& o) {
-         o.init_random = true;
-         o.config_file = "c";
-         o.model_name_or_path.clear();
-       },
-       "--low_rank_training False"},
-      {[](auto& o) { o.data_path.clear(); }, "--data_path is needed"},
-      {[](auto& o) { o.output_dir.clear(); }, "--output_dir is needed"},
-      {[](auto& o) { o.model_max_length = 1; }, "--model_max_length must be at least 2, got 1"},
-      {[](auto& o) { o.group_size_ratio = 1.5; }, "--group_size_ratio must be in (0, 1], got 1.5"},
-      {[](auto& o) { o.group_size = 1; }, "--group_size must be at least 2, got 1"},
-      {[](auto& o) {
-         o.peft_model = "a";
-         o.low_rank_training = false;
-       },
-       "--peft_model goes on from an adapter"},
-      {[](auto& o) { o.lora.rank = 0; }, "--lora_r must be positive, got 0"},
-      {[](auto& o) { o.lora.alpha = 0; }, "--lora_alpha must be positive"},
-      {[=](auto& o) { o.lora.alpha = infinity; }, "--lora_alpha must be positive"},
-      {[](auto& o) { o.max_steps = -1; },
-       "--max_steps must be positive, or -1 for --num_train_epochs, got -1"},
-      {[](auto& o) {
-         o.max_steps = 0;
-         o.num_train_epochs = 0;
-       },
-       "--num_train_epochs must be positive"},
-      {[=](auto& o) {
-         o.max_steps = 0;
-         o.num_train_epochs = infinity;
-       },
-       "--num_train_epochs must be positive"},
-      {[](auto& o) { o.per_device_train_batch_size = 0; }, "--per_device_train_batch_size"},
-      {[](auto& o) { o.per_device_eval_batch_size = -1; }, "--per_device_eval_batch_size"},
-      {[](auto& o) { o.gradient_accumulation_steps = 0; }, "--gradient_accumulation_steps"},
-      {[](auto& o) { o.learning_rate = -1e-5; },
-       "--learning_rate must be a number and not negative, got -1e-05"},
-      {[=](auto& o) { o.learning_rate = nan; }, "--learning_rate"},
-      {[=](auto& o) { o.learning_rate = infinity; }, "--learning_rate"},
-      {[](auto& o) { o.warmup_steps = -2; }, "--warmup_steps must not be negative, got -2"},
-      {[](auto& o) { o.max_grad_norm = -1; }, "--max_grad_norm must not be negative"},
-      {[](auto& o) { o.adamw.beta2 = 1.0; }, "--adam_beta1 and --adam_beta2 must be in [0, 1)"},
-      {[](auto& o) { o.adamw.epsilon = 0.0; }, "--adam_epsilon must be positive"},
-      {[](auto& o) { o.adamw.weight_decay = -0.1; }, "--weight_decay not negative"},
-      {[](auto& o) { o.save_steps = -1; }, "--save_steps"},
-      {[](auto& o) { o.logging_steps = 0; }, "--logging_steps positive"},
-      {[](auto& o) { o.eval_steps = 5; }, "--eval_steps needs --eval_data_path"},
-      {[](auto& o) { o.full_attention_steps = -1; }, "--full_attention_steps must not be negative"},
-  };
-  for (const Wrong& wrong : wrongs)
+  for (const Wrong& wrong : kWrongs)
     EXPECT_THAT(problems_after(wrong.change), ElementsAre(HasSubstr(wrong.says))) << wrong.says;
 }
 
