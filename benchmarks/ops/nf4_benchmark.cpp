@@ -10,7 +10,7 @@ void product(benchmark::State& state, bool quantized, bool transposed) {
   const int64_t rows = state.range(0), depth = state.range(1), columns = state.range(2);
   const at::Tensor weight = bench::random_tensor({columns, depth});
   RightOperand right = {weight, transposed};
-  if (quantized) right = {{}, transposed, std::make_shared<const Nf4Matrix>(quantize_nf4(weight))};
+  if (quantized) right = {Weight(quantize_nf4(weight), weight.scalar_type()), transposed};
   const at::Tensor a = bench::random_tensor({rows, transposed ? depth : columns});
   for (auto _ : state) benchmark::DoNotOptimize(matrix_product(a, right));
   bench::report_flops(state, 2.0 * static_cast<double>(rows * depth * columns));

@@ -82,7 +82,8 @@ double matrix_rate(at::Device device, int64_t size) {
 model::Decoder make_decoder(const model::ModelConfig& config, at::Device device) {
   model::Decoder decoder = model::shape_decoder(config, at::kBFloat16);
   model::visit_parameters(decoder, [&](const std::string&, model::Parameter& parameter) {
-    const at::Tensor value = at::ones(parameter.value.sizes(), parameter.value.options().device(device));
+    const at::Tensor value =
+        at::ones(parameter.value.sizes(), parameter.value.dense().options().device(device));
     parameter.value = value.dim() == 2 ? value.normal_(0.0, config.initializer_range) : value;
   });
   model::add_lora(decoder, {}, 1);

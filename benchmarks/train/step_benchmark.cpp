@@ -34,7 +34,7 @@ model::ModelConfig config_of(int64_t width) {
 /// Puts the linear layers into four bits.
 void quantize(model::Decoder& decoder) {
   model::visit_linears(decoder, [&](const std::string&, model::Linear& linear) {
-    linear.weight.hold_quantized(ops::quantize_nf4(linear.weight.value), decoder.dtype());
+    linear.weight.value = ops::Weight(ops::quantize_nf4(linear.weight.value.dense()), decoder.dtype());
   });
 }
 

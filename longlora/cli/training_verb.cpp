@@ -175,7 +175,9 @@ model::Decoder shape_of_run(const TrainingArguments& arguments) {
   config.tie_word_embeddings = plan.tied;
   model::Decoder shape = model::shape_decoder(config, base.dtype());
   model::visit_parameters(shape, [&](const std::string& name, model::Parameter& parameter) {
-    if (plan.change_of(name).replaces()) parameter.quantized.reset();  // the adapter has it in full precision
+    const ops::Weight& value = parameter.value;
+    if (plan.change_of(name).replaces())  // the adapter has it in full precision
+      parameter.value = at::empty(value.sizes(), at::TensorOptions(value.scalar_type()).device(at::kMeta));
   });
   return shape;
 }

@@ -18,7 +18,7 @@ namespace {
 std::unique_ptr<KeyValueCache> make_full_cache(const model::Decoder& decoder, int64_t max_tokens) {
   return std::make_unique<FullCache>(decoder.config,
                                      max_tokens > 0 ? max_tokens : decoder.config.context_window(),
-                                     decoder.embed_tokens.value.options());
+                                     decoder.embed_tokens.value.dense().options());
 }
 
 }  // namespace

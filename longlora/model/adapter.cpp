@@ -28,7 +28,7 @@ bool is_lora(const std::string& name) {
 
 /// The weight at its best precision.
 at::Tensor float_weight(const Parameter& parameter) {
-  return parameter.trainable() ? parameter.master : parameter.value.to(at::kFloat);
+  return parameter.trainable() ? parameter.master : parameter.value.dense().to(at::kFloat);
 }
 
 /// What new parameters are made as: like the others, but on the CPU beside weights without values.
@@ -39,14 +39,12 @@ at::TensorOptions options_of(const Decoder& decoder) {
 
 /// Norms of the rows of a layer's weight with its pair, in float32.
 at::Tensor weight_norm(const Linear& linear) {
-  const at::Tensor& weight = linear.weight.value;
-  const ops::LinearOperands operands = {.weight = weight,
-                                        .lora_a = float_weight(linear.lora->a),
-                                        .lora_b = float_weight(linear.lora->b),
-                                        .lora_scale = linear.lora->scale,
-                                        .quantized = linear.weight.quantized};
-  const bool has_values = operands.quantized ? !operands.quantized->codes.is_meta() : !weight.is_meta();
-  return has_values ? ops::adapted_weight_norm(operands) : at::empty({weight.size(0)}, at::kFloat);
+  const ops::Weight& weight = linear.weight.value;
+  if (weight.is_meta()) return at::empty({weight.size(0)}, at::kFloat);
+  return ops::adapted_weight_norm({.weight = weight,
+                                   .lora_a = float_weight(linear.lora->a),
+                                   .lora_b = float_weight(linear.lora->b),
+                                   .lora_scale = linear.lora->scale});
 }
 
 void number_pairs(Decoder& decoder) {
@@ -76,18 +74,16 @@ void change_parameters(Decoder& decoder, const checkpoint::PeftAdapter& adapter,
   visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
     const bool is_end = &parameter == &decoder.embed_tokens || &parameter == &decoder.lm_head;
     const TensorChange change = plan.change_of(name);
-    at::Tensor value = parameter.value;
-    if (!change.parameter.empty()) {
-      value = adapter.load_parameter(change.parameter);
-      parameter.quantized.reset();
-      decoder.of_adapter[name] = change.parameter;
-    }
+    const bool is_replaced = !change.parameter.empty();
+    if (is_replaced) decoder.of_adapter[name] = change.parameter;
+    if (!is_replaced && !is_end) return;
+    at::Tensor value = is_replaced ? adapter.load_parameter(change.parameter) : parameter.value.dense();
     if (is_end && value.size(0) != plan.vocab_size) value = with_rows(value, plan.vocab_size);
     if (is_end && (!change.pair.empty() || !change.token_rows.empty())) {
       value = value.to(options.dtype(at::kFloat), /*non_blocking=*/false, /*copy=*/true);
       change_weight(adapter, change, value);
     }
-    if (!value.is_same(parameter.value)) parameter.value = value.to(options);
+    if (is_replaced || !value.is_same(parameter.value.dense())) parameter.value = value.to(options);
   });
 }
 
@@ -170,7 +166,7 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
     const TensorChange change = plan.change_of(name + ".bias");
     if (change.pair_bias.empty()) return;
     at::Tensor bias = added_bias(adapter, change).to(options_of(decoder).device());
-    if (linear.bias.value.defined()) bias = bias + linear.bias.value.to(at::kFloat);
+    if (linear.bias.value.defined()) bias = bias + linear.bias.value.dense().to(at::kFloat);
     linear.bias.value = bias.to(options_of(decoder));
   });
   number_pairs(decoder);
@@ -192,7 +188,7 @@ Decoder load_with_adapter(const std::filesystem::path& base, const std::filesyst
 void merge_lora(Decoder& decoder) {
   const c10::NoGradGuard no_grad;
   visit_linears(decoder, [&](const std::string&, Linear& linear) {
-    if (!linear.lora || linear.weight.quantized) return;
+    if (!linear.lora || linear.weight.value.is_nf4()) return;
     const LoraPair& pair = *linear.lora;
     const at::Tensor update = at::mm(float_weight(pair.b), float_weight(pair.a)).mul_(pair.scale);
     at::Tensor weight = float_weight(linear.weight).add(update);
@@ -265,11 +261,10 @@ void load_masters(Decoder& decoder, const std::filesystem::path& base, const std
 AdapterTensors adapter_tensors(const Decoder& decoder) {
   AdapterTensors tensors;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
-    const at::Tensor& source = parameter.trainable() ? parameter.master : parameter.value;
-    if (is_lora(name))
-      tensors.lora.emplace_back(name, source.detach());
-    else if (parameter.trainable() || decoder.of_adapter.count(name) != 0)
-      tensors.parameters.emplace_back(name, source.detach());
+    const bool is_pair = is_lora(name);
+    if (!is_pair && !parameter.trainable() && decoder.of_adapter.count(name) == 0) return;
+    const at::Tensor& source = parameter.trainable() ? parameter.master : parameter.value.dense();
+    (is_pair ? tensors.lora : tensors.parameters).emplace_back(name, source.detach());
   });
   return tensors;
 }

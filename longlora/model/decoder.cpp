@@ -31,52 +31,48 @@ at::Tensor RowSet::places(const at::Tensor& ids) const {
   return found;
 }
 
-void Parameter::hold_quantized(ops::Nf4Matrix matrix, at::ScalarType dtype) {
-  value = at::empty({matrix.rows, matrix.columns}, at::TensorOptions(dtype).device(at::kMeta));
-  quantized = std::make_shared<const ops::Nf4Matrix>(std::move(matrix));
-}
-
 void Parameter::make_trainable() {
   make_master();
   grad = at::zeros_like(master);
 }
 
 void Parameter::make_master() {
-  if (quantized)
+  if (value.is_nf4())
     throw UsageError(
         "[quantize] expected to train what is not in four bits, got a weight that is; use low-rank pairs, or "
         "start from the model in full precision");
-  master = value.to(at::kFloat);  // the same tensor when value is float32 already
-  value.requires_grad_(true);
+  master = value.dense().to(at::kFloat);  // the same tensor when value is float32 already
+  value.dense().requires_grad_(true);
 }
 
 void Parameter::refresh_elements(int64_t begin, int64_t end) {
-  if (value.is_same(master)) return;
+  const at::Tensor& tensor = value.dense();
+  if (tensor.is_same(master)) return;
   // detach() shares storage and is outside autograd: a leaf may be updated through it.
-  value.detach().view(-1).slice(0, begin, end).copy_(master.view(-1).slice(0, begin, end));
+  tensor.detach().view(-1).slice(0, begin, end).copy_(master.view(-1).slice(0, begin, end));
 }
 
 void Parameter::refresh_rows(const std::vector<int64_t>& rows) {
-  if (value.is_same(master) || rows.empty()) return;
+  const at::Tensor& tensor = value.dense();
+  if (tensor.is_same(master) || rows.empty()) return;
   // In pieces, so that the gathered rows stay small.
   constexpr int64_t kRowsAtOnce = 1024;
   const at::Tensor index = at::tensor(rows, at::kLong);
   for (int64_t begin = 0; begin < index.numel(); begin += kRowsAtOnce) {
     const at::Tensor some = index.slice(0, begin, std::min(begin + kRowsAtOnce, index.numel()));
-    value.detach().index_copy_(0, some, master.index_select(0, some).to(value.scalar_type()));
+    tensor.detach().index_copy_(0, some, master.index_select(0, some).to(tensor.scalar_type()));
   }
 }
 
 ops::LinearOperands Linear::operands(const PairDropout& dropout) const {
   ops::LinearOperands operands;
   operands.weight = weight.value;
-  operands.quantized = weight.quantized;
-  operands.bias = bias.value;
+  operands.bias = bias.value.dense();
   if (lora) {
-    operands.lora_a = lora->a.value;
-    operands.lora_b = lora->b.value;
+    operands.lora_a = lora->a.value.dense();
+    operands.lora_b = lora->b.value.dense();
     operands.lora_scale = lora->scale;
-    operands.magnitude = lora->magnitude.value;
+    operands.magnitude = lora->magnitude.value.dense();
     operands.weight_norm = lora->weight_norm;
     operands.dropout = {dropout.probability, mix_bits(dropout.seed, lora->place), dropout.first_row};
   }
@@ -87,8 +83,8 @@ namespace {
 
 at::Tensor normalize(const at::Tensor& x, const Norm& norm, const ModelConfig& config) {
   if (config.form.norm == NormKind::kLayer)
-    return ops::layer_norm(x, norm.weight.value, norm.bias.value, config.norm_eps);
-  return ops::rms_norm(x, norm.weight.value, config.norm_eps);
+    return ops::layer_norm(x, norm.weight.value.dense(), norm.bias.value.dense(), config.norm_eps);
+  return ops::rms_norm(x, norm.weight.value.dense(), config.norm_eps);
 }
 
 /// The projections of normed [N, C], each [N, heads, D]; parts of a fused product are views of it.
@@ -183,7 +179,7 @@ at::Tensor forward_block(const Block& block, const ModelConfig& config, const at
 }
 
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids) {
-  return ops::select_rows(decoder.embed_tokens.value.detach(), ids.reshape({-1}));
+  return ops::select_rows(decoder.embed_tokens.value.dense().detach(), ids.reshape({-1}));
 }
 
 at::Tensor final_norm(const Decoder& decoder, const at::Tensor& hidden) {
@@ -199,9 +195,9 @@ ParameterCounts count_parameters(const Decoder& decoder) {
   visit_parameters(decoder, [&](const std::string&, const Parameter& parameter) {
     counts.total += parameter.value.numel();
     if (parameter.trainable()) counts.trainable += parameter.value.numel();
-    if (!parameter.quantized) return;
+    if (!parameter.value.is_nf4()) return;
     counts.quantized += parameter.value.numel();
-    counts.quantized_bytes += parameter.quantized->num_bytes();
+    counts.quantized_bytes += parameter.value.num_bytes();
   });
   return counts;
 }

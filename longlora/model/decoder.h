@@ -48,17 +48,13 @@ class RowSet {
 
 /// One weight. A frozen parameter has a value alone.
 struct Parameter {
-  at::Tensor value;   // what the forward pass reads, in the compute dtype
+  ops::Weight value;  // what the forward pass reads, in the compute dtype; four bits in linear layers alone
   at::Tensor master;  // float32, defined when trainable; the same storage as value in float32 runs
   at::Tensor grad;    // float32 accumulator, defined when trainable (of an embedding's rows: by the engine)
   /// Where set, only these rows get gradients, and grad [rows that there is room for, C] holds theirs in the
   /// set's order: whoever adds to grad notes its rows here, and zeroing, norm and update look at no others.
   std::shared_ptr<RowSet> grad_rows;
-  /// Where set, the weight in four bits; `value` has its shape and dtype on the meta device.
-  std::shared_ptr<const ops::Nf4Matrix> quantized;
 
-  /// Takes the place of the value, whose dtype is to be `dtype`.
-  void hold_quantized(ops::Nf4Matrix matrix, at::ScalarType dtype);
   bool trainable() const { return master.defined(); }
   /// Gives the parameter a master and a zero gradient.
   void make_trainable();
@@ -92,7 +88,7 @@ struct PairDropout {
   int64_t first_row = 0;     // row of the batch that is the first of the hidden states
 };
 
-/// y = x Wᵀ (+ bias) (+ low-rank update), W dense or, frozen, in four bits.
+/// y = x Wᵀ (+ bias) (+ low-rank update).
 struct Linear {
   Parameter weight;  // [out, in]
   Parameter bias;    // [out]; undefined value without one

@@ -161,10 +161,10 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const Load
       build_decoder(config, [&](Parameter& parameter, const std::string& name, const Shape& shape, Use use) {
         used.insert(name);
         if (use == Use::kLinear && is_stored_quantized(store, name)) {
-          parameter.hold_quantized(ops::on_device(load_nf4(store, name, shape), options.device), dtype);
+          parameter.value = ops::Weight(ops::on_device(load_nf4(store, name, shape), options.device), dtype);
           for (const std::string& part : nf4_part_names(name)) used.insert(part);
         } else if (use == Use::kLinear && quantizes) {
-          parameter.hold_quantized(
+          parameter.value = ops::Weight(
               ops::on_device(quantize_stored(store, name, shape, *options.quantize), options.device), dtype);
         } else if (options.left_in_files.count(name)) {
           store.check(name, shape, dtype);
@@ -212,14 +212,14 @@ Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t
 
 void move_decoder(Decoder& decoder, at::Device device) {
   visit_parameters(decoder, [&](const std::string&, Parameter& parameter) {
-    parameter.value = parameter.value.to(device);
+    parameter.value = parameter.value.dense().to(device);
   });
 }
 
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype) {
   return build_decoder(config, [&](Parameter& parameter, const std::string&, const Shape& shape, Use use) {
     if (use == Use::kLinear && config.quantization)
-      parameter.hold_quantized(nf4_of_shape(shape, *config.quantization), dtype);
+      parameter.value = ops::Weight(nf4_of_shape(shape, *config.quantization), dtype);
     else
       parameter.value = at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
   });
@@ -229,10 +229,10 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
   checkpoint::NamedTensors tensors;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
     if (name.find(".lora_") != std::string::npos) return;
-    if (parameter.quantized) return append_nf4_tensors(name, *parameter.quantized, tensors);
+    if (parameter.value.is_nf4()) return append_nf4_tensors(name, parameter.value.nf4(), tensors);
     // A value is its master rounded to the compute dtype: where that is wanted nothing is copied.
     const bool rounded = parameter.value.scalar_type() == dtype;
-    const at::Tensor& source = parameter.trainable() && !rounded ? parameter.master : parameter.value;
+    const at::Tensor& source = parameter.trainable() && !rounded ? parameter.master : parameter.value.dense();
     tensors.emplace_back(name, source.detach().to(dtype));
   });
   return tensors;

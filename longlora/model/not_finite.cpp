@@ -16,10 +16,10 @@ bool is_finite(const at::Tensor& x) {
          std::isfinite(x.sum(at::kDouble).item<double>());
 }
 
-bool is_finite(const Parameter& parameter) {
-  if (!parameter.quantized) return is_finite(parameter.value);
-  return is_finite(parameter.quantized->absmax) && is_finite(parameter.quantized->nested_absmax) &&
-         std::isfinite(parameter.quantized->nested_offset);
+bool is_finite(const ops::Weight& weight) {
+  if (!weight.is_nf4()) return is_finite(weight.dense());
+  const ops::Nf4Matrix& matrix = weight.nf4();
+  return is_finite(matrix.absmax) && is_finite(matrix.nested_absmax) && std::isfinite(matrix.nested_offset);
 }
 
 }  // namespace
@@ -28,7 +28,7 @@ std::string explain_not_finite(const Decoder& decoder) {
   const c10::NoGradGuard no_grad;
   std::string first;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
-    if (first.empty() && !is_finite(parameter)) first = name;
+    if (first.empty() && !is_finite(parameter.value)) first = name;
   });
   if (!first.empty())
     return fmt::format(

@@ -56,15 +56,16 @@ std::set<std::string> streamable_weights(const Decoder& decoder) {
   std::set<std::string> names;
   for (size_t i = 0; i < decoder.blocks.size(); ++i) {
     const Block& block = decoder.blocks[i];
-    visit_block(
-        block, block_prefix(*block.names, i), [&](const std::string& name, const Parameter& parameter) {
-          const bool is_low_rank = name.find(".lora_") != std::string::npos;
-          if (!parameter.trainable() && !is_low_rank && !parameter.quantized && parameter.value.dim() == 2)
-            names.insert(name);
-        });
+    visit_block(block, block_prefix(*block.names, i),
+                [&](const std::string& name, const Parameter& parameter) {
+                  const bool is_low_rank = name.find(".lora_") != std::string::npos;
+                  if (!parameter.trainable() && !is_low_rank && !parameter.value.is_nf4() &&
+                      parameter.value.dim() == 2)
+                    names.insert(name);
+                });
   }
   const Parameter& head = decoder.lm_head;
-  if (head.value.defined() && !head.trainable() && !head.quantized) names.insert(head_name(decoder));
+  if (head.value.defined() && !head.trainable() && !head.value.is_nf4()) names.insert(head_name(decoder));
   return names;
 }
 

@@ -22,15 +22,16 @@ at::Tensor copy_on_disk(const at::Tensor& x, at::ScalarType dtype, const StatePl
 /// Moves value and master, or makes the master there.
 void hold_on_disk(Decoder& decoder, Parameter& parameter) {
   const StatePlace& place = decoder.state_place;
-  const at::ScalarType dtype = parameter.value.scalar_type();
+  const at::Tensor value = parameter.value.dense();
+  const at::ScalarType dtype = value.scalar_type();
   const bool moves_value = has_value_on_disk(decoder, parameter, place.on_disk);
-  if (moves_value) parameter.value = copy_on_disk(parameter.value, dtype, place);
-  parameter.value.requires_grad_(true);
+  if (moves_value) parameter.value = copy_on_disk(value, dtype, place);
+  const at::Tensor& placed = parameter.value.dense();
+  placed.requires_grad_(true);
   if (dtype == at::kFloat)
-    parameter.master = parameter.value;
+    parameter.master = placed;
   else
-    parameter.master =
-        copy_on_disk(parameter.trainable() ? parameter.master : parameter.value, at::kFloat, place);
+    parameter.master = copy_on_disk(parameter.trainable() ? parameter.master : value, at::kFloat, place);
   if (!moves_value && !parameter.grad.defined())
     parameter.grad = at::zeros(parameter.value.sizes(), at::TensorOptions(at::kFloat));
 }
@@ -47,7 +48,7 @@ bool has_state_on_disk(const Decoder& decoder, const Parameter& parameter, State
 }
 
 void make_trainable(Decoder& decoder, Parameter& parameter) {
-  if (!parameter.quantized && has_state_on_disk(decoder, parameter, decoder.state_place.on_disk))
+  if (!parameter.value.is_nf4() && has_state_on_disk(decoder, parameter, decoder.state_place.on_disk))
     hold_on_disk(decoder, parameter);
   else if (is_looked_up_alone(decoder, parameter))
     parameter.make_master();

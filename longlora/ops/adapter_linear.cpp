@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "longlora/ops/dropout.h"
-#include "longlora/ops/kept_nf4.h"
 #include "longlora/ops/matrix_product.h"
+#include "longlora/ops/optional_operands.h"
 
 namespace longlora::ops {
 namespace {
@@ -19,11 +19,6 @@ using torch::autograd::variable_list;
 /// Elements of the adapted weight that exist at once while its norms are taken.
 constexpr int64_t kNormElements = int64_t{1} << 18;
 
-/// Autograd wants a defined tensor for every operand: an absent one is empty.
-bool present(const at::Tensor& operand) {
-  return operand.numel() > 0;
-}
-
 /// x with its columns scaled, computed in float32 and rounded once.
 at::Tensor scale_columns(const at::Tensor& x, const at::Tensor& factor) {
   return at::mul(x, factor).to(x.scalar_type());
@@ -34,21 +29,21 @@ class AdapterLinear : public Function<AdapterLinear> {
   // The order of forward's operands, which is that of the gradients.
   enum Operand : size_t { kX, kWeight, kBias, kLoraA, kLoraB, kMagnitude };
 
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& /*dense_weight*/,
                             const at::Tensor& bias, const at::Tensor& lora_a, const at::Tensor& lora_b,
                             const at::Tensor& magnitude, const at::Tensor& weight_norm, double scale,
-                            const Dropout& mask, const std::shared_ptr<const Nf4Matrix>& quantized) {
+                            const Dropout& mask, const Weight& weight) {
     const bool drops = mask.probability > 0.0;
-    const RightOperand base = {weight, /*transposed=*/true, quantized};
+    const RightOperand base = {weight, /*transposed=*/true};
     const at::Tensor input = drops ? dropout(x, mask) : x;
     ProductTerms low_rank_terms;
     low_rank_terms.low_rank = at::linear(input, lora_a);
     low_rank_terms.low_rank_right = {lora_b * scale, /*transposed=*/true};
     ProductTerms bias_terms;
-    if (present(bias)) bias_terms.bias = bias;
+    if (is_present(bias)) bias_terms.bias = bias;
 
     at::Tensor y, product, factor;
-    if (!present(magnitude)) {
+    if (!is_present(magnitude)) {
       low_rank_terms.bias = bias_terms.bias;
       y = matrix_product(x, base, low_rank_terms);
     } else {
@@ -57,15 +52,15 @@ class AdapterLinear : public Function<AdapterLinear> {
       y = scale_columns(product, factor);
       if (drops)
         y.add_(matrix_product(x - input, base, bias_terms));
-      else if (present(bias))
+      else if (is_present(bias))
         y.add_(bias);
     }
     const bool needs_x = weight.requires_grad() || lora_a.requires_grad();
     if (!magnitude.requires_grad()) product = at::Tensor();
-    context->save_for_backward({needs_x ? x : at::Tensor(), weight, lora_a, lora_b, low_rank_terms.low_rank,
-                                product, factor, weight_norm});
+    context->save_for_backward(
+        {needs_x ? x : at::Tensor(), lora_a, lora_b, low_rank_terms.low_rank, product, factor, weight_norm});
     context->saved_data["scale"] = scale;
-    context->saved_data["quantized"] = keep_nf4(quantized);
+    context->saved_data["weight"] = keep_weight(weight);
     context->saved_data["probability"] = mask.probability;
     context->saved_data["key"] = static_cast<int64_t>(mask.key);
     context->saved_data["first_row"] = mask.first_row;
@@ -74,8 +69,8 @@ class AdapterLinear : public Function<AdapterLinear> {
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &lora_a = saved[2], &lora_b = saved[3],
-                     &low_rank = saved[4], &product = saved[5], &factor = saved[6], &weight_norm = saved[7];
+    const at::Tensor &x = saved[0], &lora_a = saved[1], &lora_b = saved[2], &low_rank = saved[3],
+                     &product = saved[4], &factor = saved[5], &weight_norm = saved[6];
     const double scale = context->saved_data["scale"].toDouble();
     const Dropout mask = {context->saved_data["probability"].toDouble(),
                           static_cast<uint64_t>(context->saved_data["key"].toInt()),
@@ -99,8 +94,7 @@ class AdapterLinear : public Function<AdapterLinear> {
     }
     if (context->needs_input_grad(kX))
       grad_x = input_gradient(grad_y, grad_product, grad_low_rank,
-                              {weight, /*transposed=*/false, kept_nf4(context->saved_data["quantized"])},
-                              lora_a, mask, scales);
+                              {kept_weight(context->saved_data["weight"])}, lora_a, mask, scales);
     return {grad_x,         grad_weight,  grad_bias,    grad_a,       grad_b,
             grad_magnitude, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
@@ -124,37 +118,29 @@ class AdapterLinear : public Function<AdapterLinear> {
 }  // namespace
 
 at::Tensor adapter_linear(const at::Tensor& x, const LinearOperands& operands) {
-  const at::Tensor absent = at::empty({0}, x.options());
+  const OrEmpty or_empty(x.options());
   const bool scales = operands.magnitude.defined();
   at::Tensor norm = operands.weight_norm;
   if (scales && !norm.defined()) norm = adapted_weight_norm(operands);
-  return AdapterLinear::apply(x, operands.weight, operands.bias.defined() ? operands.bias : absent,
-                              operands.lora_a, operands.lora_b, scales ? operands.magnitude : absent,
-                              scales ? norm : absent, operands.lora_scale, operands.dropout,
-                              operands.quantized);
+  if (!scales) norm = at::Tensor();
+  return AdapterLinear::apply(x, or_empty(operands.weight), or_empty(operands.bias), operands.lora_a,
+                              operands.lora_b, or_empty(operands.magnitude), or_empty(norm),
+                              operands.lora_scale, operands.dropout, operands.weight);
 }
 
 at::Tensor adapted_weight_norm(const LinearOperands& operands) {
   const c10::NoGradGuard no_grad;
-  const at::Tensor& weight = operands.weight;
+  // On a GPU a matrix in four bits can only be read as a whole.
+  const Weight weight =
+      operands.weight.device().is_cpu() ? operands.weight : Weight(operands.weight.to_dense());
   const at::ScalarType dtype = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const int64_t rows = weight.size(0);
   const int64_t step = std::max<int64_t>(1, kNormElements / std::max<int64_t>(1, weight.size(1)));
   const at::Tensor a = operands.lora_a.to(dtype), b = operands.lora_b.to(dtype);
   at::Tensor norm = at::empty({rows}, b.options());
-  const bool in_parts = operands.quantized && operands.quantized->codes.is_cpu();
-  const at::Tensor dense =
-      operands.quantized && !in_parts ? dequantize_nf4(*operands.quantized, weight.scalar_type()) : weight;
-  const auto weight_rows = [&](int64_t begin, int64_t end) {
-    if (!in_parts) return dense.slice(0, begin, end).to(dtype);
-    // What the layer multiplies by: rounded to the dtype it computes in.
-    at::Tensor part = at::empty({end - begin, weight.size(1)}, at::kFloat);
-    dequantize_nf4_part(*operands.quantized, begin, 0, part);
-    return part.to(weight.scalar_type()).to(dtype);
-  };
   for (int64_t begin = 0; begin < rows; begin += step) {
     const int64_t end = std::min(rows, begin + step);
-    const at::Tensor adapted = at::addmm(weight_rows(begin, end), b.slice(0, begin, end), a,
+    const at::Tensor adapted = at::addmm(weight.rows(begin, end).to(dtype), b.slice(0, begin, end), a,
                                          /*beta=*/1, /*alpha=*/operands.lora_scale);
     norm.slice(0, begin, end).copy_(adapted.norm(2, {1}, /*keepdim=*/false));
   }

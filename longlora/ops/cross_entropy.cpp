@@ -59,7 +59,7 @@ RowLosses cross_entropy_rows(at::Tensor& logits, const at::Tensor& labels, doubl
 
 }  // namespace
 
-LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
+LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const Weight& weight,
                                               const at::Tensor& labels,
                                               const LinearCrossEntropyOptions& options) {
   if (hidden.dim() != 2 || weight.dim() != 2 || hidden.size(1) != weight.size(1) ||

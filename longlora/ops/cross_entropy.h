@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "longlora/ops/weight.h"
+
 namespace longlora::ops {
 
 /// Label of a row that has no target.
@@ -34,7 +36,7 @@ struct LinearCrossEntropyResult {
 /// Cross entropy of hidden [N, C] · weightᵀ [C, V] against labels [N] int64.
 /// Rows labelled kIgnoreLabel are skipped. Works outside autograd and returns
 /// the gradients itself. Throws Error for a label outside [0, V).
-LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
+LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const Weight& weight,
                                               const at::Tensor& labels,
                                               const LinearCrossEntropyOptions& options);
 

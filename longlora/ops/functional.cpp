@@ -9,8 +9,8 @@
 #include "longlora/ops/cpu/chunks.h"
 #include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
-#include "longlora/ops/kept_nf4.h"
 #include "longlora/ops/matrix_product.h"
+#include "longlora/ops/optional_operands.h"
 #include "longlora/ops/reference.h"
 #include "longlora/ops/shape_text.h"
 
@@ -131,48 +131,42 @@ class SiluMul : public Function<SiluMul> {
   }
 };
 
-/// Autograd wants a defined tensor for every operand: an absent one is empty.
-bool present(const at::Tensor& operand) {
-  return operand.numel() > 0;
-}
-
 class LinearFunction : public Function<LinearFunction> {
  public:
   // The order of forward's operands, which is that of the gradients.
   enum Operand : size_t { kX, kWeight, kBias, kLoraA, kLoraB };
 
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& /*dense_weight*/,
                             const at::Tensor& bias, const at::Tensor& lora_a, const at::Tensor& lora_b,
-                            double scale, const std::shared_ptr<const Nf4Matrix>& quantized) {
+                            double scale, const Weight& weight) {
     ProductTerms terms;
-    if (present(bias)) terms.bias = bias;
+    if (is_present(bias)) terms.bias = bias;
     at::Tensor low_rank = lora_a;
-    if (present(lora_a)) {
+    if (is_present(lora_a)) {
       low_rank = at::linear(x, lora_a);
       terms.low_rank = low_rank;
       terms.low_rank_right = {lora_b * scale, /*transposed=*/true};
     }
-    at::Tensor y = matrix_product(x, {weight, /*transposed=*/true, quantized}, terms);
+    at::Tensor y = matrix_product(x, {weight, /*transposed=*/true}, terms);
     // A frozen layer needs its input for nothing; keep no reference to it.
     const bool needs_x = weight.requires_grad() || lora_a.requires_grad();
-    context->save_for_backward({needs_x ? x : at::Tensor(), weight, lora_a, lora_b, low_rank});
+    context->save_for_backward({needs_x ? x : at::Tensor(), lora_a, lora_b, low_rank});
     context->saved_data["scale"] = scale;
-    context->saved_data["quantized"] = keep_nf4(quantized);
+    context->saved_data["weight"] = keep_weight(weight);
     return y;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &lora_a = saved[2], &lora_b = saved[3],
-                     &low_rank = saved[4];
+    const at::Tensor &x = saved[0], &lora_a = saved[1], &lora_b = saved[2], &low_rank = saved[3];
     const double scale = context->saved_data["scale"].toDouble();
-    const std::shared_ptr<const Nf4Matrix> quantized = kept_nf4(context->saved_data["quantized"]);
+    const Weight& weight = kept_weight(context->saved_data["weight"]);
     const at::Tensor grad_y = grads[0].contiguous();
     at::Tensor grad_x, grad_weight, grad_bias, grad_a, grad_b;
     if (context->needs_input_grad(kWeight)) grad_weight = at::mm(grad_y.t(), x);
     if (context->needs_input_grad(kBias)) grad_bias = grad_y.to(at::kFloat).sum({0}).to(grad_y.scalar_type());
     ProductTerms terms;
-    if (present(lora_a)) {
+    if (is_present(lora_a)) {
       // Over rows of the transposed matrix: a product with a few columns goes
       // three times as slowly in the other form.
       const at::Tensor grad_low_rank = at::linear(grad_y, lora_b.t().contiguous()).mul_(scale);
@@ -181,8 +175,7 @@ class LinearFunction : public Function<LinearFunction> {
       terms.low_rank = grad_low_rank;
       terms.low_rank_right = {lora_a};
     }
-    if (context->needs_input_grad(kX))
-      grad_x = matrix_product(grad_y, {weight, /*transposed=*/false, quantized}, terms);
+    if (context->needs_input_grad(kX)) grad_x = matrix_product(grad_y, {weight}, terms);
     return {grad_x, grad_weight, grad_bias, grad_a, grad_b, at::Tensor(), at::Tensor()};
   }
 };
@@ -227,10 +220,10 @@ at::Tensor linear(const at::Tensor& x, const LinearOperands& operands) {
                             shape_text(operands.weight)));
   if (operands.lora_a.defined() && (operands.magnitude.defined() || operands.dropout.probability > 0.0))
     return adapter_linear(x, operands);
-  const at::Tensor absent = at::empty({0}, x.options());
-  const auto or_absent = [&](const at::Tensor& operand) { return operand.defined() ? operand : absent; };
-  return LinearFunction::apply(x, operands.weight, or_absent(operands.bias), or_absent(operands.lora_a),
-                               or_absent(operands.lora_b), operands.lora_scale, operands.quantized);
+  const OrEmpty or_empty(x.options());
+  return LinearFunction::apply(x, or_empty(operands.weight), or_empty(operands.bias),
+                               or_empty(operands.lora_a), or_empty(operands.lora_b), operands.lora_scale,
+                               operands.weight);
 }
 
 }  // namespace longlora::ops

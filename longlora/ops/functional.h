@@ -9,10 +9,8 @@
 
 #include <ATen/ATen.h>
 
-#include <memory>
-
 #include "longlora/ops/dropout.h"
-#include "longlora/ops/nf4.h"
+#include "longlora/ops/weight.h"
 
 namespace longlora::ops {
 
@@ -44,13 +42,11 @@ at::Tensor gelu(const at::Tensor& x, GeluForm form);
 
 /// The operands of a linear layer with an optional low-rank update.
 struct LinearOperands {
-  at::Tensor weight;        // [out, in]; on the meta device beside `quantized`
-  at::Tensor bias = {};     // [out] or undefined
-  at::Tensor lora_a = {};   // [R, in] or undefined
-  at::Tensor lora_b = {};   // [out, R]; defined with lora_a
-  double lora_scale = 0.0;  // alpha / R
-  /// The weight in four bits, frozen.
-  std::shared_ptr<const Nf4Matrix> quantized = nullptr;
+  Weight weight;              // [out, in]
+  at::Tensor bias = {};       // [out] or undefined
+  at::Tensor lora_a = {};     // [R, in] or undefined
+  at::Tensor lora_b = {};     // [out, R]; defined with lora_a
+  double lora_scale = 0.0;    // alpha / R
   Dropout dropout = {};       // of what lora_a reads
   at::Tensor magnitude = {};  // [out] float32: DoRA; undefined without. Needs lora_a.
   /// [out] float32: adapted_weight_norm() where it is known; with a magnitude it is computed where undefined.

@@ -62,10 +62,10 @@ void pack_quantized_panel(const cpu::ProductKernels& kernels, const RightOperand
     const int64_t rows = right.transposed ? columns : count, length = right.transposed ? count : columns;
     const at::Tensor part = room.slice(0, 0, rows * length).view({rows, length});
     if (right.transposed) {
-      dequantize_nf4_part(*right.quantized, column, begin, part);
+      dequantize_nf4_part(right.matrix.nf4(), column, begin, part);
       kernels.pack_transposed(element_data<Bf16>(part), count, count, columns, out + begin * width);
     } else {
-      dequantize_nf4_part(*right.quantized, begin, column, part);
+      dequantize_nf4_part(right.matrix.nf4(), begin, column, part);
       kernels.pack(element_data<Bf16>(part), columns, count, columns, out + begin * width);
     }
   }
@@ -73,8 +73,8 @@ void pack_quantized_panel(const cpu::ProductKernels& kernels, const RightOperand
 
 void pack_panel(const cpu::ProductKernels& kernels, const RightOperand& right, int64_t column,
                 int64_t columns, Bf16* out) {
-  if (right.quantized) return pack_quantized_panel(kernels, right, column, columns, out);
-  const at::Tensor& b = right.matrix;
+  if (right.matrix.is_nf4()) return pack_quantized_panel(kernels, right, column, columns, out);
+  const at::Tensor& b = right.matrix.dense();
   const Bf16* data = element_data<Bf16>(b);
   if (right.transposed)
     kernels.pack_transposed(data + column * b.stride(0), b.stride(0), b.size(1), columns, out);
@@ -176,12 +176,13 @@ bool takes_depth(int64_t k) {
 }
 
 bool takes_blocks(const at::Tensor& a, const RightOperand& right, const ProductTerms& terms) {
-  const bool right_fits = right.quantized ? a.size(0) > cpu::kFewRows
-                                          : is_bfloat16_matrix(right.matrix) && a.size(0) >= kLeastRows;
+  const bool right_fits = right.matrix.is_nf4()
+                              ? a.size(0) > cpu::kFewRows
+                              : is_bfloat16_matrix(right.matrix.dense()) && a.size(0) >= kLeastRows;
   const bool shapes =
       is_bfloat16_matrix(a) && right_fits && right.width() >= kLeastColumns && takes_depth(a.size(1));
   if (!shapes || !terms.low_rank.defined()) return shapes;
-  return is_bfloat16_matrix(terms.low_rank) && is_bfloat16_matrix(terms.low_rank_right.matrix) &&
+  return is_bfloat16_matrix(terms.low_rank) && is_bfloat16_matrix(terms.low_rank_right.matrix.dense()) &&
          takes_depth(terms.low_rank.size(1));
 }
 
@@ -200,7 +201,7 @@ at::Tensor product_of_few_rows(const cpu::ProductKernels& kernels, const at::Ten
 
 /// Parts of the result, each a product with a part of the matrix that is dequantised for it.
 at::Tensor product_with_quantized(const at::Tensor& a, const RightOperand& right) {
-  const Nf4Matrix& matrix = *right.quantized;
+  const Nf4Matrix& matrix = right.matrix.nf4();
   if (!a.is_cpu() || !uses_cpu_kernels()) {
     const at::Tensor whole = dequantize_nf4(matrix, a.scalar_type());
     return at::mm(a, right.transposed ? whole.t() : whole);
@@ -226,12 +227,13 @@ at::Tensor product_with_quantized(const at::Tensor& a, const RightOperand& right
 }
 
 at::Tensor plain_product(const at::Tensor& a, const RightOperand& right) {
-  if (right.quantized) return product_with_quantized(a, right);
+  if (right.matrix.is_nf4()) return product_with_quantized(a, right);
+  const at::Tensor& b = right.matrix.dense();
   const cpu::ProductKernels* const kernels = cpu::product_kernels();
-  if (kernels != nullptr && right.transposed && is_bfloat16_matrix(a) && is_bfloat16_matrix(right.matrix) &&
+  if (kernels != nullptr && right.transposed && is_bfloat16_matrix(a) && is_bfloat16_matrix(b) &&
       a.size(0) <= cpu::kFewRows)
-    return product_of_few_rows(*kernels, a, right.matrix);
-  return right.transposed ? at::linear(a, right.matrix) : at::mm(a, right.matrix);
+    return product_of_few_rows(*kernels, a, b);
+  return right.transposed ? at::linear(a, b) : at::mm(a, b);
 }
 
 /// A few rows: sums and terms in float32, rounded once.
@@ -239,7 +241,7 @@ at::Tensor product_with_codes(const at::Tensor& a, const Nf4Matrix& matrix, cons
   at::Tensor y = multiply_nf4_rows(a, matrix);
   if (terms.bias.defined()) y.add_(terms.bias);
   if (terms.low_rank.defined()) {
-    const at::Tensor right = terms.low_rank_right.matrix.to(at::kFloat);
+    const at::Tensor right = terms.low_rank_right.matrix.dense().to(at::kFloat);
     y.addmm_(terms.low_rank.to(at::kFloat), terms.low_rank_right.transposed ? right.t() : right);
   }
   return y.to(a.scalar_type());
@@ -249,16 +251,17 @@ at::Tensor product_with_codes(const at::Tensor& a, const Nf4Matrix& matrix, cons
 
 at::Tensor matrix_product(const at::Tensor& a, const RightOperand& right, const ProductTerms& terms) {
   const cpu::ProductKernels* const kernels = cpu::product_kernels();
-  if (right.quantized && right.transposed && takes_nf4_rows(a, *right.quantized))
-    return product_with_codes(a, *right.quantized, terms);
+  const bool in_four_bits = right.matrix.is_nf4();
+  if (in_four_bits && right.transposed && takes_nf4_rows(a, right.matrix.nf4()))
+    return product_with_codes(a, right.matrix.nf4(), terms);
   if (kernels != nullptr && takes_blocks(a, right, terms))
     return product_of_blocks(*kernels, a, right, terms);
   const bool few_rows = kernels != nullptr && a.size(0) <= cpu::kFewRows;
-  const bool with_bias = terms.bias.defined() && right.transposed && !few_rows && !right.quantized;
-  at::Tensor y = with_bias ? at::linear(a, right.matrix, terms.bias) : plain_product(a, right);
+  const bool with_bias = terms.bias.defined() && right.transposed && !few_rows && !in_four_bits;
+  at::Tensor y = with_bias ? at::linear(a, right.matrix.dense(), terms.bias) : plain_product(a, right);
   if (terms.bias.defined() && !with_bias) y.add_(terms.bias);
   if (terms.low_rank.defined()) {
-    const at::Tensor& low_right = terms.low_rank_right.matrix;
+    const at::Tensor& low_right = terms.low_rank_right.matrix.dense();
     y.addmm_(terms.low_rank, terms.low_rank_right.transposed ? low_right.t() : low_right);
   }
   return y;

@@ -3,30 +3,23 @@
 
 #include <ATen/ATen.h>
 
-#include <memory>
-
-#include "longlora/ops/nf4.h"
+#include "longlora/ops/weight.h"
 
 namespace longlora::ops {
 
 /// A right operand: `matrix` is [k, n], or [n, k] when `transposed`, as weights are stored.
 struct RightOperand {
-  at::Tensor matrix;
+  Weight matrix;
   bool transposed = false;
-  /// The matrix in four bits, in place of `matrix`, which may be on the meta device.
-  std::shared_ptr<const Nf4Matrix> quantized = nullptr;
 
-  int64_t rows() const { return quantized ? quantized->rows : matrix.size(0); }
-  int64_t columns() const { return quantized ? quantized->columns : matrix.size(1); }
-  /// k and n.
-  int64_t depth() const { return transposed ? columns() : rows(); }
-  int64_t width() const { return transposed ? rows() : columns(); }
+  int64_t depth() const { return matrix.size(transposed ? 1 : 0); }  // k
+  int64_t width() const { return matrix.size(transposed ? 0 : 1); }  // n
 };
 
 /// What is added to a product before it is rounded.
 struct ProductTerms {
   at::Tensor bias = {};      // [n] or undefined
-  at::Tensor low_rank = {};  // [m, r] or undefined: adds low_rank · low_rank_right
+  at::Tensor low_rank = {};  // [m, r] or undefined: adds low_rank · low_rank_right, which is dense
   RightOperand low_rank_right = {};
 };
 

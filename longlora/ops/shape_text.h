@@ -9,9 +9,10 @@
 
 namespace longlora::ops {
 
-/// "[2, 8]"; "[]" of a tensor without dimensions.
-inline std::string shape_text(const at::Tensor& tensor) {
-  return fmt::format("[{}]", fmt::join(tensor.sizes().begin(), tensor.sizes().end(), ", "));
+/// "[2, 8]" for a tensor or a weight; "[]" for one without dimensions.
+template <typename Shaped>
+std::string shape_text(const Shaped& operand) {
+  return fmt::format("[{}]", fmt::join(operand.sizes().begin(), operand.sizes().end(), ", "));
 }
 
 }  // namespace longlora::ops

@@ -148,10 +148,10 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
     const c10::AutoGradMode grad_mode(true);
     const at::Tensor leaf = hidden.slice(0, begin, end).detach().requires_grad_(true);
     const at::Tensor normed = model::final_norm(decoder_, leaf);
-    const auto result = ops::linear_cross_entropy(normed.detach(), head.value.detach(),
-                                                  batch.labels.slice(0, begin, end), options);
+    const auto result =
+        ops::linear_cross_entropy(normed.detach(), head.value, batch.labels.slice(0, begin, end), options);
     std::vector<at::Tensor> inputs = {leaf};
-    for (const model::Parameter* norm : norms) inputs.push_back(norm->value);
+    for (const model::Parameter* norm : norms) inputs.push_back(norm->value.dense());
     const auto grads = torch::autograd::grad({normed}, inputs, {result.grad_hidden});
     const c10::NoGradGuard no_grad;
     hidden.slice(0, begin, end).copy_(grads[0]);

@@ -68,7 +68,8 @@ variable_list run_backward(GraphPiece piece, const variable_list& grads,
   for (const auto& leaf : piece.leaves)
     if (leaf.is_valid()) outputs.push_back(leaf);
   const size_t num_leaves = outputs.size();
-  for (const model::Parameter* parameter : parameters) outputs.push_back(gradient_edge(parameter->value));
+  for (const model::Parameter* parameter : parameters)
+    outputs.push_back(gradient_edge(parameter->value.dense()));
   if (outputs.empty()) return leaf_grads;
   piece.roots.clear();
   const auto found = torch::autograd::Engine::get_default_engine().execute(

@@ -33,8 +33,8 @@ Prediction::Prediction(const model::Decoder& decoder, const PlanRequest& request
   int64_t layer_bytes = 0;
   model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
     const int64_t elements = parameter.value.numel();
-    if (parameter.quantized) {
-      weights_ += parameter.quantized->num_bytes();
+    if (parameter.value.is_nf4()) {
+      weights_ += parameter.value.num_bytes();
       return;
     }
     weights_ += elements * element_bytes_;
@@ -46,7 +46,8 @@ Prediction::Prediction(const model::Decoder& decoder, const PlanRequest& request
   for (const model::Block& block : decoder.blocks) {
     int64_t bytes = 0;
     model::visit_block(block, "", [&](const std::string&, const model::Parameter& parameter) {
-      if (!parameter.trainable() && !parameter.quantized) bytes += parameter.value.numel() * element_bytes_;
+      if (!parameter.trainable() && !parameter.value.is_nf4())
+        bytes += parameter.value.numel() * element_bytes_;
     });
     layer_bytes = std::max(layer_bytes, bytes);
   }

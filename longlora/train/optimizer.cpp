@@ -84,7 +84,7 @@ std::shared_ptr<model::RowSet> rows_in_use(const at::Tensor& exp_avg_sq) {
 
 /// What an update reads and writes and may be on disk.
 std::array<at::Tensor, 4> state_tensors(const AdamW::Slot& slot) {
-  return {slot.parameter->master, slot.exp_avg, slot.exp_avg_sq, slot.parameter->value};
+  return {slot.parameter->master, slot.exp_avg, slot.exp_avg_sq, slot.parameter->value.dense()};
 }
 
 /// Calls body(begin, end) for all elements of a slot, where its state is on disk for a piece at a time: the

@@ -118,7 +118,7 @@ TEST(Perplexity, EndsAtTheTokenWhoseLossIsNotFinite) {
   const LoadedModel model = open("stories260K_hf", 512);
   const auto data = open_ids("goldens/evaluation/stories.bin", model);
   const auto decoder = std::const_pointer_cast<model::Decoder>(model.decoder);
-  decoder->norm.weight.value[3].fill_(std::nanf(""));
+  decoder->norm.weight.value.dense()[3].fill_(std::nanf(""));
   EXPECT_THAT([&] { evaluate(model, *data, 128, {.mode = WindowMode::kLast}); },
               ThrowsMessage<InputError>(testing::AllOf(
                   HasSubstr("[token 1 of the data, in the window from 0 on] expected a finite loss, got "),

@@ -84,10 +84,10 @@ TEST(DecodeSession, RefusesIdsBeyondTheVocabularyAndStaysAsItWas) {
 
 TEST(DecodeSession, EndsWhereLogitsAreNotFinite) {
   model::Decoder decoder = small_decoder(4, 2);
-  const at::Tensor embedding = decoder.embed_tokens.value.clone();
+  const at::Tensor embedding = decoder.embed_tokens.value.dense().clone();
   for (const float wrong : {std::nanf(""), HUGE_VALF}) {
     decoder.embed_tokens.value = embedding.clone();
-    decoder.embed_tokens.value.select(0, 33)[2].fill_(wrong);
+    decoder.embed_tokens.value.dense().select(0, 33)[2].fill_(wrong);
     decoder.lm_head.value = embedding.clone();
     DecodeSession session(decoder);
     session.feed(Ids{1, 2, 3});

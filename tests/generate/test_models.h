@@ -49,7 +49,7 @@ inline at::Tensor full_forward(const model::Decoder& decoder, const std::vector<
   at::Tensor hidden = model::embed(decoder, at::tensor(ids, at::TensorOptions(at::kLong)));
   for (const auto& block : decoder.blocks)
     hidden = model::forward_block(block, decoder.config, hidden, positions, plan);
-  return at::linear(model::final_norm(decoder, hidden), decoder.head().value).to(at::kFloat);
+  return at::linear(model::final_norm(decoder, hidden), decoder.head().value.dense()).to(at::kFloat);
 }
 
 inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {

@@ -77,7 +77,7 @@ TEST(LoadMasters, TakesWhatTheFilesHoldAndNotWhatBfloat16MadeOfIt) {
     if (name != module) return;
     EXPECT_TRUE(at::equal(linear.lora->a.master, adapter.load_a(module)));
     EXPECT_TRUE(at::equal(linear.lora->b.master, adapter.load_b(module)));
-    EXPECT_FALSE(at::equal(linear.lora->a.value.to(at::kFloat), linear.lora->a.master));
+    EXPECT_FALSE(at::equal(linear.lora->a.value.dense().to(at::kFloat), linear.lora->a.master));
     ++pairs;
   });
   EXPECT_EQ(pairs, 1);
@@ -85,7 +85,7 @@ TEST(LoadMasters, TakesWhatTheFilesHoldAndNotWhatBfloat16MadeOfIt) {
   EXPECT_TRUE(at::equal(decoder.embed_tokens.master, adapter.load_parameter("model.embed_tokens.weight")));
   EXPECT_TRUE(at::equal(decoder.lm_head.master, store.load("lm_head.weight")));
   // What the model computes with is the same as before.
-  EXPECT_TRUE(at::equal(decoder.embed_tokens.value, decoder.embed_tokens.master.to(at::kBFloat16)));
+  EXPECT_TRUE(at::equal(decoder.embed_tokens.value.dense(), decoder.embed_tokens.master.to(at::kBFloat16)));
 }
 
 TEST(MergeLora, KeepsTheLogitsAndLeavesNoPairs) {
@@ -111,10 +111,10 @@ TEST(MergeLora, UsesTheMastersOfATrainedAdapter) {
   pair.b.master.fill_(1.0039f);  // rounds to 1 in bfloat16, which would give 24
   pair.a.refresh_value();
   pair.b.refresh_value();
-  decoder.blocks[0].q_proj.weight.value.zero_();
+  decoder.blocks[0].q_proj.weight.value.dense().zero_();
   merge_lora(decoder);
   // 4 · 1.5 · 1.0039 · scale 4 = 24.09, rounded once.
-  EXPECT_EQ(decoder.blocks[0].q_proj.weight.value[0][0].item<float>(), 24.125f);
+  EXPECT_EQ(decoder.blocks[0].q_proj.weight.value.dense()[0][0].item<float>(), 24.125f);
 }
 
 TEST(AddLora, ChangesNothingAtFirst) {
@@ -137,8 +137,8 @@ TEST(AddLora, WithDoraChangesNothingAtFirstInEitherPrecision) {
     const LoraPair& pair = *decoder.blocks[0].q_proj.lora;
     // Rounded to bfloat16 it would not be the norm any more.
     EXPECT_EQ(pair.magnitude.value.scalar_type(), at::kFloat);
-    EXPECT_CLOSE(pair.magnitude.value,
-                 decoder.blocks[0].q_proj.weight.value.to(at::kFloat).norm(2, {1}, false), 1e-6);
+    EXPECT_CLOSE(pair.magnitude.value.dense(),
+                 decoder.blocks[0].q_proj.weight.value.dense().to(at::kFloat).norm(2, {1}, false), 1e-6);
   }
 }
 
@@ -164,7 +164,7 @@ TEST(AddLora, DrawsAFromTheSeedInsidePeftsBounds) {
   const auto first_a = [](uint64_t seed) {
     Decoder decoder = load_decoder(tiny_model("gqa_untied"), at::kFloat);
     add_lora(decoder, lora_of_rank(16), seed);
-    return decoder.blocks[0].q_proj.lora->a.value;
+    return decoder.blocks[0].q_proj.lora->a.value.dense();
   };
   const at::Tensor a = first_a(1);
   EXPECT_TRUE(at::equal(a, first_a(1)));
@@ -270,9 +270,9 @@ TEST(LoadAdapter, GrowsTheVocabularyToThatOfTheAdapter) {
                 test::random_tensor({32, 8}, 3), {{"model.embed_tokens.weight", embedding}});
   const Decoder decoder = load_with_adapter(tiny_model("gqa_untied"), folder.path(), at::kFloat);
   EXPECT_EQ(decoder.config.vocab_size, 97);
-  EXPECT_TRUE(at::equal(decoder.embed_tokens.value, embedding));
+  EXPECT_TRUE(at::equal(decoder.embed_tokens.value.dense(), embedding));
   const Decoder base = load_decoder(tiny_model("gqa_untied"), at::kFloat);
-  EXPECT_CLOSE(decoder.lm_head.value[96], base.lm_head.value.mean(0), 1e-6);
+  EXPECT_CLOSE(decoder.lm_head.value.dense()[96], base.lm_head.value.dense().mean(0), 1e-6);
 }
 
 /// The message about an adapter on gqa_untied.

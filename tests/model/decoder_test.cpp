@@ -119,9 +119,9 @@ TEST(Decoder, NamesItsParametersAsTheCheckpointDoes) {
 
 TEST(Decoder, KeepsATiedHeadInOnePlace) {
   const Decoder tied = load_decoder(tiny_model("mha_tied"), at::kFloat);
-  EXPECT_TRUE(tied.head().value.is_same(tied.embed_tokens.value));
+  EXPECT_TRUE(tied.head().value.dense().is_same(tied.embed_tokens.value.dense()));
   const Decoder untied = load_decoder(tiny_model("gqa_untied"), at::kFloat);
-  EXPECT_FALSE(untied.head().value.is_same(untied.embed_tokens.value));
+  EXPECT_FALSE(untied.head().value.dense().is_same(untied.embed_tokens.value.dense()));
 }
 
 void expect_same_tensors(const Decoder& a, const Decoder& b) {
@@ -154,9 +154,10 @@ TEST(SaveDecoder, WritesTrainedWeightsFromTheirMasters) {
   decoder.norm.weight.make_trainable();
   decoder.norm.weight.master.fill_(1.0009765625f);  // more bits than bfloat16 has
   decoder.norm.weight.refresh_value();
-  EXPECT_EQ(decoder.norm.weight.value.detach()[0].item<float>(), 1.0f);
+  EXPECT_EQ(decoder.norm.weight.value.dense().detach()[0].item<float>(), 1.0f);
   save_decoder(decoder, folder.path(), at::kFloat);
-  EXPECT_EQ(load_decoder(folder.path(), at::kFloat).norm.weight.value[0].item<float>(), 1.0009765625f);
+  EXPECT_EQ(load_decoder(folder.path(), at::kFloat).norm.weight.value.dense()[0].item<float>(),
+            1.0009765625f);
 }
 
 TEST(RandomDecoder, IsAFunctionOfConfigAndSeed) {
@@ -164,10 +165,10 @@ TEST(RandomDecoder, IsAFunctionOfConfigAndSeed) {
   config.initializer_range = 0.05;
   const Decoder decoder = random_decoder(config, at::kFloat, 7);
   expect_same_tensors(decoder, random_decoder(config, at::kFloat, 7));
-  EXPECT_FALSE(
-      at::equal(decoder.embed_tokens.value, random_decoder(config, at::kFloat, 8).embed_tokens.value));
-  EXPECT_NEAR(decoder.embed_tokens.value.std().item<double>(), 0.05, 0.003);
-  EXPECT_TRUE(at::equal(decoder.norm.weight.value, at::ones({config.hidden_size})));
+  EXPECT_FALSE(at::equal(decoder.embed_tokens.value.dense(),
+                         random_decoder(config, at::kFloat, 8).embed_tokens.value.dense()));
+  EXPECT_NEAR(decoder.embed_tokens.value.dense().std().item<double>(), 0.05, 0.003);
+  EXPECT_TRUE(at::equal(decoder.norm.weight.value.dense(), at::ones({config.hidden_size})));
 }
 
 double correlation(const at::Tensor& x, const at::Tensor& y) {
@@ -183,7 +184,8 @@ TEST(RandomDecoder, MimeticAttentionLooksAtItsOwnTokenAndPassesItOn) {
   for (const Block& block : decoder.blocks) {
     // By head, a key head beside each of its query heads: [H, D, C].
     const auto heads = [&](const Linear& linear, int64_t count) {
-      return linear.weight.value.reshape({count, config.head_dim, config.hidden_size})
+      return linear.weight.value.dense()
+          .reshape({count, config.head_dim, config.hidden_size})
           .repeat_interleave(config.num_attention_heads / count, 0);
     };
     const at::Tensor q = heads(block.q_proj, config.num_attention_heads);
@@ -191,7 +193,7 @@ TEST(RandomDecoder, MimeticAttentionLooksAtItsOwnTokenAndPassesItOn) {
     const at::Tensor v = heads(block.v_proj, config.num_key_value_heads);
     EXPECT_NEAR(correlation(q, k), 2.5 * 2.5 / (2.5 * 2.5 + 1), 0.05);
     EXPECT_NEAR(correlation(q, v), 0.0, 0.05);
-    const at::Tensor output = block.o_proj.weight.value.t().reshape(v.sizes());
+    const at::Tensor output = block.o_proj.weight.value.dense().t().reshape(v.sizes());
     EXPECT_TRUE(at::allclose(output * static_cast<double>(per_key), v));
   }
   expect_same_tensors(decoder, random_decoder(config, at::kFloat, 7, AttentionInit::kMimetic));
@@ -201,17 +203,17 @@ TEST(RandomDecoder, MimeticAttentionLooksAtItsOwnTokenAndPassesItOn) {
 }
 
 TEST(Parameter, SharesItsMasterInFloat32Alone) {
-  Parameter wide = {at::randn({4, 3}), {}, {}, {}, {}};
+  Parameter wide = {at::randn({4, 3}), {}, {}, {}};
   wide.make_trainable();
-  EXPECT_TRUE(wide.master.is_same(wide.value));
-  EXPECT_TRUE(wide.value.requires_grad());
+  EXPECT_TRUE(wide.master.is_same(wide.value.dense()));
+  EXPECT_TRUE(wide.value.dense().requires_grad());
   EXPECT_EQ(wide.grad.abs().sum().item<double>(), 0.0);
-  Parameter narrow = {at::randn({4, 3}).to(at::kBFloat16), {}, {}, {}, {}};
+  Parameter narrow = {at::randn({4, 3}).to(at::kBFloat16), {}, {}, {}};
   narrow.make_trainable();
   EXPECT_EQ(narrow.master.scalar_type(), at::kFloat);
   narrow.master.add_(1.0);
   narrow.refresh_value();
-  EXPECT_TRUE(at::equal(narrow.value.detach(), narrow.master.to(at::kBFloat16)));
+  EXPECT_TRUE(at::equal(narrow.value.dense().detach(), narrow.master.to(at::kBFloat16)));
 }
 
 /// A copy of a reference model whose config.json says something else.

@@ -92,17 +92,17 @@ TEST(QuantizedModel, HoldsTheLinearLayersOfEveryFamilyInFourBits) {
     Decoder dense = load_decoder(family_model(name), at::kFloat);
     std::vector<at::Tensor> values;
     visit_linears(decoder, [&](const std::string&, const Linear& linear) {
-      ASSERT_NE(linear.weight.quantized, nullptr);
-      values.push_back(ops::dequantize_nf4(*linear.weight.quantized, at::kFloat));
+      ASSERT_TRUE(linear.weight.value.is_nf4());
+      values.push_back(ops::dequantize_nf4(linear.weight.value.nf4(), at::kFloat));
     });
     size_t next = 0;
     visit_linears(dense, [&](const std::string&, Linear& linear) {
-      EXPECT_LT(test::relative_difference(values[next], linear.weight.value), 0.16);
+      EXPECT_LT(test::relative_difference(values[next], linear.weight.value.dense()), 0.16);
       linear.weight.value = values[next++];
     });
     const at::Tensor ids = test::random_ids({2, 12}, 48, 3);
     EXPECT_CLOSE(logits_of(decoder, ids), logits_of(dense, ids), 1e-5);
-    EXPECT_EQ(decoder.head().quantized, nullptr);
+    EXPECT_FALSE(decoder.head().value.is_nf4());
   }
 }
 
@@ -126,7 +126,7 @@ TEST(MergedModel, CanBeOfWhatFourBitsKept) {
         .write(folder.path(), {});
     const Decoder merged = load_decoder(folder.path(), at::kFloat);
     EXPECT_FALSE(merged.config.quantization);
-    EXPECT_EQ(merged.blocks[0].q_proj.weight.quantized, nullptr);
+    EXPECT_FALSE(merged.blocks[0].q_proj.weight.value.is_nf4());
     return logits_of(merged, golden.load("ids"));
   };
   // What the run saw; the full-precision base gives another model.

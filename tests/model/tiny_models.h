@@ -50,7 +50,7 @@ inline at::Tensor hidden_states(const Decoder& decoder, const at::Tensor& ids) {
 /// Logits [rows, tokens, V].
 inline at::Tensor logits_of(const Decoder& decoder, const at::Tensor& ids) {
   const at::Tensor hidden = hidden_states(decoder, ids);
-  return at::matmul(hidden, decoder.head().value.t()).detach().view({ids.size(0), ids.size(1), -1});
+  return at::matmul(hidden, decoder.head().value.dense().t()).detach().view({ids.size(0), ids.size(1), -1});
 }
 
 }  // namespace longlora::model

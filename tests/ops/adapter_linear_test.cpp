@@ -40,10 +40,10 @@ const Case kCases[] = {
 at::Tensor expected(const at::Tensor& x, const LinearOperands& o) {
   const at::Tensor dropped = o.dropout.probability > 0.0 ? dropout(x, o.dropout) : x;
   const at::Tensor update = at::linear(at::linear(dropped, o.lora_a), o.lora_b) * o.lora_scale;
-  if (!o.magnitude.defined()) return at::linear(x, o.weight, o.bias) + update;
-  const at::Tensor m =
-      o.magnitude / (o.weight + at::mm(o.lora_b, o.lora_a) * o.lora_scale).norm(2, {1}, false);
-  return at::linear(x - dropped, o.weight, o.bias) + (at::linear(dropped, o.weight) + update) * m;
+  const at::Tensor& weight = o.weight.dense();
+  if (!o.magnitude.defined()) return at::linear(x, weight, o.bias) + update;
+  const at::Tensor m = o.magnitude / (weight + at::mm(o.lora_b, o.lora_a) * o.lora_scale).norm(2, {1}, false);
+  return at::linear(x - dropped, weight, o.bias) + (at::linear(dropped, weight) + update) * m;
 }
 
 TEST(AdapterLinear, IsItsFormula) {
@@ -69,11 +69,12 @@ TEST(AdapterLinear, HasTheGradientsOfFiniteDifferences) {
     const at::Tensor grad_y = random_tensor({kRows, kOut}, 7, at::kDouble);
     const at::Tensor leaf_x = test::leaf(x, at::kDouble);
     LinearOperands leaves = plain;
-    for (at::Tensor* operand :
-         {&leaves.weight, &leaves.bias, &leaves.lora_a, &leaves.lora_b, &leaves.magnitude})
+    leaves.weight = test::leaf(plain.weight.dense(), at::kDouble);
+    for (at::Tensor* operand : {&leaves.bias, &leaves.lora_a, &leaves.lora_b, &leaves.magnitude})
       if (operand->defined()) *operand = test::leaf(*operand, at::kDouble);
-    std::vector<at::Tensor> inputs = {leaf_x, leaves.weight, leaves.bias, leaves.lora_a, leaves.lora_b};
-    std::vector<at::Tensor> numbers = {x, plain.weight, plain.bias, plain.lora_a, plain.lora_b};
+    std::vector<at::Tensor> inputs = {leaf_x, leaves.weight.dense(), leaves.bias, leaves.lora_a,
+                                      leaves.lora_b};
+    std::vector<at::Tensor> numbers = {x, plain.weight.dense(), plain.bias, plain.lora_a, plain.lora_b};
     if (c.scales) {
       inputs.push_back(leaves.magnitude);
       numbers.push_back(plain.magnitude);
@@ -90,15 +91,12 @@ TEST(AdapterLinear, HasTheGradientsOfFiniteDifferences) {
 TEST(AdapterLinear, OfAWeightInFourBitsIsThatOfItsValues) {
   constexpr int64_t kWide = 128;
   const at::Tensor x = random_tensor({kRows, kWide}, 6), grad_y = random_tensor({kRows, kOut}, 7);
-  const auto matrix = std::make_shared<const Nf4Matrix>(quantize_nf4(random_tensor({kOut, kWide}, 1)));
+  const Weight matrix(quantize_nf4(random_tensor({kOut, kWide}, 1)), at::kFloat);
   for (const Case& c : kCases) {
     SCOPED_TRACE(c.name);
     const auto results = [&](bool in_four_bits) {
       LinearOperands operands = some_operands(at::kFloat, c.mask, c.scales);
-      operands.weight = in_four_bits
-                            ? at::empty({kOut, kWide}, at::TensorOptions(at::kFloat).device(at::kMeta))
-                            : dequantize_nf4(*matrix, at::kFloat);
-      if (in_four_bits) operands.quantized = matrix;
+      operands.weight = in_four_bits ? matrix : Weight(dequantize_nf4(matrix.nf4(), at::kFloat));
       operands.lora_a = random_tensor({kRank, kWide}, 3);
       operands.weight_norm = at::Tensor();
       const at::Tensor leaf_x = test::leaf(x, at::kFloat);
@@ -127,8 +125,8 @@ TEST(AdapterLinear, InBfloat16IsNearFloat32) {
     SCOPED_TRACE(c.name);
     const LinearOperands narrow = some_operands(at::kBFloat16, c.mask, c.scales);
     LinearOperands wide = narrow;
-    for (at::Tensor* operand : {&wide.weight, &wide.bias, &wide.lora_a, &wide.lora_b})
-      *operand = operand->to(at::kFloat);
+    wide.weight = narrow.weight.dense().to(at::kFloat);
+    for (at::Tensor* operand : {&wide.bias, &wide.lora_a, &wide.lora_b}) *operand = operand->to(at::kFloat);
     const at::Tensor x = random_tensor({kRows, kIn}, 6, at::kBFloat16);
     const at::Tensor y = linear(x, narrow);
     EXPECT_EQ(y.scalar_type(), at::kBFloat16);

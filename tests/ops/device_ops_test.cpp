@@ -137,13 +137,10 @@ TEST_F(DeviceOps, LayersInFourBitsEqualTheKernels) {
       expect_same(
           x,
           [&](const Tensors& t) {
-            LinearOperands operands = {
-                .weight =
-                    at::empty({matrix->rows, matrix->columns}, at::TensorOptions(dtype).device(at::kMeta)),
-                .lora_a = t[1],
-                .lora_b = t[2],
-                .lora_scale = 2.0,
-                .quantized = std::make_shared<const Nf4Matrix>(on_device(*matrix, t[0].device()))};
+            LinearOperands operands = {.weight = Weight(on_device(*matrix, t[0].device()), dtype),
+                                       .lora_a = t[1],
+                                       .lora_b = t[2],
+                                       .lora_scale = 2.0};
             return linear(t[0], operands);
           },
           kProduct.of(dtype));

@@ -118,9 +118,9 @@ constexpr Sizes kSizes[] = {{1, 64, 70, 64},   {2, 192, 65, 64},    {3, 256, 130
 
 /// A product with a matrix in four bits in both directions, and its terms.
 void expect_products(const Sizes& sizes, at::ScalarType dtype) {
-  const auto quantized = std::make_shared<const Nf4Matrix>(
-      quantize_nf4(random_tensor({sizes.columns, sizes.depth}, 3), {.block_size = sizes.block}));
-  const at::Tensor dense = dequantize_nf4(*quantized, at::kFloat);
+  const Weight quantized(
+      quantize_nf4(random_tensor({sizes.columns, sizes.depth}, 3), {.block_size = sizes.block}), dtype);
+  const at::Tensor dense = dequantize_nf4(quantized.nf4(), at::kFloat);
   // The few rows see the weights as they are, others those that were rounded to the dtype.
   const double tolerance = dtype == at::kFloat ? 3e-6 : 8e-3;
   const at::Tensor a = random_tensor({sizes.rows, sizes.depth}, 4, dtype);
@@ -128,7 +128,7 @@ void expect_products(const Sizes& sizes, at::ScalarType dtype) {
   const at::Tensor low = random_tensor({sizes.rows, 8}, 6, dtype),
                    up = random_tensor({sizes.columns, 8}, 7, dtype);
   const at::Tensor bias = random_tensor({sizes.columns}, 8, dtype);
-  const RightOperand transposed = {{}, /*transposed=*/true, quantized}, plain = {{}, false, quantized};
+  const RightOperand transposed = {quantized, /*transposed=*/true}, plain = {quantized};
   const at::Tensor product = at::mm(wide(a), wide(dense).t());
   const at::Tensor y = matrix_product(a, transposed);
   EXPECT_EQ(y.scalar_type(), dtype);
@@ -148,17 +148,17 @@ TEST(Nf4Product, EqualsTheProductWithTheDequantisedMatrix) {
 }
 
 TEST(Nf4Product, DoesNotDependOnTheNumberOfThreads) {
-  const auto quantized = std::make_shared<const Nf4Matrix>(quantize_nf4(random_tensor({700, 1024}, 3)));
+  const Weight quantized(quantize_nf4(random_tensor({700, 1024}, 3)), at::kBFloat16);
   const int threads = at::get_num_threads();
   for (const int64_t rows : {1, 4, 33, 100}) {
     const at::Tensor a = random_tensor({rows, 1024}, 4, at::kBFloat16),
                      b = random_tensor({rows, 700}, 5, at::kBFloat16);
     at::set_num_threads(1);
-    const at::Tensor one = matrix_product(a, {{}, true, quantized}),
-                     one_back = matrix_product(b, {{}, false, quantized});
+    const at::Tensor one = matrix_product(a, {quantized, /*transposed=*/true}),
+                     one_back = matrix_product(b, {quantized});
     at::set_num_threads(3);
-    EXPECT_TRUE(at::equal(matrix_product(a, {{}, true, quantized}), one));
-    EXPECT_TRUE(at::equal(matrix_product(b, {{}, false, quantized}), one_back));
+    EXPECT_TRUE(at::equal(matrix_product(a, {quantized, /*transposed=*/true}), one));
+    EXPECT_TRUE(at::equal(matrix_product(b, {quantized}), one_back));
   }
   at::set_num_threads(threads);
 }
@@ -267,15 +267,14 @@ TEST(Linear, HasTheGradientsOfTheDequantisedWeight) {
   for (const at::ScalarType dtype : kDtypes)
     for (const auto& [rows, in, out] : {std::tuple<int64_t, int64_t, int64_t>{3, 128, 70}, {90, 192, 128}}) {
       SCOPED_TRACE(::testing::Message() << c10::toString(dtype) << " " << rows);
-      const auto quantized = std::make_shared<const Nf4Matrix>(quantize_nf4(random_tensor({out, in}, 1)));
-      const at::Tensor shape = at::empty({out, in}, at::TensorOptions(dtype).device(at::kMeta));
+      const Weight quantized(quantize_nf4(random_tensor({out, in}, 1)), dtype);
       const at::Tensor x = leaf(random_tensor({rows, in}, 2), dtype);
       const at::Tensor a = leaf(random_tensor({4, in}, 3), dtype),
                        b = leaf(random_tensor({out, 4}, 4), dtype);
       const at::Tensor grad = random_tensor({rows, out}, 5, dtype);
-      const at::Tensor y = linear(x, {shape, {}, a, b, 0.5, quantized});
+      const at::Tensor y = linear(x, {quantized, {}, a, b, 0.5});
       const auto grads = test::gradients(y, {x, a, b}, grad);
-      const at::Tensor weight = wide(dequantize_nf4(*quantized, at::kFloat));
+      const at::Tensor weight = wide(dequantize_nf4(quantized.nf4(), at::kFloat));
       const at::Tensor wide_x = leaf(x, at::kDouble), wide_a = leaf(a, at::kDouble),
                        wide_b = leaf(b, at::kDouble);
       const at::Tensor expected =
@@ -288,15 +287,14 @@ TEST(Linear, HasTheGradientsOfTheDequantisedWeight) {
 }
 
 TEST(Linear, HasTheGradientOfItsInputByFiniteDifferences) {
-  const auto quantized = std::make_shared<const Nf4Matrix>(quantize_nf4(random_tensor({10, 64}, 1)));
-  const at::Tensor shape = at::empty({10, 64}, at::TensorOptions(at::kFloat).device(at::kMeta));
+  const Weight quantized(quantize_nf4(random_tensor({10, 64}, 1)), at::kFloat);
   const at::Tensor plain = random_tensor({2, 64}, 2, at::kDouble), grad = random_tensor({2, 10}, 3);
   const at::Tensor x = leaf(plain, at::kFloat);
-  const auto grads = test::gradients(linear(x, {.weight = shape, .quantized = quantized}), {x}, grad);
+  const auto grads = test::gradients(linear(x, {.weight = quantized}), {x}, grad);
   const at::Tensor differences = test::finite_difference_gradient(
       plain,
       [&] {
-        const at::Tensor y = linear(plain.to(at::kFloat), {.weight = shape, .quantized = quantized});
+        const at::Tensor y = linear(plain.to(at::kFloat), {.weight = quantized});
         return (wide(y) * wide(grad)).sum().item<double>();
       },
       /*step=*/0.1);

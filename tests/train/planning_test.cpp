@@ -216,7 +216,7 @@ TEST(MemoryPlan, CountsTheNoiseOfTheEmbeddings) {
   const int64_t without = make_memory_plan(decoder, request).total_bytes();
   request.embedding_noise = true;
   EXPECT_EQ(make_memory_plan(decoder, request).total_bytes() - without,
-            1024 * decoder.config.hidden_size * decoder.embed_tokens.value.element_size());
+            1024 * decoder.config.hidden_size * decoder.embed_tokens.value.dense().element_size());
 }
 
 TEST(MemoryPlan, OfAGpuUsesNeitherDiskNorFilesAndCountsItsOperators) {

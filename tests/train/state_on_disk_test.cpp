@@ -80,7 +80,8 @@ void train(const Kind& kind, const fs::path& output_dir, StateOnDisk on_disk, in
     // In float32 runs masters are values, of which the embedding's alone is on disk.
     EXPECT_EQ(ops::is_on_disk(decoder.head().master),
               on_disk == StateOnDisk::kAll && kind.dtype == at::kBFloat16);
-    EXPECT_EQ(ops::is_on_disk(decoder.embed_tokens.value), on_disk != StateOnDisk::kNone && !kind.tied);
+    EXPECT_EQ(ops::is_on_disk(decoder.embed_tokens.value.dense()),
+              on_disk != StateOnDisk::kNone && !kind.tied);
     options.resume = true;
     if (stop == 0) return;
   }

@@ -87,7 +87,7 @@ void expect_follows(const Curve& curve, model::Decoder decoder, const fs::path& 
     if (!store.contains(name)) return;
     SCOPED_TRACE(name);
     // Adam turns rounding of a tiny gradient into a visible step: a share of the way that ten steps go.
-    EXPECT_CLOSE(parameter.value, store.load(name), 1e-3);
+    EXPECT_CLOSE(parameter.value.dense(), store.load(name), 1e-3);
     ++compared;
   });
   EXPECT_EQ(compared, store.tensors().size());
@@ -489,7 +489,7 @@ TEST(Trainer, EndsWithAnErrorThatNamesTheStepWhenTheLossIsNotFinite) {
   model::Decoder decoder = lora_plus_model("gqa_untied");
   Recorder recorder;
   recorder.after_step = [&](int64_t step) {
-    if (step == 2) decoder.norm.weight.value.detach().fill_(std::nanf(""));
+    if (step == 2) decoder.norm.weight.value.dense().detach().fill_(std::nanf(""));
   };
   Trainer trainer(options, decoder, data, nullptr, recorder);
   EXPECT_THAT(
@@ -503,7 +503,7 @@ TEST(Trainer, NamesTheWeightThatIsNotFiniteWhereNothingWasLearnedYet) {
   const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
   test::TemporaryDirectory folder;
   model::Decoder decoder = lora_plus_model("gqa_untied");
-  decoder.blocks[1].down_proj.weight.value.detach()[3][5] = std::nanf("");
+  decoder.blocks[1].down_proj.weight.value.dense().detach()[3][5] = std::nanf("");
   Recorder recorder;
   Trainer trainer(small_run(folder / "out"), decoder, data, nullptr, recorder);
   EXPECT_THAT(message_of<InputError>([&] { trainer.run(); }),
@@ -517,7 +517,7 @@ TEST(Trainer, EndsWhereTheLossOnHeldOutDataIsNotFinite) {
   options.eval_steps = 1;
   options.learning_rate = 0.0;
   model::Decoder decoder = lora_plus_model("gqa_untied");
-  decoder.embed_tokens.value.detach()[95].fill_(std::nanf(""));
+  decoder.embed_tokens.value.dense().detach()[95].fill_(std::nanf(""));
   Recorder recorder;
   const MemoryTokens threes(std::vector<int64_t>(64, 3));
   Trainer trainer(options, decoder, threes, &held_out, recorder);
