@@ -261,11 +261,10 @@ void load_masters(Decoder& decoder, const std::filesystem::path& base, const std
 AdapterTensors adapter_tensors(const Decoder& decoder) {
   AdapterTensors tensors;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
+    const bool is_pair = is_lora(name);
+    if (!is_pair && !parameter.trainable() && decoder.of_adapter.count(name) == 0) return;
     const at::Tensor& source = parameter.trainable() ? parameter.master : parameter.value.dense();
-    if (is_lora(name))
-      tensors.lora.emplace_back(name, source.detach());
-    else if (parameter.trainable() || decoder.of_adapter.count(name) != 0)
-      tensors.parameters.emplace_back(name, source.detach());
+    (is_pair ? tensors.lora : tensors.parameters).emplace_back(name, source.detach());
   });
   return tensors;
 }

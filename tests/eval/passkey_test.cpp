@@ -48,10 +48,10 @@ model::Decoder successor_decoder(const std::string& cycle) {
   decoder.config = config;
   decoder.embed_tokens.value = at::eye(128, at::kFloat);
   decoder.norm.weight.value = at::ones({128}, at::kFloat);
-  decoder.lm_head.value = at::zeros({128, 128}, at::kFloat);
+  const at::Tensor head = at::zeros({128, 128}, at::kFloat);
+  decoder.lm_head.value = head;
   for (size_t i = 0; i + 1 < cycle.size(); ++i)
-    decoder.lm_head.value[static_cast<unsigned char>(cycle[i + 1])][static_cast<unsigned char>(cycle[i])] =
-        1.0;
+    head[static_cast<unsigned char>(cycle[i + 1])][static_cast<unsigned char>(cycle[i])] = 1.0;
   return decoder;
 }
 

@@ -203,12 +203,12 @@ TEST(RandomDecoder, MimeticAttentionLooksAtItsOwnTokenAndPassesItOn) {
 }
 
 TEST(Parameter, SharesItsMasterInFloat32Alone) {
-  Parameter wide = {at::randn({4, 3}), {}, {}, {}, {}};
+  Parameter wide = {at::randn({4, 3}), {}, {}, {}};
   wide.make_trainable();
   EXPECT_TRUE(wide.master.is_same(wide.value.dense()));
   EXPECT_TRUE(wide.value.dense().requires_grad());
   EXPECT_EQ(wide.grad.abs().sum().item<double>(), 0.0);
-  Parameter narrow = {at::randn({4, 3}).to(at::kBFloat16), {}, {}, {}, {}};
+  Parameter narrow = {at::randn({4, 3}).to(at::kBFloat16), {}, {}, {}};
   narrow.make_trainable();
   EXPECT_EQ(narrow.master.scalar_type(), at::kFloat);
   narrow.master.add_(1.0);
