@@ -88,6 +88,10 @@ void note_unread(const Json& json, RopeType type, ModelConfig& config) {
 }
 
 void read_longrope(const ConfigReader& json, const ModelConfig& config, RopeScaling& scaling) {
+  // Phi-3's configuration class wants a factor for each whole pair, and its code one for the half pair too.
+  if (config.family().longrope_only && config.rotary_dims() % 2 != 0)
+    json.fail(fmt::format("expected an even number of rotated dimensions for longrope, got {}",
+                          config.rotary_dims()));
   const auto pairs = static_cast<size_t>((config.rotary_dims() + 1) / 2);
   scaling.short_factor = json.positive_numbers("short_factor");
   scaling.long_factor = json.positive_numbers("long_factor");

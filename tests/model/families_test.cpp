@@ -133,6 +133,17 @@ TEST(Families, RotateTheDimensionsThatTheirCodeCounts) {
   EXPECT_EQ(parse_model_config(json, "here/config.json").rotary_dims(), 1);
 }
 
+TEST(Families, RefuseLongRopeForHalfAPairInPhi3) {
+  Json json = read_json(family_model("phi3_longrope") / "config.json");
+  json.update({{"hidden_size", 24}, {"num_attention_heads", 2}, {"num_key_value_heads", 1}});
+  json["partial_rotary_factor"] = 0.25;  // 3 of 12
+  Json& scaling = json[json.contains("rope_parameters") ? "rope_parameters" : "rope_scaling"];
+  scaling.erase("partial_rotary_factor");
+  scaling["short_factor"] = scaling["long_factor"] = {1.5, 2.0};
+  EXPECT_THAT(message_of<InputError>([&] { parse_model_config(json, "here/config.json"); }),
+              HasSubstr("even number of rotated dimensions for longrope, got 3"));
+}
+
 TEST(Families, WriteTheHeadSizeThatTransformersNeedsBesideLayerTypes) {
   for (const char* name : {"ministral", "qwen2_window"}) {
     Json json = read_json(family_model(name) / "config.json");
