@@ -2,12 +2,14 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <utility>
 
 #include "longlora/cli/flags.h"
 #include "longlora/cli/model_flags.h"
 #include "longlora/cli/prompt_flag.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
+#include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/eval/answers.h"
 #include "longlora/eval/text_ends.h"
@@ -25,20 +27,11 @@ struct AnswerArguments {
   std::filesystem::path json;
 };
 
-Json to_json(const eval::TaskResult& result) {
-  return {
-      {"task", result.task},
-      {"questions", result.num_questions},
-      {"exact", result.accuracy()},
-      {"mean_tokens", static_cast<double>(result.num_tokens) / static_cast<double>(result.num_questions)}};
-}
-
-void print_table(const std::vector<eval::TaskResult>& tasks) {
+void print_table(const std::vector<results::AnswerTask>& tasks) {
   fmt::print("{:>20}  {:>9}  {:>11}  {:>8}\n", "task", "questions", "mean tokens", "exact");
-  for (const eval::TaskResult& result : tasks)
-    fmt::print("{:>20}  {:>9}  {:>11.1f}  {:>8.3f}\n", result.task, result.num_questions,
-               static_cast<double>(result.num_tokens) / static_cast<double>(result.num_questions),
-               result.accuracy());
+  for (const results::AnswerTask& task : tasks)
+    fmt::print("{:>20}  {:>9}  {:>11.1f}  {:>8.3f}\n", task.task, task.num_questions, task.mean_tokens,
+               task.exact);
 }
 
 void run_answer(AnswerArguments& arguments) {
@@ -57,30 +50,21 @@ void run_answer(AnswerArguments& arguments) {
   arguments.options.context_size = model.context_size;
   arguments.options.ends =
       eval::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
-  const eval::AnswerResult result =
+  eval::AnsweredQuestions answered =
       eval::answer_questions(*model.decoder, *tokenizer, questions, arguments.options);
-  if (result.answers.empty())
+  if (answered.answers.empty())
     throw UsageError(
         fmt::format("[--context_size] expected room for the shortest question, got {} tokens; raise it",
                     model.context_size));
-  const auto tasks = eval::by_task(result);
-  print_table(tasks);
+  results::Answers result;
+  result.answers = std::move(answered.answers);
+  result.sum_up();
+  print_table(result.tasks);
   if (arguments.json.empty()) return;
-  Json json = result_header("answer", arguments.label, arguments.model, model);
-  json["prompt"] = tokenizer::prompt_form_name(form);
-  json["exact"] = tasks.back().accuracy();
-  json["skipped"] = result.num_skipped;
-  json["results"] = Json::array();
-  for (const auto& task : tasks) json["results"].push_back(to_json(task));
-  json["answers"] = Json::array();
-  for (const eval::Answer& answer : result.answers)
-    json["answers"].push_back({{"place", answer.question->place},
-                               {"task", answer.question->task},
-                               {"tokens", answer.question->ids.size()},
-                               {"expected", answer.question->answer},
-                               {"answer", answer.text},
-                               {"exact", answer.exact}});
-  write_json(arguments.json, json);
+  result.model = evaluated_model(arguments.model, model, arguments.label);
+  result.prompt = tokenizer::prompt_form_name(form);
+  result.num_skipped = answered.num_skipped;
+  write_json(arguments.json, result.to_json());
 }
 
 }  // namespace

@@ -9,8 +9,8 @@
 #include "longlora/cli/model_flags.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
+#include "longlora/core/json.h"
 #include "longlora/core/log.h"
-#include "longlora/core/progress.h"
 #include "longlora/eval/perplexity.h"
 
 namespace longlora::cli {
@@ -35,12 +35,6 @@ void check_lengths(const std::vector<int64_t>& seq_lens, int64_t context_size) {
           fmt::format("[--seq_len] expected at most --context_size ({}), got {}; raise --context_size or "
                       "shorten --seq_len",
                       context_size, seq_len));
-}
-
-Json to_json(const eval::PerplexityResult& result) {
-  return {{"seq_len", result.seq_len},           {"val_loss", result.loss},
-          {"val_perplexity", result.perplexity}, {"val_acc", result.accuracy},
-          {"windows", result.num_windows},       {"tokens", result.num_tokens}};
 }
 
 void print_table(const std::vector<eval::PerplexityResult>& results) {
@@ -68,21 +62,19 @@ void run_eval(EvalArguments& arguments) {
   const auto data = eval::open_data(
       arguments.data_paths, eval::tokenizer_path(arguments.model), model,
       {.text_field = arguments.text_field, .bin_type = data::id_type_from_choice(arguments.bin_dtype)});
-  const auto results = eval::evaluate_perplexity(*model.decoder, *data, arguments.options);
-  print_table(results);
+  const auto found = eval::evaluate_perplexity(*model.decoder, *data, arguments.options);
+  print_table(found);
   if (arguments.json.empty()) return;
 
-  Json json = result_header("eval", arguments.label, arguments.model, model);
-  std::string paths;
-  for (const auto& path : arguments.data_paths) paths += (paths.empty() ? "" : ", ") + path.string();
-  json["data"] = paths;
-  json["window"] = arguments.window;
+  results::Perplexity result;
+  result.model = evaluated_model(arguments.model, model, arguments.label);
+  for (const auto& path : arguments.data_paths)
+    result.data += (result.data.empty() ? "" : ", ") + path.string();
+  result.window = arguments.window;
   if (arguments.options.windows.mode == eval::WindowMode::kSameTargets)
-    json["target_tokens"] = arguments.options.windows.target_tokens;
-  if (results.size() == 1) json.update(to_json(results[0]));
-  json["results"] = Json::array();
-  for (const auto& result : results) json["results"].push_back(to_json(result));
-  write_json(arguments.json, json);
+    result.target_tokens = arguments.options.windows.target_tokens;
+  result.points.assign(found.begin(), found.end());
+  write_json(arguments.json, result.to_json());
 }
 
 }  // namespace

@@ -13,7 +13,8 @@
 #include "longlora/cli/prompt_flag.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
-#include "longlora/core/file.h"
+#include "longlora/core/format.h"
+#include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/core/utf8.h"
@@ -23,6 +24,7 @@
 #include "longlora/generate/generation_settings.h"
 #include "longlora/generate/text_generation.h"
 #include "longlora/model/decoder.h"
+#include "longlora/results/inference.h"
 #include "longlora/tokenizer/chat_template.h"
 
 namespace longlora::cli {
@@ -169,18 +171,18 @@ void run_inference(InferenceArguments& arguments) {
                        format_count(std::ssize(written.generation.ids)), written.tokens_per_second(),
                        describe(written.generation.reason)));
   if (arguments.json.empty()) return;
-  Json json = result_header("inference", "", arguments.model, model);
-  json.erase("label");
-  json["prompt"] = tokenizer::prompt_form_name(form);
-  json["question"] = arguments.question;
-  if (!arguments.material.empty()) json["material"] = arguments.material.string();
-  json["answer"] = replace_invalid_utf8(written.text);
-  json["prompt_tokens"] = num_tokens;
-  json["answer_ids"] = written.generation.ids;
-  json["stopped_by_model"] = generate::was_ended(written.generation.reason);
-  json["prompt_seconds"] = written.prompt_seconds;
-  json["tokens_per_second"] = written.tokens_per_second();
-  write_json(arguments.json, json);
+  results::Inference result;
+  result.model = evaluated_model(arguments.model, model);
+  result.prompt = tokenizer::prompt_form_name(form);
+  result.question = arguments.question;
+  if (!arguments.material.empty()) result.material = arguments.material.string();
+  result.answer = replace_invalid_utf8(written.text);
+  result.prompt_tokens = num_tokens;
+  result.answer_ids = written.generation.ids;
+  result.stopped_by_model = generate::was_ended(written.generation.reason);
+  result.prompt_seconds = written.prompt_seconds;
+  result.tokens_per_second = written.tokens_per_second();
+  write_json(arguments.json, result.to_json());
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "longlora/core/progress.h"
+#include "longlora/core/format.h"
 #include "longlora/core/utf8.h"
 
 namespace longlora::cli {

@@ -81,15 +81,22 @@ std::optional<model::RopeType> asked_rope_scaling(const std::string& flag) {
   return model::rope_type_from_name(flag, "--rope_scaling");
 }
 
-Json result_header(const std::string& verb, const std::string& label, const eval::ModelOptions& options,
-                   const eval::LoadedModel& model) {
-  Json json = {{"verb", verb}, {"label", label}, {"model", options.base_model.string()}};
-  if (!options.peft_model.empty()) json["peft_model"] = options.peft_model.string();
-  json["context_size"] = model.context_size;
-  json["rope_scaling"] = model.scaling;
-  json["dtype"] = options.dtype;
-  json["quantize"] = model.quantized ? "nf4" : "none";
-  return json;
+results::EvaluatedModel evaluated_model(const eval::ModelOptions& options, const eval::LoadedModel& model) {
+  results::EvaluatedModel found;
+  found.model = options.base_model.string();
+  if (!options.peft_model.empty()) found.peft_model = options.peft_model.string();
+  found.context_size = model.context_size;
+  found.rope_scaling = model.scaling;
+  found.dtype = options.dtype;
+  found.quantize = model.quantized ? "nf4" : "none";
+  return found;
+}
+
+results::EvaluatedModel evaluated_model(const eval::ModelOptions& options, const eval::LoadedModel& model,
+                                        const std::string& label) {
+  results::EvaluatedModel found = evaluated_model(options, model);
+  found.label = label;
+  return found;
 }
 
 }  // namespace longlora::cli

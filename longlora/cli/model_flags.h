@@ -5,11 +5,11 @@
 
 #include <optional>
 
-#include "longlora/core/json.h"
 #include "longlora/core/output_paths.h"
 #include "longlora/eval/open_model.h"
 #include "longlora/model/config.h"
 #include "longlora/ops/nf4_options.h"
+#include "longlora/results/evaluated_model.h"
 
 namespace longlora::cli {
 
@@ -29,8 +29,10 @@ std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<st
 /// What --rope_scaling asks for; nothing when it was not given.
 std::optional<model::RopeType> asked_rope_scaling(const std::string& flag);
 
-/// How a result file begins: verb, label, model, peft_model, context_size, rope_scaling, dtype.
-Json result_header(const std::string& verb, const std::string& label, const eval::ModelOptions& options,
-                   const eval::LoadedModel& model);
+/// The model of a verb's result, without a label.
+results::EvaluatedModel evaluated_model(const eval::ModelOptions& options, const eval::LoadedModel& model);
+/// The same with what --label says.
+results::EvaluatedModel evaluated_model(const eval::ModelOptions& options, const eval::LoadedModel& model,
+                                        const std::string& label);
 
 }  // namespace longlora::cli

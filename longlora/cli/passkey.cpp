@@ -9,6 +9,7 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/eval/passkey.h"
 #include "longlora/eval/text_ends.h"
@@ -16,8 +17,6 @@
 
 namespace longlora::cli {
 namespace {
-
-using Results = std::vector<eval::PasskeyLengthResult>;
 
 struct PasskeyArguments {
   eval::ModelOptions model;
@@ -30,34 +29,12 @@ struct PasskeyArguments {
   std::filesystem::path csv;
 };
 
-Json to_json(const eval::PasskeyLengthResult& result) {
-  Json trials = Json::array();
-  for (const eval::PasskeyTrial& trial : result.trials)
-    trials.push_back({{"seed", trial.seed},
-                      {"depth", trial.depth},
-                      {"correct", trial.correct},
-                      {"tokens", trial.tokens},
-                      {"pass_key", trial.pass_key},
-                      {"answer", trial.answer}});
-  return {{"tokens", result.mean_tokens()},        {"target_tokens", result.target_tokens},
-          {"garbage_chars", result.garbage_chars}, {"accuracy", result.accuracy()},
-          {"skipped", result.num_skipped},         {"trials", trials}};
-}
-
-std::string to_csv(const Results& results) {
-  std::string text = "target_tokens,garbage_chars,tokens,accuracy,trials,skipped\n";
-  for (const auto& result : results)
-    text += fmt::format("{},{},{:.1f},{:.4f},{},{}\n", result.target_tokens, result.garbage_chars,
-                        result.mean_tokens(), result.accuracy(), result.trials.size(), result.num_skipped);
-  return text;
-}
-
-void print_table(const Results& results) {
+void print_table(const std::vector<results::PasskeyLength>& lengths) {
   fmt::print("{:>13}  {:>13}  {:>11}  {:>8}  {:>6}\n", "target tokens", "garbage chars", "mean tokens",
              "accuracy", "trials");
-  for (const auto& result : results)
-    fmt::print("{:>13}  {:>13}  {:>11.1f}  {:>8.2f}  {:>6}\n", result.target_tokens, result.garbage_chars,
-               result.mean_tokens(), result.accuracy(), result.trials.size());
+  for (const results::PasskeyLength& length : lengths)
+    fmt::print("{:>13}  {:>13}  {:>11.1f}  {:>8.2f}  {:>6}\n", length.target_tokens, length.garbage_chars,
+               length.mean_tokens, length.accuracy, length.trials.size());
 }
 
 void run_passkey(const PasskeyArguments& arguments) {
@@ -77,22 +54,21 @@ void run_passkey(const PasskeyArguments& arguments) {
   if (options.target_tokens.empty())
     options.target_tokens = eval::passkey_lengths(
         arguments.max_tokens > 0 ? arguments.max_tokens : model.context_size, arguments.interval);
-  Results results = eval::run_passkey(*model.decoder, *tokenizer, options);
+  results::Passkey result;
+  result.lengths = eval::run_passkey(*model.decoder, *tokenizer, options);
   // A length without a single trial has nothing to report; its warning was given.
-  std::erase_if(results, [](const auto& result) { return result.trials.empty(); });
-  if (results.empty())
+  std::erase_if(result.lengths, [](const auto& length) { return length.trials.empty(); });
+  if (result.lengths.empty())
     throw UsageError(
         fmt::format("[--context_size] expected room for the shortest prompt, got {} tokens; raise it or "
                     "choose shorter --lengths",
                     model.context_size));
-  print_table(results);
-  if (!arguments.csv.empty()) write_file_atomic(arguments.csv, to_csv(results));
+  print_table(result.lengths);
+  if (!arguments.csv.empty()) write_file_atomic(arguments.csv, result.to_csv());
   if (arguments.json.empty()) return;
-  Json json = result_header("passkey", arguments.label, arguments.model, model);
-  json["num_tests"] = arguments.num_tests;
-  json["results"] = Json::array();
-  for (const auto& result : results) json["results"].push_back(to_json(result));
-  write_json(arguments.json, json);
+  result.model = evaluated_model(arguments.model, model, arguments.label);
+  result.num_tests = arguments.num_tests;
+  write_json(arguments.json, result.to_json());
 }
 
 }  // namespace

@@ -9,9 +9,10 @@
 #include "longlora/cli/training_verb.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/log.h"
-#include "longlora/core/progress.h"
 #include "longlora/model/load.h"
+#include "longlora/results/plan.h"
 #include "longlora/train/options.h"
 #include "longlora/train/step_cost.h"
 #include "longlora/train/trainer.h"
@@ -108,21 +109,22 @@ void describe_layers(const train::MemoryPlan& plan) {
   }
 }
 
-Json to_json(const train::MemoryPlan& plan) {
-  return {{"memory_bytes", plan.total_bytes()},
-          {"weights_bytes", plan.weights_bytes},
-          {"optimizer_bytes", plan.optimizer_bytes},
-          {"inputs_bytes", plan.inputs_bytes},
-          {"kept_bytes", plan.kept_bytes},
-          {"workspace_bytes", plan.workspace_bytes},
-          {"program_bytes", plan.program_bytes},
-          {"tile_rows", plan.tile_rows},
-          {"inputs_on_disk", plan.inputs_on_disk},
-          {"scratch_bytes", plan.scratch_bytes},
-          {"weights_streamed", plan.weights_streamed},
-          {"streamed_bytes", plan.streamed_bytes},
-          {"state_on_disk", train::state_name(plan.state_on_disk)},
-          {"state_bytes", plan.state_bytes}};
+/// Fills in what the memory plan says.
+void set_memory(const train::MemoryPlan& plan, results::Plan& result) {
+  result.memory_bytes = plan.total_bytes();
+  result.weights_bytes = plan.weights_bytes;
+  result.optimizer_bytes = plan.optimizer_bytes;
+  result.inputs_bytes = plan.inputs_bytes;
+  result.kept_bytes = plan.kept_bytes;
+  result.workspace_bytes = plan.workspace_bytes;
+  result.program_bytes = plan.program_bytes;
+  result.tile_rows = plan.tile_rows;
+  result.inputs_on_disk = plan.inputs_on_disk;
+  result.scratch_bytes = plan.scratch_bytes;
+  result.weights_streamed = plan.weights_streamed;
+  result.streamed_bytes = plan.streamed_bytes;
+  result.state_on_disk = train::state_name(plan.state_on_disk);
+  result.state_bytes = plan.state_bytes;
 }
 
 /// Those of the GPU that is described, or of this machine as they are measured.
@@ -146,9 +148,10 @@ void describe_rates(const PlanArguments& arguments, const train::TrainingRates& 
         "the rates varied: other work runs on this machine, and beside it a run takes longer than planned");
 }
 
-/// Says how long a run takes; adds that to `json`.
-void plan_time(const PlanArguments& arguments, const ShapedRun& run, const train::PlanRequest& request,
-               const train::MemoryPlan& plan, const train::StepFlops& flops, Json& json) {
+/// Says how long a run takes.
+results::PlannedTime plan_time(const PlanArguments& arguments, const ShapedRun& run,
+                               const train::PlanRequest& request, const train::MemoryPlan& plan,
+                               const train::StepFlops& flops) {
   const train::TrainOptions& options = run.options;
   const train::TrainingRates rates = find_rates(arguments, run, request.seen_tokens);
   describe_rates(arguments, rates);
@@ -166,12 +169,12 @@ void plan_time(const PlanArguments& arguments, const ShapedRun& run, const train
                                     format_duration(step_seconds * static_cast<double>(options.max_steps)),
                                     options.max_steps)
                       : ""));
-  json["seconds_per_micro_batch"] = seconds;
-  json["seconds_per_step"] = step_seconds;
-  json["tokens_per_second"] = tokens_per_second;
-  json["matrix_flops_per_second"] = rates.matrix;
-  json["attention_flops_per_second"] = rates.attention;
-  json["rates_varied_by"] = rates.variation;
+  return {.seconds_per_micro_batch = seconds,
+          .seconds_per_step = step_seconds,
+          .tokens_per_second = tokens_per_second,
+          .matrix_flops_per_second = rates.matrix,
+          .attention_flops_per_second = rates.attention,
+          .rates_varied_by = rates.variation};
 }
 
 void run_plan(PlanArguments& arguments) {
@@ -194,17 +197,16 @@ void run_plan(PlanArguments& arguments) {
       train::count_step_flops(run.decoder, request.batch_tokens, request.seen_tokens, plan.keep);
   log_info(fmt::format("work of a micro-batch: {:.2f} TFLOP, {:.2f} TFLOP with what is computed again",
                        flops.model() / 1e12, flops.executed() / 1e12));
-  Json json = {{"verb", "plan"},
-               {"parameters", counts.total},
-               {"trainable_parameters", counts.trainable},
-               {"seen_tokens", request.seen_tokens},
-               {"budget_bytes", request.budget_bytes},
-               {"model_flops", flops.model()},
-               {"executed_flops", flops.executed()}};
-  json.update(to_json(plan));
+  results::Plan result = {.parameters = counts.total,
+                          .trainable_parameters = counts.trainable,
+                          .seen_tokens = request.seen_tokens,
+                          .budget_bytes = request.budget_bytes,
+                          .model_flops = flops.model(),
+                          .executed_flops = flops.executed()};
+  set_memory(plan, result);
   const bool has_rates = arguments.device_tflops || run.options.device.is_cpu();
-  if (arguments.measure && has_rates) plan_time(arguments, run, request, plan, flops, json);
-  if (!arguments.json.empty()) write_json(arguments.json, json);
+  if (arguments.measure && has_rates) result.time = plan_time(arguments, run, request, plan, flops);
+  if (!arguments.json.empty()) write_json(arguments.json, result.to_json());
 }
 
 std::vector<std::string> shape_names() {

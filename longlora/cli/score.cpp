@@ -11,9 +11,10 @@
 #include "longlora/cli/model_flags.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
-#include "longlora/core/file.h"
+#include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/data/data_file.h"
+#include "longlora/results/score.h"
 
 namespace longlora::cli {
 namespace {
@@ -58,18 +59,15 @@ void run_score(const ScoreArguments& arguments) {
   for (size_t i = 0; i < logprobs.size(); ++i)
     fmt::print("{:>8}  {:>8}  {:>12.6f}  {}\n", i + 1, ids[i + 1], logprobs[i],
                piece(tokenizer.get(), ids[i + 1]));
-  const double sum = std::accumulate(logprobs.begin(), logprobs.end(), 0.0);
-  const double mean = sum / static_cast<double>(logprobs.size());
+  results::Score result;
+  result.model = evaluated_model(arguments.model, model);
+  result.ids = ids;
+  result.logprobs = logprobs;
+  result.sum = std::accumulate(logprobs.begin(), logprobs.end(), 0.0);
+  result.mean = result.sum / static_cast<double>(logprobs.size());
   log_info(fmt::format("{} tokens: log-probability {:.6f}, {:.6f} a token, perplexity {:.4f}",
-                       logprobs.size(), sum, mean, std::exp(-mean)));
-  if (arguments.json.empty()) return;
-  Json json = result_header("score", "", arguments.model, model);
-  json.erase("label");
-  json["ids"] = ids;
-  json["logprobs"] = logprobs;
-  json["sum"] = sum;
-  json["mean"] = mean;
-  write_json(arguments.json, json);
+                       logprobs.size(), result.sum, result.mean, std::exp(-result.mean)));
+  if (!arguments.json.empty()) write_json(arguments.json, result.to_json());
 }
 
 }  // namespace

@@ -10,8 +10,8 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/core/format.h"
 #include "longlora/core/log.h"
-#include "longlora/core/progress.h"
 #include "longlora/data/tokenize_files.h"
 
 namespace longlora::cli {

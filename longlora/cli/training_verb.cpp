@@ -19,9 +19,9 @@
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
-#include "longlora/core/progress.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/adapter_plan.h"
 #include "longlora/model/config_fields.h"
@@ -31,7 +31,7 @@
 #include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
 #include "longlora/ops/device.h"
-#include "longlora/report/tensorboard.h"
+#include "longlora/results/training_result.h"
 #include "longlora/train/trainer.h"
 
 namespace longlora::cli {
@@ -260,42 +260,29 @@ std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& 
 
 namespace {
 
-/// One line per step on the terminal, and TensorBoard's event files.
+/// Tells the person at the terminal of every step that is logged.
 class Reporter : public train::TrainObserver {
  public:
-  explicit Reporter(const std::filesystem::path& directory) : directory_(directory / "runs") {}
-
   void on_step(const train::StepReport& report) override {
-    if (!events_) events_.emplace(directory_, report.step);
     log_info(fmt::format(
         "step {}/{}  epoch {:.2f}  loss {}  lr {:.2e}  grad norm {:.3f}  {} tokens/s  peak {}  {} left",
         report.step, report.max_steps, report.epoch,
         std::isnan(report.loss) ? "none: no labels" : fmt::format("{:.4f}", report.loss),
         report.learning_rate, report.grad_norm, format_count(static_cast<int64_t>(report.tokens_per_second)),
         format_bytes(report.peak_memory_bytes), format_duration(report.seconds_left)));
-    if (!std::isnan(report.loss)) events_->scalar("train/loss", report.loss, report.step);
-    events_->scalar("train/learning_rate", report.learning_rate, report.step);
-    events_->scalar("train/grad_norm", report.grad_norm, report.step);
-    events_->scalar("train/tokens_per_second", report.tokens_per_second, report.step);
-    events_->flush();
     last_ = report;
   }
 
-  void on_eval(const train::EvalReport& report) override {
-    log_info(fmt::format("step {}  held-out loss {:.4f}  perplexity {:.3f}  accuracy {:.4f}", report.step,
-                         report.loss, report.perplexity, report.accuracy));
-    if (!events_) return;
-    events_->scalar("eval/loss", report.loss, report.step);
-    events_->scalar("eval/perplexity", report.perplexity, report.step);
-    events_->flush();
+  void on_eval(const results::TrainEvaluation& evaluation) override {
+    log_info(fmt::format("step {}  held-out loss {:.4f}  perplexity {:.3f}  accuracy {:.4f}", evaluation.step,
+                         evaluation.loss, evaluation.perplexity, evaluation.accuracy));
   }
 
-  const train::StepReport& last() const { return last_; }
+  /// The last step that was logged; nullopt before the first.
+  const std::optional<results::TrainStep>& last() const { return last_; }
 
  private:
-  std::filesystem::path directory_;
-  std::optional<report::TensorBoardWriter> events_;
-  train::StepReport last_;
+  std::optional<results::TrainStep> last_;
 };
 
 /// "data: 10 rows of up to 512 tokens; 6 steps of 8 rows, the last of an epoch of 2; 3 epochs".
@@ -382,17 +369,36 @@ void write_run_json(const TrainingArguments& arguments, const model::Decoder& de
                     const train::Trainer& trainer) {
   const train::TrainOptions& options = arguments.options;
   const model::ParameterCounts counts = model::count_parameters(decoder);
-  const std::string label = arguments.label.empty() ? folder_name(options.output_dir) : arguments.label;
-  write_json(options.output_dir / "run.json", {{"verb", arguments.verb},
-                                               {"label", label},
-                                               {"version", version()},
-                                               {"options", options.to_json()},
-                                               {"parameters", counts.total},
-                                               {"trainable_parameters", counts.trainable},
-                                               {"max_steps", trainer.max_steps()},
-                                               {"rows", trainer.num_rows()},
-                                               {"steps_per_epoch", trainer.updates().updates_per_epoch()},
-                                               {"predicted_memory_bytes", trainer.plan().total_bytes()}});
+  const results::RunDescription run = {
+      .verb = arguments.verb,
+      .label = arguments.label.empty() ? folder_name(options.output_dir) : arguments.label,
+      .version = version(),
+      .options = options.to_json(),
+      .parameters = counts.total,
+      .trainable_parameters = counts.trainable,
+      .max_steps = trainer.max_steps(),
+      .rows = trainer.num_rows(),
+      .steps_per_epoch = trainer.updates().updates_per_epoch(),
+      .predicted_memory_bytes = trainer.plan().total_bytes()};
+  write_json(options.output_dir / "run.json", run.to_json());
+}
+
+void write_result(const TrainingArguments& arguments, const train::Trainer& trainer, bool finished,
+                  const std::optional<results::TrainStep>& last) {
+  results::TrainingResult result = {.verb = arguments.verb, .finished = finished, .step = trainer.step()};
+  if (last) {
+    result.loss = last->loss;
+    result.tokens = last->tokens;
+    result.tokens_per_second = last->tokens_per_second;
+    result.seconds = last->seconds;
+    result.peak_memory_bytes = last->peak_memory_bytes;
+  }
+  result.predicted_memory_bytes = trainer.plan().total_bytes();
+  result.tile_rows = trainer.plan().tile_rows;
+  result.inputs_on_disk = trainer.plan().inputs_on_disk;
+  result.weights_streamed = trainer.plan().weights_streamed;
+  result.state_on_disk = train::state_name(trainer.plan().state_on_disk);
+  write_json(arguments.json, result.to_json());
 }
 
 /// The signal that asked the run to stop.
@@ -430,7 +436,7 @@ void run_training(TrainingArguments& arguments, model::Decoder& decoder,
                   std::unique_ptr<const data::TrainingRows> data,
                   std::unique_ptr<const data::TrainingRows> eval_data, const train::MemoryPlan& plan) {
   const train::TrainOptions& options = arguments.options;
-  Reporter reporter(options.output_dir);
+  Reporter reporter;
   train::Trainer trainer(options, decoder, std::move(data), std::move(eval_data), reporter, plan);
   describe_run(arguments, decoder, trainer);
   write_run_json(arguments, decoder, trainer);
@@ -441,20 +447,7 @@ void run_training(TrainingArguments& arguments, model::Decoder& decoder,
   log_info(finished ? fmt::format("done: the result is in {}", options.output_dir.string())
                     : fmt::format("stopped after step {}: the same command with --resume goes on",
                                   trainer.step()));
-  if (!arguments.json.empty())
-    write_json(arguments.json, {{"verb", arguments.verb},
-                                {"finished", finished},
-                                {"step", trainer.step()},
-                                {"loss", reporter.last().loss},
-                                {"tokens", reporter.last().tokens},
-                                {"tokens_per_second", reporter.last().tokens_per_second},
-                                {"seconds", reporter.last().seconds},
-                                {"peak_memory_bytes", reporter.last().peak_memory_bytes},
-                                {"predicted_memory_bytes", trainer.plan().total_bytes()},
-                                {"tile_rows", trainer.plan().tile_rows},
-                                {"inputs_on_disk", trainer.plan().inputs_on_disk},
-                                {"weights_streamed", trainer.plan().weights_streamed},
-                                {"state_on_disk", train::state_name(trainer.plan().state_on_disk)}});
+  if (!arguments.json.empty()) write_result(arguments, trainer, finished, reporter.last());
   if (!finished) throw StoppedBySignal{stop_signal};
 }
 

@@ -5,10 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-namespace longlora {
+#include "longlora/core/json_fwd.h"
 
-/// Keys keep the order in which they were written.
-using Json = nlohmann::ordered_json;
+namespace longlora {
 
 /// Reads and parses a JSON file. Throws InputError naming the file and, for a
 /// syntax error, the byte at which it was found.

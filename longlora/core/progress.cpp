@@ -4,11 +4,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <array>
-#include <cmath>
 #include <utility>
 
+#include "longlora/core/format.h"
 #include "longlora/core/terminal.h"
 
 namespace longlora {
@@ -45,39 +43,6 @@ std::string cut_to_terminal(std::string line) {
 }
 
 }  // namespace
-
-std::string format_duration(double seconds) {
-  if (!std::isfinite(seconds) || seconds < 0) return "?";
-  if (seconds < 59.95) return fmt::format("{:.1f}s", seconds);
-  const int64_t whole = std::llround(std::min(seconds, 1e15));
-  const int64_t hours = whole / 3600, minutes = whole / 60 % 60;
-  if (hours > 0) return fmt::format("{}h {:02}m {:02}s", hours, minutes, whole % 60);
-  return fmt::format("{}m {:02}s", minutes, whole % 60);
-}
-
-std::string format_bytes(int64_t num_bytes) {
-  if (num_bytes < 0) return fmt::format("-{}", format_bytes(num_bytes == INT64_MIN ? INT64_MAX : -num_bytes));
-  if (num_bytes < 1024) return fmt::format("{} B", num_bytes);
-  constexpr std::array<const char*, 6> kUnits = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  double value = static_cast<double>(num_bytes) / 1024;
-  size_t unit = 0;
-  // 1023.95 would already be shown as 1024.0.
-  while (value >= 1023.95 && unit + 1 < kUnits.size()) {
-    value /= 1024;
-    ++unit;
-  }
-  return fmt::format("{:.{}f} {}", value, value < 9.995 ? 2 : 1, kUnits[unit]);
-}
-
-std::string format_count(int64_t count) {
-  std::string digits = fmt::format("{}", count);
-  const size_t first = count < 0 ? 1 : 0;
-  for (size_t place = digits.size(); place > first + 3;) {
-    place -= 3;
-    digits.insert(place, 1, ',');
-  }
-  return digits;
-}
 
 Progress::Progress(std::string what, int64_t total, std::string unit)
     : what_(std::move(what)),

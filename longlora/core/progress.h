@@ -7,13 +7,6 @@
 
 namespace longlora {
 
-/// "1h 02m 03s", "4m 05s" or "6.7s".
-std::string format_duration(double seconds);
-/// "1.50 GiB", "12.0 MiB", "640 B".
-std::string format_bytes(int64_t num_bytes);
-/// "1,234,567".
-std::string format_count(int64_t count);
-
 /// Reports work done out of a total. On a terminal it rewrites one line several
 /// times a second; otherwise it prints a plain line at most every ten seconds
 /// and one at the end. Not thread-safe.

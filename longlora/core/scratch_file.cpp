@@ -14,8 +14,8 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file_internal.h"
+#include "longlora/core/format.h"
 #include "longlora/core/mapped_ranges.h"
-#include "longlora/core/progress.h"
 
 namespace longlora {
 namespace {

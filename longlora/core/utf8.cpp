@@ -66,4 +66,35 @@ std::string replace_invalid_utf8(std::string_view text) {
   }
 }
 
+char32_t next_character(std::string_view text, size_t& position) {
+  const size_t length = utf8_length(text, position);
+  if (length == 0) {
+    ++position;
+    return 0xFFFD;
+  }
+  const auto first = static_cast<unsigned char>(text[position]);
+  char32_t code = length == 1 ? first : first & (0x7Fu >> length);
+  for (size_t i = 1; i < length; ++i)
+    code = (code << 6) | (static_cast<unsigned char>(text[position + i]) & 0x3Fu);
+  position += length;
+  return code;
+}
+
+void append_character(char32_t code, std::string* text) {
+  const auto add = [text](char32_t byte) { *text += static_cast<char>(byte); };
+  if (code < 0x80) return add(code);
+  if (code < 0x800) {
+    add(0xC0 | code >> 6);
+  } else {
+    if (code < 0x10000) {
+      add(0xE0 | code >> 12);
+    } else {
+      add(0xF0 | code >> 18);
+      add(0x80 | (code >> 12 & 0x3F));
+    }
+    add(0x80 | (code >> 6 & 0x3F));
+  }
+  add(0x80 | (code & 0x3F));
+}
+
 }  // namespace longlora

@@ -20,4 +20,11 @@ size_t find_invalid_utf8(std::string_view text);
 /// `text` with every byte that is no part of a character replaced by U+FFFD.
 std::string replace_invalid_utf8(std::string_view text);
 
+/// The character at `position`, which moves behind it. A byte that is no part of a character reads as U+FFFD.
+/// Requires position < text.size().
+char32_t next_character(std::string_view text, size_t& position);
+
+/// Appends `code` as UTF-8.
+void append_character(char32_t code, std::string* text);
+
 }  // namespace longlora

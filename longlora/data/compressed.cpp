@@ -11,8 +11,8 @@
 #include <memory>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/memory.h"
-#include "longlora/core/progress.h"
 
 namespace longlora::data {
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/data/instruction_cache.h"

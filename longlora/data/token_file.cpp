@@ -9,8 +9,8 @@
 #include <type_traits>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/json.h"
-#include "longlora/core/progress.h"
 
 namespace longlora::data {
 

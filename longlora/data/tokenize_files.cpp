@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/progress.h"
 #include "longlora/data/documents.h"
 #include "longlora/data/encode_documents.h"

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <set>
 
+#include "longlora/core/format.h"
 #include "longlora/core/log.h"
-#include "longlora/core/progress.h"
 #include "longlora/core/utf8.h"
 
 namespace longlora::data {

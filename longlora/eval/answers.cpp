@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
@@ -54,13 +55,13 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& p
   return questions;
 }
 
-AnswerResult answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
-                              const std::vector<Question>& questions, const AnswerOptions& options) {
+AnsweredQuestions answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
+                                   const std::vector<Question>& questions, const AnswerOptions& options) {
   generate::DecodeSession session(decoder, options.context_size);
   int64_t end_tokens = 0;  // of an end that is spelled in several
   for (const std::string& text : options.ends.texts)
     end_tokens = std::max(end_tokens, static_cast<int64_t>(tokenizer.encode(text, false).size()));
-  AnswerResult result;
+  AnsweredQuestions result;
   result.answers.reserve(questions.size());
   int64_t num_exact = 0;
   Progress progress("answering", static_cast<int64_t>(questions.size()), "questions");
@@ -77,9 +78,13 @@ AnswerResult answer_questions(const model::Decoder& decoder, const tokenizer::To
     const std::vector<int64_t> prompt(question.ids.begin(), question.ids.end());
     const generate::TextGeneration written =
         generate::generate_text(session, prompt, options.ends, most, tokenizer);
-    Answer answer = {&question, trimmed(written.text), false};
+    results::Answer answer = {.place = question.place,
+                              .task = question.task,
+                              .tokens = asked,
+                              .expected = question.answer,
+                              .answer = trimmed(written.text)};
     // A text that goes on is another answer.
-    answer.exact = generate::was_ended(written.generation.reason) && answer.text == question.answer;
+    answer.exact = generate::was_ended(written.generation.reason) && answer.answer == question.answer;
     num_exact += answer.exact ? 1 : 0;
     result.answers.push_back(std::move(answer));
     const auto done = static_cast<int64_t>(result.answers.size());
@@ -91,32 +96,6 @@ AnswerResult answer_questions(const model::Decoder& decoder, const tokenizer::To
     log_warning(fmt::format("{} of {} questions are longer than the context of {} tokens and were left out",
                             result.num_skipped, questions.size(), format_count(options.context_size)));
   return result;
-}
-
-double TaskResult::accuracy() const {
-  return num_questions > 0 ? static_cast<double>(num_exact) / static_cast<double>(num_questions) : 0.0;
-}
-
-std::vector<TaskResult> by_task(const AnswerResult& result) {
-  std::vector<TaskResult> tasks;
-  TaskResult all;
-  all.task = "all";
-  const auto add = [](const Answer& answer, TaskResult& sums) {
-    ++sums.num_questions;
-    sums.num_exact += answer.exact ? 1 : 0;
-    sums.num_tokens += static_cast<int64_t>(answer.question->ids.size());
-  };
-  for (const Answer& answer : result.answers) {
-    add(answer, all);
-    const std::string& task = answer.question->task;
-    if (task.empty()) continue;
-    auto found =
-        std::find_if(tasks.begin(), tasks.end(), [&](const auto& sums) { return sums.task == task; });
-    if (found == tasks.end()) found = tasks.insert(tasks.end(), TaskResult{task});
-    add(answer, *found);
-  }
-  tasks.push_back(all);
-  return tasks;
 }
 
 }  // namespace longlora::eval

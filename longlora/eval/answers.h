@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "longlora/generate/text_generation.h"
+#include "longlora/results/answers.h"
 #include "longlora/tokenizer/prompt_form.h"
 #include "longlora/tokenizer/tokenizer.h"
 
@@ -35,32 +36,13 @@ struct AnswerOptions {
   int64_t max_new_tokens = 0;    // 0: as many as the known answer has, and 16
 };
 
-/// What the model wrote.
-struct Answer {
-  const Question* question = nullptr;
-  std::string text;  // without space at its ends
-  bool exact = false;
-};
-
-struct AnswerResult {
-  std::vector<Answer> answers;
-  int64_t num_skipped = 0;  // longer than the context
+struct AnsweredQuestions {
+  std::vector<results::Answer> answers;
+  int64_t num_skipped = 0;  // questions longer than the context
 };
 
 /// Greedy answers up to one of the ends. Exact: the same text as the known answer, but for space at the ends.
-/// `questions` must outlive the result.
-AnswerResult answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
-                              const std::vector<Question>& questions, const AnswerOptions& options);
-
-/// Sums over the answers to one task's questions; the last entry, with the name "all", is over all of them.
-struct TaskResult {
-  std::string task;
-  int64_t num_questions = 0;
-  int64_t num_exact = 0;
-  int64_t num_tokens = 0;  // of the questions
-
-  double accuracy() const;
-};
-std::vector<TaskResult> by_task(const AnswerResult& result);
+AnsweredQuestions answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
+                                   const std::vector<Question>& questions, const AnswerOptions& options);
 
 }  // namespace longlora::eval

@@ -7,8 +7,8 @@
 #include <algorithm>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/log.h"
-#include "longlora/core/progress.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
 #include "longlora/ops/device.h"

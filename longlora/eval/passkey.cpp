@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/generate/generator.h"
@@ -31,7 +32,7 @@ class Examiner {
   }
 
   /// Adds one trial to `result`, or counts it as skipped.
-  void examine(uint32_t seed, PasskeyLengthResult& result) {
+  void examine(uint32_t seed, results::PasskeyLength& result) {
     const PasskeyPrompt prompt = make_passkey_prompt(result.garbage_chars, seed);
     const std::vector<int64_t> ids = prompt_ids(tokenizer_, prompt.text);
     const std::vector<int64_t> expected = wide(tokenizer_.encode(std::to_string(prompt.pass_key), false));
@@ -42,12 +43,12 @@ class Examiner {
     rules_.max_new_tokens = static_cast<int64_t>(expected.size());
     session_.reset();
     const std::vector<int64_t> answer = generate::generate(session_, ids, rules_).ids;
-    result.trials.push_back({.seed = seed,
-                             .depth = prompt.depth(),
-                             .tokens = static_cast<int64_t>(ids.size()),
-                             .pass_key = prompt.pass_key,
-                             .answer = answer_text(answer),
-                             .correct = answer == expected});
+    result.add({.seed = seed,
+                .depth = prompt.depth(),
+                .correct = answer == expected,
+                .tokens = static_cast<int64_t>(ids.size()),
+                .pass_key = prompt.pass_key,
+                .answer = answer_text(answer)});
   }
 
  private:
@@ -80,32 +81,21 @@ void check(const PasskeyOptions& options) {
 
 }  // namespace
 
-double PasskeyLengthResult::accuracy() const {
-  double correct = 0.0;
-  for (const PasskeyTrial& trial : trials) correct += trial.correct ? 1.0 : 0.0;
-  return trials.empty() ? 0.0 : correct / static_cast<double>(trials.size());
-}
-
-double PasskeyLengthResult::mean_tokens() const {
-  double tokens = 0.0;
-  for (const PasskeyTrial& trial : trials) tokens += static_cast<double>(trial.tokens);
-  return trials.empty() ? 0.0 : tokens / static_cast<double>(trials.size());
-}
-
-std::vector<PasskeyLengthResult> run_passkey(const model::Decoder& decoder,
-                                             const tokenizer::Tokenizer& tokenizer,
-                                             const PasskeyOptions& options) {
+std::vector<results::PasskeyLength> run_passkey(const model::Decoder& decoder,
+                                                const tokenizer::Tokenizer& tokenizer,
+                                                const PasskeyOptions& options) {
   check(options);
   Examiner examiner(decoder, tokenizer, options);
-  std::vector<PasskeyLengthResult> results;
+  std::vector<results::PasskeyLength> lengths;
   for (const int64_t target : options.target_tokens) {
-    PasskeyLengthResult result;
+    results::PasskeyLength result;
     result.target_tokens = target;
     result.garbage_chars = passkey_garbage_chars(target);
+    result.num_skipped = 0;
     Progress progress(fmt::format("passkey, {} tokens", format_count(target)), options.num_tests, "trials");
     for (int64_t test = 0; test < options.num_tests; ++test) {
       examiner.examine(static_cast<uint32_t>(test), result);
-      progress.update(test + 1, fmt::format("accuracy {:.2f}", result.accuracy()));
+      progress.update(test + 1, fmt::format("accuracy {:.2f}", result.accuracy));
     }
     progress.finish();
     if (result.num_skipped > 0)
@@ -114,9 +104,9 @@ std::vector<PasskeyLengthResult> run_passkey(const model::Decoder& decoder,
           "and were left out",
           result.num_skipped, options.num_tests, format_count(result.garbage_chars),
           format_count(options.context_size)));
-    results.push_back(std::move(result));
+    lengths.push_back(std::move(result));
   }
-  return results;
+  return lengths;
 }
 
 }  // namespace longlora::eval

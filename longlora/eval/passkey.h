@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "longlora/results/passkey.h"
 #include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::model {
@@ -47,33 +48,12 @@ struct PasskeyOptions {
 /// Throws UsageError unless 0 < interval <= max_tokens.
 std::vector<int64_t> passkey_lengths(int64_t max_tokens, int64_t interval);
 
-struct PasskeyTrial {
-  uint32_t seed = 0;
-  double depth = 0.0;
-  int64_t tokens = 0;  // of the prompt
-  int64_t pass_key = 0;
-  std::string answer;  // text of what was generated
-  bool correct = false;
-};
-
-/// The trials of one length.
-struct PasskeyLengthResult {
-  int64_t target_tokens = 0;
-  int64_t garbage_chars = 0;
-  std::vector<PasskeyTrial> trials;
-  int64_t num_skipped = 0;  // prompts longer than the context
-
-  double accuracy() const;
-  /// Mean prompt length of the trials.
-  double mean_tokens() const;
-};
-
 /// Asks every question with greedy decoding through a key/value cache. An answer
 /// is correct when its ids are those of the key, no more and no less being
 /// generated. Lengths whose prompts all exceed the context come back without
 /// trials. Throws UsageError for options out of range.
-std::vector<PasskeyLengthResult> run_passkey(const model::Decoder& decoder,
-                                             const tokenizer::Tokenizer& tokenizer,
-                                             const PasskeyOptions& options);
+std::vector<results::PasskeyLength> run_passkey(const model::Decoder& decoder,
+                                                const tokenizer::Tokenizer& tokenizer,
+                                                const PasskeyOptions& options);
 
 }  // namespace longlora::eval

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/progress.h"
 #include "longlora/eval/forward.h"
 

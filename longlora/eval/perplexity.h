@@ -6,6 +6,7 @@
 
 #include "longlora/data/token_data.h"
 #include "longlora/eval/windows.h"
+#include "longlora/results/perplexity.h"
 
 namespace longlora::model {
 struct Decoder;
@@ -22,18 +23,11 @@ struct PerplexityOptions {
   int64_t batch_size = 0;
 };
 
-struct PerplexityResult {
-  int64_t seq_len = 0;
-  int64_t num_windows = 0;
-  /// Tokens whose loss counts.
-  int64_t num_tokens = 0;
-  /// Mean next-token loss in nats. kAll: the mean over windows of the mean of their
-  /// seq_len - 1 losses. Else the mean over all tokens that count.
-  double loss = 0.0;
-  double perplexity = 0.0;  // exp(loss)
-  /// Share of tokens that were the likeliest. kAll: over all seq_len places, the
-  /// last of which predicts the token after the window. Else over the tokens that count.
-  double accuracy = 0.0;
+/// What was found with windows of one length. `loss` is the mean over all tokens that count; with kAll that
+/// is the mean over windows of the mean of their seq_len - 1 losses. `accuracy` is the share of tokens that
+/// were the likeliest: with kAll over all seq_len places, the last of which predicts the token after the
+/// window, else over the tokens that count.
+struct PerplexityResult : results::PerplexityPoint {
   /// Mean loss of each window, in order.
   std::vector<double> window_losses;
 };

@@ -5,9 +5,9 @@
 
 #include "longlora/core/device.h"
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
-#include "longlora/core/progress.h"
 #include "longlora/ops/attention_backend.h"
 
 namespace longlora::ops {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/report/text.h"
 
 namespace longlora::report {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "longlora/core/format.h"
 #include "longlora/report/plot_style.h"
 #include "longlora/report/plots.h"
 #include "longlora/report/text.h"

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <set>
 
-#include "longlora/core/progress.h"
+#include "longlora/core/format.h"
 #include "longlora/report/plot_style.h"
 #include "longlora/report/plots.h"
 #include "longlora/report/text.h"

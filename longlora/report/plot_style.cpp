@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 
+#include "longlora/core/format.h"
 #include "longlora/report/text.h"
 
 namespace longlora::report {

@@ -4,8 +4,9 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/core/format.h"
 #include "longlora/report/inputs.h"
-#include "longlora/report/text.h"
+#include "longlora/results/training_result.h"
 
 namespace longlora::report {
 namespace {
@@ -33,7 +34,7 @@ TrainingRun read_run(const std::filesystem::path& directory, const std::filesyst
   TrainingRun run;
   run.path = directory;
   run.label = folder_name(directory);
-  run.log = parse_train_log(read_file(log_path), log_path.string());
+  run.log = results::TrainLog::parse(read_file(log_path), log_path.string());
   const std::filesystem::path config_path = directory / "run.json";
   if (std::filesystem::exists(config_path)) {
     run.config = read_json(config_path);
@@ -41,10 +42,8 @@ TrainingRun read_run(const std::filesystem::path& directory, const std::filesyst
       throw InputError(fmt::format("[{}] expected a JSON object with the run's options, got another value",
                                    config_path.string()));
     }
-    const auto label = run.config.find("label");
-    if (label != run.config.end() && label->is_string() && !label->get<std::string>().empty()) {
-      run.label = label->get<std::string>();
-    }
+    const auto description = results::RunDescription::from_json(run.config, config_path.string());
+    if (!description.label.empty()) run.label = description.label;
   } else {
     notes.push_back(
         fmt::format("{} has no run.json, so the options of that run are not known", directory.string()));
@@ -65,13 +64,24 @@ void add_label(Inputs& inputs, const std::string& label) {
   }
 }
 
+/// Adds a run or a result to its kind, under the name that the user gave it, if any.
 template <typename Item>
 void add_item(Inputs& inputs, std::vector<Item>& items, Item item, const InputPath& input) {
-  if (!input.label.empty()) {
-    item.label = input.label;
-  }
+  if (!input.label.empty()) item.label = input.label;
   add_label(inputs, item.label);
   items.push_back(std::move(item));
+}
+
+/// Adds the result in `json` if it is one of this kind.
+template <typename Result>
+bool add_result(const Json& json, const InputPath& input, Inputs& inputs,
+                std::vector<ResultFile<Result>>& files) {
+  if (json["verb"] != Result::kVerb) return false;
+  auto result = Result::from_json(json, input.path.string());
+  const std::string name = result.model.name();
+  add_item(inputs, files,
+           {name.empty() ? input.path.stem().string() : name, std::move(result), input.path, json}, input);
+  return true;
 }
 
 void read_result_file(const InputPath& input, Inputs& inputs) {
@@ -90,17 +100,12 @@ void read_result_file(const InputPath& input, Inputs& inputs) {
   if (verb == json.end() || !verb->is_string()) {
     fail_unrecognised(input.path, "JSON without a \"verb\"");
   }
-  if (*verb == "eval") {
-    add_item(inputs, inputs.perplexities, parse_perplexity(json, input.path), input);
-  } else if (*verb == "passkey") {
-    add_item(inputs, inputs.passkeys, parse_passkey(json, input.path), input);
-  } else if (*verb == "answer") {
-    add_item(inputs, inputs.answers, parse_answers(json, input.path), input);
-  } else if (*verb == "score") {
-    add_item(inputs, inputs.scores, parse_score(json, input.path), input);
-  } else {
+  const bool is_known = add_result(json, input, inputs, inputs.perplexities) ||
+                        add_result(json, input, inputs, inputs.passkeys) ||
+                        add_result(json, input, inputs, inputs.answers) ||
+                        add_result(json, input, inputs, inputs.scores);
+  if (!is_known)
     fail_unrecognised(input.path, fmt::format("a result of `{}`", shorten(verb->get<std::string>(), 40)));
-  }
 }
 
 }  // namespace

@@ -71,16 +71,16 @@ Table inputs_table(const Inputs& inputs) {
   for (const TrainingRun& run : inputs.runs) {
     table.rows.push_back({{run.label}, {"training run"}, {run.path.string()}});
   }
-  for (const PerplexityResult& result : inputs.perplexities) {
+  for (const ResultFile<results::Perplexity>& result : inputs.perplexities) {
     table.rows.push_back({{result.label}, {"perplexity"}, {result.path.string()}});
   }
-  for (const PasskeyResult& result : inputs.passkeys) {
+  for (const ResultFile<results::Passkey>& result : inputs.passkeys) {
     table.rows.push_back({{result.label}, {"pass keys"}, {result.path.string()}});
   }
-  for (const AnswerResult& result : inputs.answers) {
+  for (const ResultFile<results::Answers>& result : inputs.answers) {
     table.rows.push_back({{result.label}, {"answers"}, {result.path.string()}});
   }
-  for (const ScoreResult& result : inputs.scores) {
+  for (const ResultFile<results::Score>& result : inputs.scores) {
     table.rows.push_back({{result.label}, {"scores"}, {result.path.string()}});
   }
   return table;
@@ -98,16 +98,16 @@ std::vector<std::string> all_commands(const ReportOptions& options, const Inputs
   for (const TrainingRun& run : inputs.runs) {
     add(run.config);
   }
-  for (const PerplexityResult& result : inputs.perplexities) {
+  for (const ResultFile<results::Perplexity>& result : inputs.perplexities) {
     add(result.source);
   }
-  for (const PasskeyResult& result : inputs.passkeys) {
+  for (const ResultFile<results::Passkey>& result : inputs.passkeys) {
     add(result.source);
   }
-  for (const AnswerResult& result : inputs.answers) {
+  for (const ResultFile<results::Answers>& result : inputs.answers) {
     add(result.source);
   }
-  for (const ScoreResult& result : inputs.scores) {
+  for (const ResultFile<results::Score>& result : inputs.scores) {
     add(result.source);
   }
   std::set<std::string> seen;
@@ -183,6 +183,8 @@ ReportResult write_report(const ReportOptions& options) {
   Inputs inputs = read_inputs(options.inputs);
   group_perplexities(inputs, &inputs.notes);
   group_passkeys(inputs, &inputs.notes);
+  shown_answers(inputs, &inputs.notes);
+  group_scores(inputs, &inputs.notes);
   const Gnuplot gnuplot(options.gnuplot);
   const std::vector<Picture> pictures = draw_pictures(gnuplot, inputs);
 

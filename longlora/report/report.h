@@ -52,7 +52,7 @@ ReportResult write_report(const ReportOptions& options);
 
 /// What the data say, in sentences: the best perplexity at the longest length
 /// and against the first model, whether more context helps, pass keys found,
-/// questions answered, how training went.
+/// questions answered, which model finds a text likeliest, how training went.
 std::vector<std::string> summarize(const Inputs& inputs);
 
 /// One table for each kind of result in the inputs, models in their order, the

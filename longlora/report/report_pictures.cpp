@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "longlora/core/progress.h"
+#include "longlora/core/format.h"
 #include "longlora/report/comparison.h"
 #include "longlora/report/plots.h"
 #include "longlora/report/text.h"
@@ -15,6 +15,8 @@ namespace {
 
 /// Models beyond this multiple of the lowest perplexity stay out of the close-up.
 constexpr double kCloseUpRatio = 1.6;
+/// Columns of the name of a task below its bars.
+constexpr int kMaxTaskWidth = 20;
 
 class Painter {
  public:
@@ -22,6 +24,7 @@ class Painter {
 
   void perplexity();
   void passkey();
+  void answers();
   void training();
   std::vector<Picture> take() { return std::move(pictures_); }
 
@@ -69,8 +72,8 @@ void Painter::perplexity_group(const PerplexityGroup& group, const std::string& 
   bool any_finite = false;
   for (const ModelPerplexity& model : group.models) {
     ModelCurve curve{model.label, inputs_.label_index(model.label), {}};
-    for (const PerplexityPoint& point : model.points) {
-      curve.points.push_back({static_cast<double>(point.seq_len_tokens), point.perplexity});
+    for (const results::PerplexityPoint& point : model.points) {
+      curve.points.push_back({static_cast<double>(point.seq_len), point.perplexity});
       any_finite = any_finite || std::isfinite(point.perplexity);
     }
     curves.push_back(std::move(curve));
@@ -103,13 +106,13 @@ void Painter::perplexity() {
   }
 }
 
-PasskeyRow passkey_row(const PasskeyLength& length) {
+PasskeyRow passkey_row(const results::PasskeyLength& length) {
   PasskeyRow row;
   row.length = format_count(rounded_tokens(length));
   row.accuracy = length.accuracy;
   std::array<int, kNumDepthBins> num_trials{};
   std::array<int, kNumDepthBins> num_correct{};
-  for (const PasskeyTrial& trial : length.trials) {
+  for (const results::PasskeyTrial& trial : length.trials) {
     const size_t bin = std::min(static_cast<size_t>(trial.depth * kNumDepthBins), kNumDepthBins - 1);
     ++num_trials[bin];
     num_correct[bin] += trial.correct ? 1 : 0;
@@ -135,7 +138,7 @@ GroupedBars passkey_bars(const std::vector<ModelPasskey>& models, const Inputs& 
   for (const ModelPasskey& model : models) {
     BarSeries series{model.label, inputs.label_index(model.label), {}, {}};
     for (const int64_t tokens : lengths) {
-      const PasskeyLength* length = find_length(model, tokens);
+      const results::PasskeyLength* length = find_length(model, tokens);
       series.values.push_back(length == nullptr ? NAN : length->accuracy * 100);
       series.labels.push_back(length == nullptr ? "" : fmt::format("{:.0f}", length->accuracy * 100));
     }
@@ -150,7 +153,7 @@ void Painter::passkey() {
   for (const ModelPasskey& model : models) {
     PasskeyPanel panel{model.label, {}};
     bool any_trial = false;
-    for (const PasskeyLength& length : model.lengths) {
+    for (const results::PasskeyLength& length : model.lengths) {
       panel.rows.push_back(passkey_row(length));
       any_trial = any_trial || !length.trials.empty();
     }
@@ -172,17 +175,49 @@ void Painter::passkey() {
   }
 }
 
+GroupedBars answer_bars(const std::vector<const AnswersFile*>& files, const Inputs& inputs) {
+  GroupedBars bars;
+  bars.title = "Questions answered word for word";
+  bars.group_axis = "task";
+  bars.value_axis = "exact (%)";
+  bars.value_limit = 100;
+  const std::vector<std::string> tasks = tasks_of(files);
+  for (const std::string& name : tasks) {
+    bars.groups.push_back(shorten(name, kMaxTaskWidth));
+  }
+  for (const AnswersFile* file : files) {
+    BarSeries series{file->label, inputs.label_index(file->label), {}, {}};
+    for (const std::string& name : tasks) {
+      const results::AnswerTask* task = find_task(file->result, name);
+      series.values.push_back(task == nullptr ? NAN : task->exact * 100);
+      series.labels.push_back(task == nullptr ? "" : fmt::format("{:.0f}", task->exact * 100));
+    }
+    bars.series.push_back(std::move(series));
+  }
+  return bars;
+}
+
+void Painter::answers() {
+  const std::vector<const AnswersFile*> files = shown_answers(inputs_);
+  if (files.empty()) {
+    return;
+  }
+  pictures_.push_back({Topic::kAnswers, "answers", plot_bars(gnuplot_, answer_bars(files, inputs_)),
+                       "Share of questions answered word for word, by task.",
+                       "Bars of questions answered by task for each model"});
+}
+
 void Painter::training() {
   std::vector<LossCurve> curves;
   size_t most_steps = 0;
   for (const TrainingRun& run : inputs_.runs) {
     LossCurve curve{run.label, inputs_.label_index(run.label), {}, {}, {}};
-    for (const TrainStep& step : run.log.steps) {
+    for (const results::TrainStep& step : run.log.steps) {
       const auto x = static_cast<double>(step.step);
       curve.loss.push_back({x, step.loss});
       curve.learning_rate.push_back({x, step.learning_rate});
     }
-    for (const TrainEvaluation& evaluation : run.log.evaluations) {
+    for (const results::TrainEvaluation& evaluation : run.log.evaluations) {
       curve.evaluation_loss.push_back({static_cast<double>(evaluation.step), evaluation.loss});
     }
     most_steps = std::max(most_steps, curve.loss.size());
@@ -206,6 +241,7 @@ std::vector<Picture> draw_pictures(const Gnuplot& gnuplot, const Inputs& inputs)
   Painter painter(gnuplot, inputs);
   painter.perplexity();
   painter.passkey();
+  painter.answers();
   painter.training();
   return painter.take();
 }

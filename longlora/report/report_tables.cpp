@@ -4,7 +4,7 @@
 #include <cmath>
 #include <functional>
 
-#include "longlora/core/progress.h"
+#include "longlora/core/format.h"
 #include "longlora/report/comparison.h"
 #include "longlora/report/report.h"
 #include "longlora/report/text.h"
@@ -69,24 +69,26 @@ std::vector<std::string> labels_of(const std::vector<Model>& models) {
 
 void add_perplexity_tables(const Inputs& inputs, std::vector<NamedTable>& tables) {
   for (const PerplexityGroup& group : group_perplexities(inputs)) {
-    const auto column = [&](double PerplexityPoint::*member) {
+    const auto column = [&](double results::PerplexityPoint::*member) {
       return [&group, member](size_t row, int64_t length) {
-        const PerplexityPoint* point = find_point(group.models[row], length);
+        const results::PerplexityPoint* point = find_point(group.models[row], length);
         return point == nullptr ? NAN : point->*member;
       };
     };
     const std::string scope = describe(group).empty() ? "" : " (" + describe(group) + ")";
-    tables.push_back({Topic::kPerplexity, "Perplexity by tokens of context" + scope,
-                      model_table(labels_of(group.models), group.lengths,
-                                  column(&PerplexityPoint::perplexity), format_perplexity, Best::kLowest)});
+    tables.push_back(
+        {Topic::kPerplexity, "Perplexity by tokens of context" + scope,
+         model_table(labels_of(group.models), group.lengths, column(&results::PerplexityPoint::perplexity),
+                     format_perplexity, Best::kLowest)});
     const bool has_accuracy = std::any_of(group.models.begin(), group.models.end(), [](const auto& model) {
       return std::any_of(model.points.begin(), model.points.end(),
                          [](const auto& point) { return std::isfinite(point.accuracy); });
     });
     if (has_accuracy) {
-      tables.push_back({Topic::kPerplexity, "Next token predicted, by tokens of context" + scope,
-                        model_table(labels_of(group.models), group.lengths,
-                                    column(&PerplexityPoint::accuracy), format_percent, Best::kHighest)});
+      tables.push_back(
+          {Topic::kPerplexity, "Next token predicted, by tokens of context" + scope,
+           model_table(labels_of(group.models), group.lengths, column(&results::PerplexityPoint::accuracy),
+                       format_percent, Best::kHighest)});
     }
   }
 }
@@ -97,7 +99,7 @@ void add_passkey_table(const Inputs& inputs, std::vector<NamedTable>& tables) {
     return;
   }
   const auto value_at = [&](size_t row, int64_t tokens) {
-    const PasskeyLength* length = find_length(models[row], tokens);
+    const results::PasskeyLength* length = find_length(models[row], tokens);
     return length == nullptr ? NAN : length->accuracy;
   };
   Table table =
@@ -109,72 +111,57 @@ void add_passkey_table(const Inputs& inputs, std::vector<NamedTable>& tables) {
   tables.push_back({Topic::kPasskey, "Pass keys found, by tokens in the prompt", table});
 }
 
-/// Tasks of all models, in order of first appearance.
-std::vector<std::string> tasks_of(const std::vector<AnswerResult>& answers) {
-  std::vector<std::string> names;
-  for (const AnswerResult& result : answers) {
-    for (const AnswerTask& task : result.tasks) {
-      if (std::find(names.begin(), names.end(), task.task) == names.end()) {
-        names.push_back(task.task);
-      }
-    }
-  }
-  return names;
-}
-
 void add_answer_table(const Inputs& inputs, std::vector<NamedTable>& tables) {
-  if (inputs.answers.empty()) {
+  const std::vector<const AnswersFile*> files = shown_answers(inputs);
+  if (files.empty()) {
     return;
   }
-  const std::vector<std::string> tasks = tasks_of(inputs.answers);
+  const std::vector<std::string> tasks = tasks_of(files);
   Table table;
   table.columns.push_back({"model", Align::kLeft});
   for (const std::string& task : tasks) {
     table.columns.push_back({task});
   }
   std::vector<std::vector<double>> values;
-  for (const AnswerResult& result : inputs.answers) {
-    table.rows.push_back({{result.label}});
+  for (const AnswersFile* file : files) {
+    table.rows.push_back({{file->label}});
     values.emplace_back();
     for (const std::string& name : tasks) {
-      const auto task = std::find_if(result.tasks.begin(), result.tasks.end(),
-                                     [&](const AnswerTask& found) { return found.task == name; });
-      const bool is_known = task != result.tasks.end();
-      values.back().push_back(is_known ? task->exact : NAN);
-      table.rows.back().push_back(
-          {is_known ? fmt::format("{} of {}", format_percent(task->exact), format_count(task->num_questions))
-                    : "—"});
+      const results::AnswerTask* task = find_task(file->result, name);
+      values.back().push_back(task == nullptr ? NAN : task->exact);
+      table.rows.back().push_back({task == nullptr ? "—"
+                                                   : fmt::format("{} of {}", format_percent(task->exact),
+                                                                 format_count(task->num_questions))});
     }
   }
   mark_best(table, values, Best::kHighest);
   tables.push_back({Topic::kAnswers, "Questions answered word for word, by task", table});
 }
 
+std::string format_logprob(double value) {
+  return std::isfinite(value) ? fmt::format("{:.4f}", value) : "—";
+}
+
 /// One table for each list of ids: only scores of the same text can be compared.
 void add_score_tables(const Inputs& inputs, std::vector<NamedTable>& tables) {
-  std::vector<Json> texts;
-  for (const ScoreResult& result : inputs.scores) {
-    if (std::find(texts.begin(), texts.end(), result.ids) == texts.end()) {
-      texts.push_back(result.ids);
-    }
-  }
-  for (size_t text = 0; text < texts.size(); ++text) {
-    const Json& ids = texts[text];
+  const std::vector<ScoreGroup> groups = group_scores(inputs);
+  for (size_t text = 0; text < groups.size(); ++text) {
+    const ScoreGroup& group = groups[text];
     Table table{{{"model", Align::kLeft}, {"log-probability"}, {"a token"}, {"perplexity"}}, {}};
-    for (const ScoreResult& result : inputs.scores) {
-      if (result.ids != ids) {
-        continue;
-      }
-      const double mean = result.sum / static_cast<double>(result.num_scored);
-      table.rows.push_back({{result.label},
-                            {std::isfinite(result.sum) ? fmt::format("{:.4f}", result.sum) : "—"},
-                            {std::isfinite(mean) ? fmt::format("{:.4f}", mean) : "—"},
-                            {format_perplexity(std::exp(-mean))}});
+    std::vector<std::vector<double>> values;
+    for (const ScoreFile* file : group.models) {
+      const double sum = file->result.sum, mean = sum / static_cast<double>(file->result.num_scored());
+      table.rows.push_back({{file->label},
+                            {format_logprob(sum)},
+                            {format_logprob(mean)},
+                            {format_perplexity(perplexity_of(*file))}});
+      values.push_back({sum, mean, -perplexity_of(*file)});
     }
-    const std::string which = texts.size() == 1 ? "" : fmt::format(", text {}", text + 1);
+    mark_best(table, values, Best::kHighest);
+    const std::string which = groups.size() == 1 ? "" : fmt::format(", text {}", text + 1);
     tables.push_back({Topic::kScores,
                       fmt::format("Scores of a text of {} tokens{}",
-                                  format_count(static_cast<int64_t>(ids.size())), which),
+                                  format_count(static_cast<int64_t>(group.ids.size())), which),
                       table});
   }
 }
@@ -188,11 +175,11 @@ Cell loss_cell(double loss) {
 }
 
 std::vector<Cell> run_row(const TrainingRun& run) {
-  const std::vector<TrainStep>& steps = run.log.steps;
-  const TrainStep last = steps.empty() ? TrainStep{} : steps.back();
+  const std::vector<results::TrainStep>& steps = run.log.steps;
+  const results::TrainStep last = steps.empty() ? results::TrainStep{} : steps.back();
   const bool is_timed = !steps.empty() && std::isfinite(last.seconds) && last.seconds > 0;
   int64_t peak = -1;
-  for (const TrainStep& step : steps) {
+  for (const results::TrainStep& step : steps) {
     peak = std::max(peak, step.peak_memory_bytes);
   }
   const double rate = is_timed && last.tokens > 0 ? static_cast<double>(last.tokens) / last.seconds : -1;

@@ -1,40 +1,27 @@
-#include <cmath>
-
 #include "longlora/core/file.h"
 #include "longlora/report/comparison.h"
 #include "longlora/report/report.h"
+#include "longlora/results/fields.h"
 
 namespace longlora::report {
 namespace {
 
-/// JSON has no infinity or NaN: null.
-Json number_or_null(double value) {
-  return std::isfinite(value) ? Json(value) : Json(nullptr);
-}
-
-Json count_or_null(int64_t count) {
-  return count < 0 ? Json(nullptr) : Json(count);
+/// Lines of a training log without what no report shows.
+template <typename Line>
+Json lines_json(const std::vector<Line>& lines, const char* left_out) {
+  Json list = Json::array();
+  for (const Line& line : lines) {
+    list.push_back(results::write_fields(line));
+    list.back().erase(left_out);
+  }
+  return list;
 }
 
 Json run_json(const TrainingRun& run) {
-  Json steps = Json::array();
-  for (const TrainStep& step : run.log.steps) {
-    steps.push_back({{"step", step.step},
-                     {"loss", number_or_null(step.loss)},
-                     {"learning_rate", number_or_null(step.learning_rate)},
-                     {"grad_norm", number_or_null(step.gradient_norm)},
-                     {"tokens_per_second", number_or_null(step.tokens_per_second)},
-                     {"tokens", count_or_null(step.tokens)},
-                     {"peak_memory_bytes", count_or_null(step.peak_memory_bytes)},
-                     {"seconds", number_or_null(step.seconds)}});
-  }
-  Json evaluations = Json::array();
-  for (const TrainEvaluation& evaluation : run.log.evaluations) {
-    evaluations.push_back({{"step", evaluation.step},
-                           {"eval_loss", number_or_null(evaluation.loss)},
-                           {"eval_perplexity", number_or_null(evaluation.perplexity)}});
-  }
-  return {{"path", run.path.string()}, {"run", run.config}, {"steps", steps}, {"evaluations", evaluations}};
+  return {{"path", run.path.string()},
+          {"run", run.config},
+          {"steps", lines_json(run.log.steps, "epoch")},
+          {"evaluations", lines_json(run.log.evaluations, "eval_accuracy")}};
 }
 
 Json result_json(const std::filesystem::path& path, const Json& source) {
@@ -45,11 +32,11 @@ Json result_json(const std::filesystem::path& path, const Json& source) {
 
 /// The results of one kind that belong to a model.
 template <typename Result>
-Json results_of(const std::vector<Result>& results, const std::string& label) {
+Json results_of(const std::vector<ResultFile<Result>>& files, const std::string& label) {
   Json found = Json::array();
-  for (const Result& result : results) {
-    if (result.label == label) {
-      found.push_back(result_json(result.path, result.source));
+  for (const ResultFile<Result>& file : files) {
+    if (file.label == label) {
+      found.push_back(result_json(file.path, file.source));
     }
   }
   return found;

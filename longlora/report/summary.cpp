@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "longlora/core/progress.h"
+#include "longlora/core/format.h"
 #include "longlora/report/comparison.h"
 #include "longlora/report/report.h"
 #include "longlora/report/text.h"
@@ -24,7 +24,7 @@ std::string compared(double value, double reference) {
 }
 
 double perplexity_at(const ModelPerplexity& model, int64_t length) {
-  const PerplexityPoint* point = find_point(model, length);
+  const results::PerplexityPoint* point = find_point(model, length);
   return point == nullptr ? NAN : point->perplexity;
 }
 
@@ -68,19 +68,20 @@ std::string lowest_sentence(const PerplexityGroup& group, const ModelPerplexity&
 
 /// Whether more context helps this model; empty for a single length.
 std::string context_sentence(const ModelPerplexity& model) {
-  std::vector<PerplexityPoint> points = model.points;
-  std::erase_if(points, [](const PerplexityPoint& point) { return !std::isfinite(point.perplexity); });
+  std::vector<results::PerplexityPoint> points = model.points;
+  std::erase_if(points,
+                [](const results::PerplexityPoint& point) { return !std::isfinite(point.perplexity); });
   if (points.size() < 2) {
     return "";
   }
-  const PerplexityPoint* rise_from = nullptr;
+  const results::PerplexityPoint* rise_from = nullptr;
   for (size_t i = 1; i < points.size() && rise_from == nullptr; ++i) {
     rise_from = points[i].perplexity > points[i - 1].perplexity ? &points[i - 1] : nullptr;
   }
   const std::string ends =
       fmt::format("from {} at {} to {} at {} tokens", format_perplexity(points.front().perplexity),
-                  format_count(points.front().seq_len_tokens), format_perplexity(points.back().perplexity),
-                  format_count(points.back().seq_len_tokens));
+                  format_count(points.front().seq_len), format_perplexity(points.back().perplexity),
+                  format_count(points.back().seq_len));
   const bool falls = points.back().perplexity < points.front().perplexity;
   if (rise_from == nullptr) {
     return falls
@@ -88,11 +89,11 @@ std::string context_sentence(const ModelPerplexity& model) {
                : fmt::format("For “{}” more context changes nothing: its perplexity goes {}.", model.label,
                              ends);
   }
-  const PerplexityPoint* rise_to = rise_from + 1;
+  const results::PerplexityPoint* rise_to = rise_from + 1;
   return fmt::format(
       "For “{}” perplexity goes {}; more context {}, with a rise between {} and {} tokens ({} to {}).",
       model.label, ends, falls ? "helps over all but not everywhere" : "does not help over all",
-      format_count(rise_from->seq_len_tokens), format_count(rise_to->seq_len_tokens),
+      format_count(rise_from->seq_len), format_count(rise_to->seq_len),
       format_perplexity(rise_from->perplexity), format_perplexity(rise_to->perplexity));
 }
 
@@ -139,8 +140,8 @@ void add_perplexity(const Inputs& inputs, std::vector<std::string>& sentences) {
 
 std::string passkey_sentence(const ModelPasskey& model) {
   size_t num_trials = 0;
-  const PasskeyLength* worst = &model.lengths.front();
-  for (const PasskeyLength& length : model.lengths) {
+  const results::PasskeyLength* worst = &model.lengths.front();
+  for (const results::PasskeyLength& length : model.lengths) {
     num_trials += length.trials.size();
     worst = length.accuracy < worst->accuracy ? &length : worst;
   }
@@ -174,40 +175,53 @@ void add_passkey(const Inputs& inputs, std::vector<std::string>& sentences) {
 }
 
 /// What a model answers of all questions; null where its file has no such line.
-const AnswerTask* all_tasks(const AnswerResult& result) {
-  for (const AnswerTask& task : result.tasks) {
-    if (task.task == "all") {
-      return &task;
-    }
-  }
-  return result.tasks.size() == 1 ? &result.tasks.front() : nullptr;
+const results::AnswerTask* all_tasks(const results::Answers& answers) {
+  const results::AnswerTask* all = find_task(answers, "all");
+  return all == nullptr && answers.tasks.size() == 1 ? &answers.tasks.front() : all;
 }
 
 void add_answers(const Inputs& inputs, std::vector<std::string>& sentences) {
-  std::vector<const AnswerResult*> results;
-  for (const AnswerResult& result : inputs.answers) {
-    if (all_tasks(result) != nullptr) {
-      results.push_back(&result);
-    }
-  }
-  if (results.empty()) {
+  std::vector<const AnswersFile*> files = shown_answers(inputs);
+  std::erase_if(files, [](const AnswersFile* file) { return all_tasks(file->result) == nullptr; });
+  if (files.empty()) {
     return;
   }
-  const auto best = std::max_element(results.begin(), results.end(), [](const auto* a, const auto* b) {
-    return all_tasks(*a)->exact < all_tasks(*b)->exact;
+  const auto best = std::max_element(files.begin(), files.end(), [](const auto* a, const auto* b) {
+    return all_tasks(a->result)->exact < all_tasks(b->result)->exact;
   });
-  const AnswerTask& found = *all_tasks(**best);
+  const results::AnswerTask& found = *all_tasks((*best)->result);
   std::string sentence = fmt::format("“{}” answers {} of {} questions word for word", (*best)->label,
                                      format_percent(found.exact), format_count(found.num_questions));
-  if (best != results.begin()) {
-    sentence +=
-        fmt::format("; “{}” {}", results.front()->label, format_percent(all_tasks(*results.front())->exact));
+  if (best != files.begin()) {
+    sentence += fmt::format("; “{}” {}", files.front()->label,
+                            format_percent(all_tasks(files.front()->result)->exact));
   }
   sentences.push_back(sentence + ".");
 }
 
+/// Which model finds a text likeliest, where several scored it and they differ.
+void add_scores(const Inputs& inputs, std::vector<std::string>& sentences) {
+  for (const ScoreGroup& group : group_scores(inputs)) {
+    std::vector<const ScoreFile*> files = group.models;
+    std::erase_if(files, [](const ScoreFile* file) { return !std::isfinite(file->result.sum); });
+    const auto [lowest, highest] =
+        std::minmax_element(files.begin(), files.end(),
+                            [](const auto* a, const auto* b) { return a->result.sum < b->result.sum; });
+    if (files.size() < 2 || (*lowest)->result.sum == (*highest)->result.sum) {
+      continue;
+    }
+    const ScoreFile& best = **highest;
+    const ScoreFile& other = highest == files.begin() ? **lowest : *files.front();
+    sentences.push_back(fmt::format(
+        "“{}” finds a text of {} tokens likeliest, with a perplexity of {}: {} than “{}” ({}).", best.label,
+        format_count(static_cast<int64_t>(group.ids.size())), format_perplexity(perplexity_of(best)),
+        compared(perplexity_of(best), perplexity_of(other)), other.label,
+        format_perplexity(perplexity_of(other))));
+  }
+}
+
 std::string training_sentence(const TrainingRun& run) {
-  const TrainStep& last = run.log.steps.back();
+  const results::TrainStep& last = run.log.steps.back();
   std::string sentence = fmt::format("“{}” was trained for {} steps", run.label, format_count(last.step));
   if (last.tokens >= 0) {
     sentence += fmt::format(" on {} tokens", format_count(last.tokens));
@@ -232,6 +246,7 @@ std::vector<std::string> summarize(const Inputs& inputs) {
   add_perplexity(inputs, sentences);
   add_passkey(inputs, sentences);
   add_answers(inputs, sentences);
+  add_scores(inputs, sentences);
   for (const TrainingRun& run : inputs.runs) {
     if (!run.log.steps.empty()) {
       sentences.push_back(training_sentence(run));

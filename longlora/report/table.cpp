@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "longlora/core/format.h"
 #include "longlora/report/text.h"
 
 namespace longlora::report {

@@ -6,7 +6,7 @@
 #include <array>
 #include <cmath>
 
-#include "longlora/core/progress.h"
+#include "longlora/core/format.h"
 #include "longlora/core/utf8.h"
 
 namespace longlora::report {
@@ -14,53 +14,8 @@ namespace {
 
 constexpr char32_t kReplacement = 0xFFFD;
 
-/// Takes the next code point from `text` at `position` (moved past it). A byte
-/// that is no part of a character gives U+FFFD.
-char32_t next_code_point(std::string_view text, size_t& position) {
-  const size_t length = utf8_length(text, position);
-  if (length == 0) {
-    ++position;
-    return kReplacement;
-  }
-  const auto lead = static_cast<unsigned char>(text[position]);
-  char32_t code = length == 1 ? lead : lead & (0x7Fu >> length);
-  for (size_t i = 1; i < length; ++i) {
-    code = (code << 6) | (static_cast<unsigned char>(text[position + i]) & 0x3Fu);
-  }
-  position += length;
-  return code;
-}
-
-void append_utf8(std::string& out, char32_t code) {
-  if (code < 0x80) {
-    out.push_back(static_cast<char>(code));
-  } else if (code < 0x800) {
-    out.push_back(static_cast<char>(0xC0 | (code >> 6)));
-    out.push_back(static_cast<char>(0x80 | (code & 0x3F)));
-  } else if (code < 0x10000) {
-    out.push_back(static_cast<char>(0xE0 | (code >> 12)));
-    out.push_back(static_cast<char>(0x80 | ((code >> 6) & 0x3F)));
-    out.push_back(static_cast<char>(0x80 | (code & 0x3F)));
-  } else {
-    out.push_back(static_cast<char>(0xF0 | (code >> 18)));
-    out.push_back(static_cast<char>(0x80 | ((code >> 12) & 0x3F)));
-    out.push_back(static_cast<char>(0x80 | ((code >> 6) & 0x3F)));
-    out.push_back(static_cast<char>(0x80 | (code & 0x3F)));
-  }
-}
-
 bool is_control(char32_t code) {
   return code < 0x20 || (code >= 0x7F && code < 0xA0);
-}
-
-int code_point_width(char32_t code) {
-  const bool is_combining = (code >= 0x300 && code < 0x370) || (code >= 0x200B && code <= 0x200F) ||
-                            (code >= 0x20D0 && code < 0x2100) || (code >= 0xFE00 && code <= 0xFE0F);
-  const bool is_wide = (code >= 0x1100 && code < 0x1160) || (code >= 0x2E80 && code < 0xA4D0) ||
-                       (code >= 0xAC00 && code < 0xD7A4) || (code >= 0xF900 && code < 0xFB00) ||
-                       (code >= 0xFF00 && code < 0xFF61) || (code >= 0x1F300 && code < 0x1FB00) ||
-                       (code >= 0x20000 && code < 0x40000);
-  return is_combining ? 0 : is_wide ? 2 : 1;
 }
 
 }  // namespace
@@ -69,7 +24,7 @@ std::string escape_html(std::string_view text) {
   std::string out;
   out.reserve(text.size() + text.size() / 8);
   for (size_t position = 0; position < text.size();) {
-    const char32_t code = next_code_point(text, position);
+    const char32_t code = next_character(text, position);
     switch (code) {
       case U'&':
         out += "&amp;";
@@ -91,7 +46,7 @@ std::string escape_html(std::string_view text) {
         out.push_back(static_cast<char>(code));
         break;
       default:
-        append_utf8(out, is_control(code) ? kReplacement : code);
+        append_character(is_control(code) ? kReplacement : code, &out);
     }
   }
   return out;
@@ -115,35 +70,10 @@ std::string escape_markdown(std::string_view text) {
 std::string quote_gnuplot(std::string_view text) {
   std::string out = "'";
   for (size_t position = 0; position < text.size();) {
-    const char32_t code = next_code_point(text, position);
-    append_utf8(out, is_control(code) ? U' ' : code == U'\'' ? U'’' : code);
+    const char32_t code = next_character(text, position);
+    append_character(is_control(code) ? U' ' : code == U'\'' ? U'’' : code, &out);
   }
   return out + "'";
-}
-
-int display_width(std::string_view text) {
-  int width = 0;
-  for (size_t position = 0; position < text.size();) {
-    width += code_point_width(next_code_point(text, position));
-  }
-  return width;
-}
-
-std::string shorten(std::string_view text, int max_width) {
-  if (display_width(text) <= max_width) {
-    return std::string(text);
-  }
-  std::string out;
-  int width = 0;
-  for (size_t position = 0; position < text.size();) {
-    const char32_t code = next_code_point(text, position);
-    width += code_point_width(code);
-    if (width > max_width - 1) {
-      break;
-    }
-    append_utf8(out, code);
-  }
-  return out + "…";
 }
 
 std::string format_perplexity(double value) {

@@ -20,13 +20,6 @@ std::string escape_markdown(std::string_view text);
 /// apostrophes typographic ones: gnuplot's own escape for them is not reliable.
 std::string quote_gnuplot(std::string_view text);
 
-/// Columns that UTF-8 text takes on a terminal: 2 for wide East Asian characters
-/// and emoji, 0 for combining marks, 1 for anything else.
-int display_width(std::string_view text);
-
-/// `text`, or its beginning and an ellipsis when it is wider than `max_width` columns.
-std::string shorten(std::string_view text, int max_width);
-
 /// "3.35", "31.20", "512.3", "12,345": about four significant digits. "—" when not finite.
 std::string format_perplexity(double value);
 

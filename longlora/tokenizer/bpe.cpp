@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "longlora/core/error.h"
+#include "longlora/core/utf8.h"
 #include "longlora/tokenizer/unicode.h"
 
 namespace longlora::tokenizer {

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "longlora/core/error.h"
+#include "longlora/core/utf8.h"
 #include "longlora/tokenizer/text_pattern.h"
 #include "longlora/tokenizer/unicode.h"
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "longlora/core/error.h"
+#include "longlora/core/utf8.h"
 #include "longlora/tokenizer/bpe.h"
 #include "longlora/tokenizer/settings_file.h"
 #include "longlora/tokenizer/unicode.h"

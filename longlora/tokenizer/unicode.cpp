@@ -48,23 +48,6 @@ const uint8_t* character_classes() {
   return kClasses.data();
 }
 
-void append_character(char32_t code, std::string* text) {
-  const auto add = [text](char32_t byte) { *text += static_cast<char>(byte); };
-  if (code < 0x80) return add(code);
-  if (code < 0x800) {
-    add(0xC0 | code >> 6);
-  } else {
-    if (code < 0x10000) {
-      add(0xE0 | code >> 12);
-    } else {
-      add(0xF0 | code >> 18);
-      add(0x80 | (code >> 12 & 0x3F));
-    }
-    add(0x80 | (code >> 6 & 0x3F));
-  }
-  add(0x80 | (code & 0x3F));
-}
-
 std::string replace_broken_utf8(std::string_view text) {
   std::string result;
   result.reserve(text.size());

@@ -41,9 +41,6 @@ inline char32_t read_character(const char* at, size_t* length) {
   return (first & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F);
 }
 
-/// Appends `code` as UTF-8.
-void append_character(char32_t code, std::string* text);
-
 /// `text` with each longest beginning of a character that breaks off, and each
 /// byte that begins none, replaced by one U+FFFD: what Python's and Rust's lossy
 /// decoding do (core's replace_invalid_utf8 writes one for every byte).

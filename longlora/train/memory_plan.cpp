@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "longlora/core/error.h"
-#include "longlora/core/progress.h"
+#include "longlora/core/format.h"
 #include "longlora/train/layer_memory.h"
 #include "longlora/train/memory_prediction.h"
 

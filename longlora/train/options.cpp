@@ -8,9 +8,9 @@
 #include <cmath>
 
 #include "longlora/core/error.h"
+#include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
-#include "longlora/core/progress.h"
 #include "longlora/ops/device.h"
 #include "longlora/ops/segment_plan.h"
 

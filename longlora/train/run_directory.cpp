@@ -3,15 +3,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cerrno>
-#include <fstream>
 #include <set>
 #include <utility>
 
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
-#include "longlora/core/file_internal.h"
 #include "longlora/core/log.h"
 #include "longlora/core/output_folder.h"
 #include "longlora/model/adapter.h"
@@ -137,7 +134,7 @@ void take_frozen_parameters(const fs::path& peft_model, const model::Decoder& de
 }  // namespace
 
 RunDirectory::RunDirectory(const TrainOptions& options)
-    : options_(options), folder_(options), identity_(options.identity()) {
+    : options_(options), folder_(options), log_(options.output_dir), identity_(options.identity()) {
   identity_[kInputs] = input_fingerprints(options_);
   folder_.begin();
 }
@@ -259,36 +256,6 @@ void RunDirectory::write_companions(const fs::path& directory) const {
   const auto taught =
       options_.supervised ? std::optional(options_.prompt) : tokenizer::read_taught_form(options_.peft_model);
   if (taught) tokenizer::write_taught_form(directory, *taught);
-}
-
-void RunDirectory::log(const Json& line) {
-  const fs::path path = options_.output_dir / "train_log.jsonl";
-  std::error_code missing, ignored;
-  const auto size = fs::file_size(path, missing);
-  errno = 0;
-  std::ofstream file(path, std::ios::app | std::ios::binary);
-  file << line.dump() << '\n';
-  file.close();
-  if (file) return;
-  const int error_number = errno;
-  fs::resize_file(path, missing ? 0 : size, ignored);  // no half of a line stays
-  throw internal::write_error(path, "write a line", error_number);
-}
-
-void RunDirectory::truncate_log(int64_t step) {
-  const fs::path path = options_.output_dir / "train_log.jsonl";
-  if (!fs::exists(path)) return;
-  std::string kept;
-  const std::string text = read_file(path);
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = text.find('\n', begin);
-    if (end == std::string::npos) break;  // a line cut off by a kill
-    const std::string line = text.substr(begin, end - begin);
-    begin = end + 1;
-    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("step", int64_t{0}) <= step) kept += line + "\n";
-  }
-  write_file_atomic(path, kept);
 }
 
 }  // namespace longlora::train

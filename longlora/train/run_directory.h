@@ -9,6 +9,7 @@
 
 #include "longlora/core/json.h"
 #include "longlora/model/decoder.h"
+#include "longlora/results/run_log.h"
 #include "longlora/train/optimizer.h"
 #include "longlora/train/options.h"
 #include "longlora/train/run_folder.h"
@@ -57,10 +58,7 @@ class RunDirectory {
   /// whole Hugging Face directory; tokenizer files beside it.
   void write_model(const model::Decoder& decoder, const std::filesystem::path& directory) const;
 
-  /// Appends one line to train_log.jsonl, the whole line or (ResourceError) nothing of it.
-  void log(const Json& line);
-  /// Drops lines of steps after `step` (a resumed run writes them again).
-  void truncate_log(int64_t step);
+  results::RunLog& log() { return log_; }
 
   /// Largest N of the checkpoint-N present.
   std::optional<int64_t> newest_checkpoint() const;
@@ -73,6 +71,7 @@ class RunDirectory {
 
   TrainOptions options_;
   RunFolder folder_;
+  results::RunLog log_;
   Json identity_;  // what must be the same when the run is resumed: options, and contents of what it reads
   mutable bool told_left_out_ = false;
 };

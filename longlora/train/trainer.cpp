@@ -207,12 +207,12 @@ void Trainer::evaluate(int64_t step) {
   if (!std::isfinite(sums.loss))
     throw InputError(fmt::format("[step {}] expected a finite loss on held-out data, got {}; {}", step,
                                  sums.mean(), model::explain_not_finite(decoder_)));
-  const EvalReport found = {step, sums.mean(), std::exp(sums.mean()),
-                            static_cast<double>(sums.num_correct) / static_cast<double>(sums.num_labels)};
-  directory_.log({{"step", step},
-                  {"eval_loss", found.loss},
-                  {"eval_perplexity", found.perplexity},
-                  {"eval_accuracy", found.accuracy}});
+  const results::TrainEvaluation found = {
+      .step = step,
+      .loss = sums.mean(),
+      .perplexity = std::exp(sums.mean()),
+      .accuracy = static_cast<double>(sums.num_correct) / static_cast<double>(sums.num_labels)};
+  directory_.log().add(found);
   observer_.on_eval(found);
 }
 
@@ -235,15 +235,7 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
   found.seconds = state_.seconds;
   found.seconds_left = recent_seconds_per_step_ * static_cast<double>(max_steps_ - step);
   if (step % options_.logging_steps != 0 && step != max_steps_) return;
-  directory_.log({{"step", step},
-                  {"epoch", found.epoch},
-                  {"loss", found.loss},
-                  {"learning_rate", learning_rate},
-                  {"grad_norm", grad_norm},
-                  {"tokens_per_second", found.tokens_per_second},
-                  {"tokens", found.tokens},
-                  {"peak_memory_bytes", found.peak_memory_bytes},
-                  {"seconds", found.seconds}});
+  directory_.log().add(found);
   observer_.on_step(found);
 }
 
@@ -294,7 +286,7 @@ TrainOutcome Trainer::run() {
     log_info(fmt::format("resuming after step {} of {}", state_.step, max_steps_));
   else if (options_.resume)
     log_info("no checkpoint to resume from: starting at the beginning");
-  directory_.truncate_log(state_.step);
+  directory_.log().truncate(state_.step);
   while (state_.step < max_steps_) {
     const auto start = std::chrono::steady_clock::now();
     const double learning_rate = schedule_.learning_rate(state_.step);

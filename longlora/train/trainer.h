@@ -1,7 +1,6 @@
 // The training loop.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -9,6 +8,7 @@
 #include "longlora/data/token_data.h"
 #include "longlora/data/training_rows.h"
 #include "longlora/model/decoder.h"
+#include "longlora/results/train_log.h"
 #include "longlora/train/batch.h"
 #include "longlora/train/engine.h"
 #include "longlora/train/epoch_updates.h"
@@ -19,27 +19,10 @@
 
 namespace longlora::train {
 
-/// What one update did.
-struct StepReport {
-  int64_t step = 0;  // 1-based: updates done
+/// What one update did, and how far the run is.
+struct StepReport : results::TrainStep {
   int64_t max_steps = 0;
-  double epoch = 0.0;  // passes over the data so far
-  double loss = NAN;   // mean over the supervised tokens of the update; NaN where it has none
-  double learning_rate = 0.0;
-  double grad_norm = 0.0;          // before clipping
-  double tokens_per_second = 0.0;  // over the last steps
-  int64_t tokens = 0;              // so far
-  int64_t peak_memory_bytes = 0;
-  double seconds = 0.0;  // training time so far
   double seconds_left = 0.0;
-};
-
-/// What an evaluation on held-out data found.
-struct EvalReport {
-  int64_t step = 0;
-  double loss = 0.0;
-  double perplexity = 0.0;
-  double accuracy = 0.0;
 };
 
 /// Told of progress; all members are called from the training thread.
@@ -47,7 +30,7 @@ class TrainObserver {
  public:
   virtual ~TrainObserver() = default;
   virtual void on_step(const StepReport&) {}
-  virtual void on_eval(const EvalReport&) {}
+  virtual void on_eval(const results::TrainEvaluation&) {}
 };
 
 enum class TrainOutcome { kFinished, kStopped };

@@ -3,10 +3,10 @@
 
     python -m venv venv && venv/bin/pip install tensorboard
     venv/bin/python scripts/references/tensorboard_events.py write
-    venv/bin/python scripts/references/tensorboard_events.py check build/release/tests/report/write_event_sample
+    venv/bin/python scripts/references/tensorboard_events.py check build/release/tests/results/write_event_sample
 
 `write` encodes events with TensorBoard's own protobuf classes and record writer into
-tests/data/report/tensorboard_events.json. `check` runs the given program, which writes the event
+tests/data/results/tensorboard_events.json. `check` runs the given program, which writes the event
 files of a killed and resumed run, reads them with TensorBoard's EventAccumulator and compares values.
 """
 
@@ -25,7 +25,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-GOLDEN = pathlib.Path(__file__).parents[2] / "tests/data/report/tensorboard_events.json"
+GOLDEN = pathlib.Path(__file__).parents[2] / "tests/data/results/tensorboard_events.json"
 SCALARS = [
     (1700000000.25, 1, "train/loss", "3.25"),
     (1700000001.5, 127, "train/loss", "0.1"),

@@ -8,7 +8,8 @@
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
-#include "longlora/report/inputs.h"
+#include "longlora/results/passkey.h"
+#include "longlora/results/perplexity.h"
 #include "tests/cli/in_process.h"
 #include "tests/support/temporary_directory.h"
 
@@ -60,11 +61,11 @@ TEST(EvalVerb, WritesSeveralLengthsAsAListThatTheReportReads) {
                   "64", "128", "256", "--json", folder / "eval.json"}));
   const Json json = read_json(folder / "eval.json");
   EXPECT_FALSE(json.contains("val_loss"));
-  const auto result = report::parse_perplexity(json, folder / "eval.json");
-  EXPECT_EQ(result.label, "stories260K_hf");
+  const auto result = results::Perplexity::from_json(json, folder / "eval.json");
+  EXPECT_EQ(result.model.name(), "stories260K_hf");
   EXPECT_EQ(result.window, "same-targets");
   ASSERT_EQ(result.points.size(), 3u);
-  EXPECT_EQ(result.points[2].seq_len_tokens, 256);
+  EXPECT_EQ(result.points[2].seq_len, 256);
   EXPECT_EQ(result.points[2].num_windows, 3);
   EXPECT_GT(result.points[2].perplexity, 1.0);
 }
@@ -109,7 +110,7 @@ TEST(PasskeyVerb, WritesWhatTheReportReads) {
   const Json json = read_json(folder / "passkey.json");
   EXPECT_EQ(json["verb"], "passkey");
   EXPECT_EQ(json["results"][0]["garbage_chars"], 1024);
-  const auto result = report::parse_passkey(json, folder / "passkey.json");
+  const auto result = results::Passkey::from_json(json, folder / "passkey.json");
   ASSERT_EQ(result.lengths.size(), 1u);
   ASSERT_EQ(result.lengths[0].trials.size(), 2u);
   EXPECT_NEAR(result.lengths[0].trials[0].depth, 684.0 / 1024.0, 1e-12);

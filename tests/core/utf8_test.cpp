@@ -30,5 +30,20 @@ TEST(Utf8, ReplacesEachStrayByte) {
   EXPECT_EQ(replace_invalid_utf8("é"), "é");
 }
 
+TEST(Utf8, ReadsCharactersAndWritesThemAgain) {
+  const std::string text = "aé漢😀";
+  std::string again;
+  std::u32string codes;
+  for (size_t at = 0; at < text.size();) {
+    codes.push_back(next_character(text, at));
+    append_character(codes.back(), &again);
+  }
+  EXPECT_EQ(codes, U"aé漢😀");
+  EXPECT_EQ(again, text);
+  size_t at = 1;
+  EXPECT_EQ(next_character("a\xE2\x82", at), U'\uFFFD');
+  EXPECT_EQ(at, 2u);
+}
+
 }  // namespace
 }  // namespace longlora

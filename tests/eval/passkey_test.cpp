@@ -62,7 +62,7 @@ TEST(Passkey, CountsExactlyTheAnswersThatEqualTheKey) {
   const auto results =
       run_passkey(decoder, tokenizer, {.target_tokens = {300}, .num_tests = 2, .context_size = 4096});
   ASSERT_EQ(results.size(), 1u);
-  const PasskeyLengthResult& result = results[0];
+  const results::PasskeyLength& result = results[0];
   ASSERT_EQ(result.trials.size(), 2u);
   EXPECT_TRUE(result.trials[0].correct);
   EXPECT_EQ(result.trials[0].answer, "43568");
@@ -70,10 +70,10 @@ TEST(Passkey, CountsExactlyTheAnswersThatEqualTheKey) {
   EXPECT_FALSE(result.trials[1].correct);
   EXPECT_EQ(result.trials[1].answer, "43568");
   EXPECT_EQ(result.trials[1].pass_key, 33004);
-  EXPECT_DOUBLE_EQ(result.accuracy(), 0.5);
+  EXPECT_DOUBLE_EQ(result.accuracy, 0.5);
   EXPECT_EQ(result.garbage_chars, 1024);
   EXPECT_EQ(result.trials[0].tokens, 1272);  // 1271 characters and BOS
-  EXPECT_DOUBLE_EQ(result.mean_tokens(), 1272.0);
+  EXPECT_DOUBLE_EQ(result.mean_tokens, 1272.0);
   EXPECT_DOUBLE_EQ(result.trials[0].depth, 684.0 / 1024.0);
 }
 
@@ -107,7 +107,7 @@ TEST(Passkey, RunsARealModelAndTokenizer) {
   const auto results =
       run_passkey(*model.decoder, *tokenizer, {.target_tokens = {300}, .num_tests = 2, .context_size = 1024});
   ASSERT_EQ(results[0].trials.size(), 2u);
-  for (const PasskeyTrial& trial : results[0].trials) {
+  for (const results::PasskeyTrial& trial : results[0].trials) {
     EXPECT_FALSE(trial.correct);  // it only knows stories
     EXPECT_GT(trial.tokens, 300);
   }

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "longlora/report/plot_style.h"
-#include "tests/report/samples.h"
+#include "tests/results/samples.h"
 
 namespace longlora::report {
 namespace {

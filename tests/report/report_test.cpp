@@ -4,11 +4,12 @@
 
 #include "longlora/report/html.h"
 #include "longlora/report/text.h"
-#include "tests/report/samples.h"
+#include "tests/report/inputs.h"
 
 namespace longlora::report {
 namespace {
 
+using namespace test;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
@@ -186,19 +187,34 @@ TEST_F(Report, HasTablesOfAnswersAndOfScoresOfTheSameText) {
   EXPECT_EQ(result.tables[2].table.rows.size(), 1u);
   EXPECT_THAT(result.summary,
               ElementsAre("“after <1>” answers 90.0 % of 30 questions word for word; “before” 10.0 %."));
+  ASSERT_EQ(result.pictures.size(), 1u);  // bars of the answers
   EXPECT_THAT(read_file(result.html), AllOf(HasSubstr("<h2>Answers"), HasSubstr("<h2>Scores of texts")));
   const Json json = read_json(options_.results_json);
   EXPECT_EQ(json["models"][1]["answer"][0]["exact"], 0.9);
   EXPECT_EQ(json["models"][2]["score"][0]["sum"], -3.0);
 }
 
+TEST_F(Report, SaysWhichModelFindsATextLikeliest) {
+  std::string worse = kScore;
+  worse.replace(worse.find("-3.0"), 4, "-4.0");
+  options_.inputs = {{write_sample(folder_, "one.json", worse), "before"},
+                     {write_sample(folder_, "two.json", kScore), "after"}};
+  const ReportResult result = write_report(options_);
+  EXPECT_THAT(
+      result.summary,
+      ElementsAre("“after” finds a text of 3 tokens likeliest, with a perplexity of 4.48: 39.3 % lower "
+                  "than “before” (7.39)."));
+  const Table& scores = result.tables.at(0).table;
+  EXPECT_TRUE(scores.rows[1][1].is_best);
+  EXPECT_TRUE(scores.rows[1][3].is_best);
+  EXPECT_FALSE(scores.rows[0][3].is_best);
+}
+
 TEST(Summarize, SaysSoWhenTheFirstModelIsTheBest) {
   Inputs inputs;
   inputs.labels = {"a", "b"};
-  inputs.perplexities.push_back(
-      {"a", "all", "", {{512, 0, 10.0, NAN, 1}, {1024, 0, 12.0, NAN, 1}}, "a", Json()});
-  inputs.perplexities.push_back(
-      {"b", "all", "", {{512, 0, 11.0, NAN, 1}, {1024, 0, 15.0, NAN, 1}}, "b", Json()});
+  inputs.perplexities.push_back(perplexity_file("a", {{512, 0, 10.0, NAN, 1}, {1024, 0, 12.0, NAN, 1}}, "a"));
+  inputs.perplexities.push_back(perplexity_file("b", {{512, 0, 11.0, NAN, 1}, {1024, 0, 15.0, NAN, 1}}, "b"));
   EXPECT_THAT(
       summarize(inputs),
       ElementsAre(
@@ -211,9 +227,9 @@ TEST(Summarize, SaysSoWhenTheFirstModelIsTheBest) {
 TEST(Summarize, DoesNotCompareWithWhatIsNotFinite) {
   Inputs inputs;
   inputs.labels = {"a", "b"};
-  inputs.perplexities.push_back({"a", "all", "", {{1024, NAN, NAN, NAN, 1}}, "a", Json()});
+  inputs.perplexities.push_back(perplexity_file("a", {{1024, NAN, NAN, NAN, 1}}, "a"));
   EXPECT_THAT(summarize(inputs), ElementsAre("No model has a finite perplexity at 1,024 tokens."));
-  inputs.perplexities.push_back({"b", "all", "", {{1024, 0, 15.0, NAN, 1}}, "b", Json()});
+  inputs.perplexities.push_back(perplexity_file("b", {{1024, 0, 15.0, NAN, 1}}, "b"));
   EXPECT_THAT(summarize(inputs),
               Contains("At 1,024 tokens of context “b” has the lowest perplexity, 15.00; “a” has no "
                        "finite perplexity there."));

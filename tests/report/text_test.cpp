@@ -28,19 +28,6 @@ TEST(QuoteGnuplot, EndsNoStringAndNoLine) {
   EXPECT_EQ(quote_gnuplot(""), "''");
 }
 
-TEST(DisplayWidth, CountsColumnsOfATerminal) {
-  EXPECT_EQ(display_width("abc"), 3);
-  EXPECT_EQ(display_width("größe"), 5);
-  EXPECT_EQ(display_width("e\u0301"), 1);
-  EXPECT_EQ(display_width("漢字"), 4);
-}
-
-TEST(Shorten, EndsWithAnEllipsisWithinTheWidth) {
-  EXPECT_EQ(shorten("abcdef", 6), "abcdef");
-  EXPECT_EQ(shorten("abcdefg", 6), "abcde…");
-  EXPECT_EQ(shorten("漢字漢字", 5), "漢字…");
-}
-
 TEST(FormatPerplexity, GivesAboutFourDigits) {
   EXPECT_EQ(format_perplexity(3.349), "3.35");
   EXPECT_EQ(format_perplexity(99.999), "100.0");

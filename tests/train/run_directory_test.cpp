@@ -161,7 +161,7 @@ TEST(RunDirectory, KeepsTheEarlierRunUntilTheOneThatReplacesItIsFinished) {
   Trained whole(full_model("gqa_untied"), 1);
   {
     RunDirectory first(options);
-    first.log({{"step", 1}});
+    first.log().add(results::TrainEvaluation{.step = 1});
     first.save({.step = 7}, whole.optimizer, whole.decoder);
     first.finish({.step = 7}, whole.decoder);
   }
@@ -245,7 +245,7 @@ TEST(RunDirectory, RefusesADirectoryThatHoldsOtherFilesAndNamesThem) {
 TEST(RunDirectory, BeginsAgainWhereARunLeftNothingButItsLog) {
   test::TemporaryDirectory folder;
   const TrainOptions options = small_run(folder / "out");
-  RunDirectory(options).log({{"step", 1}});
+  RunDirectory(options).log().add(results::TrainEvaluation{.step = 1});
   std::ofstream(folder / "out/notes.txt") << "mine";
   EXPECT_NO_THROW(RunDirectory{options});
   EXPECT_THAT(names_in(folder / "out"), ElementsAre(kMarker, "notes.txt", "train_log.jsonl"));
@@ -411,24 +411,6 @@ TEST(RunDirectory, RefusesADamagedCheckpoint) {
   EXPECT_THAT(refusal("trainer_state.json", "{}"), HasSubstr("trainer_state.json"));
   EXPECT_THAT(refusal("trainer_state.json", "[1]"), HasSubstr("trainer_state.json"));
   EXPECT_THAT(refusal("optimizer.safetensors", "short"), HasSubstr("optimizer.safetensors"));
-}
-
-TEST(RunDirectory, TruncatesTheLogAfterAStep) {
-  test::TemporaryDirectory folder;
-  RunDirectory directory(small_run(folder / "out"));
-  directory.truncate_log(0);  // no log yet
-  for (int step = 1; step <= 5; ++step) directory.log({{"step", step}, {"loss", 0.5 * step}});
-  {
-    std::ofstream file(folder / "out/train_log.jsonl", std::ios::app);
-    file << "{\"step\": 6, \"lo";  // cut off by a kill
-  }
-  directory.truncate_log(3);
-  EXPECT_EQ(read_file(folder / "out/train_log.jsonl"),
-            "{\"step\":1,\"loss\":0.5}\n{\"step\":2,\"loss\":1.0}\n{\"step\":3,\"loss\":1.5}\n");
-  directory.log({{"step", 4}});
-  EXPECT_THAT(read_file(folder / "out/train_log.jsonl"), HasSubstr("1.5}\n{\"step\":4}\n"));
-  directory.truncate_log(0);
-  EXPECT_EQ(read_file(folder / "out/train_log.jsonl"), "");
 }
 
 }  // namespace

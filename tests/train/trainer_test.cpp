@@ -21,10 +21,10 @@ class Recorder : public TrainObserver {
     steps.push_back(report);
     if (after_step) after_step(report.step);
   }
-  void on_eval(const EvalReport& report) override { evals.push_back(report); }
+  void on_eval(const results::TrainEvaluation& report) override { evals.push_back(report); }
 
   std::vector<StepReport> steps;
-  std::vector<EvalReport> evals;
+  std::vector<results::TrainEvaluation> evals;
   std::function<void(int64_t)> after_step;
 };
 

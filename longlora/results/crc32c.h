@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace longlora::report {
+namespace longlora::results {
 
 /// CRC-32C: polynomial 0x1EDC6F41, reflected, initial value and final XOR all ones
 /// (RFC 3720, B.4). Of "123456789" it is 0xE3069283.
@@ -14,4 +14,4 @@ uint32_t crc32c(std::string_view bytes);
 /// checksums stays sound: rotate_right(crc, 15) + 0xA282EAD8 (mod 2^32).
 uint32_t masked_crc32c(std::string_view bytes);
 
-}  // namespace longlora::report
+}  // namespace longlora::results

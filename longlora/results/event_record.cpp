@@ -1,11 +1,11 @@
-#include "longlora/report/event_record.h"
+#include "longlora/results/event_record.h"
 
 #include <bit>
 #include <concepts>
 
-#include "longlora/report/crc32c.h"
+#include "longlora/results/crc32c.h"
 
-namespace longlora::report {
+namespace longlora::results {
 namespace {
 
 constexpr uint64_t kSessionStart = 1;  // SessionLog.SessionStatus.START
@@ -99,4 +99,4 @@ std::string frame_record(std::string_view payload) {
   return frame;
 }
 
-}  // namespace longlora::report
+}  // namespace longlora::results

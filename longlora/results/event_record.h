@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-namespace longlora::report {
+namespace longlora::results {
 
 /// When (seconds since 1970) and at which training step an event happened.
 struct EventTime {
@@ -34,4 +34,4 @@ std::string encode_session_start_event(const EventTime& time);
 /// masked CRC of the payload (u32); all little-endian.
 std::string frame_record(std::string_view payload);
 
-}  // namespace longlora::report
+}  // namespace longlora::results

@@ -1,4 +1,4 @@
-#include "longlora/report/tensorboard.h"
+#include "longlora/results/tensorboard.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,11 +10,11 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
-#include "longlora/report/crc32c.h"
-#include "longlora/report/event_record.h"
+#include "longlora/results/crc32c.h"
+#include "longlora/results/event_record.h"
 #include "tests/support/temporary_directory.h"
 
-namespace longlora::report {
+namespace longlora::results {
 namespace {
 
 std::string from_hex(const std::string& hex) {
@@ -61,13 +61,13 @@ TEST(Crc32c, AgreesWithTheVectorsOfRfc3720) {
   EXPECT_EQ(crc32c(ascending), 0x46DD794Eu);
 }
 
-/// Reference values: tests/data/report/tensorboard_events.json, written by
+/// Reference values: tests/data/results/tensorboard_events.json, written by
 /// scripts/references/tensorboard_events.py with TensorBoard's own protobuf classes.
 class EventRecord : public ::testing::Test {
  protected:
   void SetUp() override {
     golden_ = nlohmann::json::parse(
-        read_file(std::filesystem::path(LONGLORA_SOURCE_DIR) / "tests/data/report/tensorboard_events.json"));
+        read_file(std::filesystem::path(LONGLORA_SOURCE_DIR) / "tests/data/results/tensorboard_events.json"));
   }
   nlohmann::json golden_;
 };
@@ -126,4 +126,4 @@ TEST(TensorBoardWriter, NamesTheFileThatCannotBeWritten) {
 }
 
 }  // namespace
-}  // namespace longlora::report
+}  // namespace longlora::results

@@ -1,4 +1,4 @@
-// Small inputs of a report.
+// Small logs and result files.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -11,9 +11,9 @@
 #include "longlora/core/file.h"
 #include "tests/support/temporary_directory.h"
 
-namespace longlora::report {
+namespace longlora::test {
 
-inline std::filesystem::path write_sample(const test::TemporaryDirectory& folder, const std::string& name,
+inline std::filesystem::path write_sample(const TemporaryDirectory& folder, const std::string& name,
                                           const std::string& text) {
   const std::filesystem::path path = folder.path() / name;
   make_directories(path.parent_path());
@@ -73,4 +73,4 @@ std::string input_error_of(const Action& action) {
   return "";
 }
 
-}  // namespace longlora::report
+}  // namespace longlora::test

@@ -1,4 +1,4 @@
-#include "longlora/report/tensorboard.h"
+#include "longlora/results/tensorboard.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -11,9 +11,9 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
-#include "longlora/report/event_record.h"
+#include "longlora/results/event_record.h"
 
-namespace longlora::report {
+namespace longlora::results {
 namespace {
 
 double now_seconds() {
@@ -79,4 +79,4 @@ void TensorBoardWriter::write(const std::string& payload) {
   }
 }
 
-}  // namespace longlora::report
+}  // namespace longlora::results

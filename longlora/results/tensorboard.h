@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-namespace longlora::report {
+namespace longlora::results {
 
 /// Appends scalars to a new file events.out.tfevents.<time>.<host>.<pid>.<n>.
 /// Every writer makes its own file, so a resumed run leaves several in one
@@ -37,4 +37,4 @@ class TensorBoardWriter {
   std::ofstream file_;
 };
 
-}  // namespace longlora::report
+}  // namespace longlora::results

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "longlora/report/tensorboard.h"
+#include "longlora/results/tensorboard.h"
 
 namespace {
 

@@ -1,8 +1,8 @@
-#include "longlora/report/crc32c.h"
+#include "longlora/results/crc32c.h"
 
 #include <array>
 
-namespace longlora::report {
+namespace longlora::results {
 namespace {
 
 constexpr uint32_t kReflectedPolynomial = 0x82F63B78u;
@@ -37,4 +37,4 @@ uint32_t masked_crc32c(std::string_view bytes) {
   return ((crc >> 15) | (crc << 17)) + kMaskDelta;
 }
 
-}  // namespace longlora::report
+}  // namespace longlora::results

@@ -1,0 +1,36 @@
+// The model that a result is of.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace longlora::results {
+
+/// How the result of an evaluation begins: the model and how it was run.
+struct EvaluatedModel {
+  std::optional<std::string> label = {};  // the name that people gave it; nullopt where a verb takes none
+  std::string model = {};                 // directory of the base model
+  std::optional<std::string> peft_model = {};  // directory of the adapter
+  int64_t context_size = -1;                   // in tokens; -1: not given
+  std::string rope_scaling = {};               // in words: "linear rotary scaling by 8"
+  std::string dtype = {};                      // that it was computed in
+  std::string quantize = {};                   // "nf4" or "none"
+
+  /// The label, or else the name of the adapter's directory, or else of the model's; empty where the file
+  /// tells none of them.
+  std::string name() const;
+
+  template <typename Model, typename Fields>
+  static void list_fields(Model& model, Fields& fields) {
+    fields.optional("label", model.label);
+    fields.optional("model", model.model);
+    fields.optional("peft_model", model.peft_model);
+    fields.optional("context_size", model.context_size);
+    fields.optional("rope_scaling", model.rope_scaling);
+    fields.optional("dtype", model.dtype);
+    fields.optional("quantize", model.quantize);
+  }
+};
+
+}  // namespace longlora::results
