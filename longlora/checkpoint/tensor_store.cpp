@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
-#include <numeric>
 #include <set>
 
 #include "longlora/checkpoint/bytes.h"
@@ -16,6 +15,7 @@
 #include "longlora/checkpoint/torch_file.h"
 #include "longlora/core/error.h"
 #include "longlora/core/foreign_content.h"
+#include "longlora/core/text.h"
 
 namespace longlora::checkpoint {
 namespace {
@@ -28,21 +28,6 @@ std::string shape_text(at::IntArrayRef shape) {
   return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
 }
 
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), 0);
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
 // The stored name most like the one asked for; names of absurd length are not compared.
 std::string nearest_name(const std::string& wanted, const std::map<std::string, TensorInfo>& tensors) {
   constexpr size_t kMaxCompared = 256;
@@ -50,7 +35,7 @@ std::string nearest_name(const std::string& wanted, const std::map<std::string, 
   size_t best_distance = std::string::npos;
   for (const auto& [name, info] : tensors) {
     if (name.size() > kMaxCompared || wanted.size() > kMaxCompared) continue;
-    const size_t distance = edit_distance(wanted, name);
+    const size_t distance = text_distance(wanted, name);
     if (distance < best_distance) {
       best_distance = distance;
       best = name;

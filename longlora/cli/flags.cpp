@@ -8,10 +8,10 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <numeric>
 #include <type_traits>
 
 #include "longlora/core/error.h"
+#include "longlora/core/text.h"
 #include "longlora/data/token_file.h"
 
 namespace longlora::cli {
@@ -20,21 +20,6 @@ namespace {
 std::string lower(std::string text) {
   for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return text;
-}
-
-/// Levenshtein distance.
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0]++;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t substituted = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({substituted, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
 }
 
 /// GiB that can be counted in bytes, in a round number.
@@ -215,7 +200,7 @@ std::string nearest_word(const std::vector<std::string>& words, const std::strin
   std::string best;
   size_t best_distance = std::max<size_t>(2, unknown.size() / 3) + 1;
   for (const std::string& word : words) {
-    const size_t distance = edit_distance(word, unknown);
+    const size_t distance = text_distance(word, unknown);
     if (distance >= best_distance) continue;
     best_distance = distance;
     best = word;

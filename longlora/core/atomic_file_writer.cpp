@@ -30,11 +30,11 @@ void remove_stale_temporaries(const fs::path& path) {
 
 internal::Descriptor create_temporary(const fs::path& path, fs::path* temporary) {
   while (true) {
-    *temporary = internal::sibling_name(path, kKind);
+    *temporary = sibling_name(path, kKind);
     internal::Descriptor file(::open(temporary->c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (!file.is_open()) {
       if (errno == EEXIST) continue;  // left by an earlier process of the same id
-      throw internal::write_error(path, "create the file", errno);
+      throw write_error(path, "create the file", errno);
     }
     const internal::LockResult lock = internal::try_lock(file.get());
     struct stat info;
@@ -51,10 +51,10 @@ internal::Descriptor create_temporary(const fs::path& path, fs::path* temporary)
 AtomicFileWriter::AtomicFileWriter(const fs::path& path) : path_(internal::resolve_target(path)) {
   struct stat info;
   const bool exists = ::stat(path_.c_str(), &info) == 0;
-  if (exists && S_ISDIR(info.st_mode)) throw internal::write_error(path_, "write a file", EISDIR);
+  if (exists && S_ISDIR(info.st_mode)) throw write_error(path_, "write a file", EISDIR);
   if (exists && !S_ISREG(info.st_mode)) {  // a device or pipe is written to, never replaced
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
-    if (descriptor_ < 0) throw internal::write_error(path_, "open it for writing", errno);
+    if (descriptor_ < 0) throw write_error(path_, "open it for writing", errno);
     return;
   }
   remove_stale_temporaries(path_);
@@ -74,7 +74,7 @@ void AtomicFileWriter::write(const void* data, size_t num_bytes) {
     // Linux moves at most 2 GiB in one call.
     const ssize_t result = ::write(descriptor_, bytes, std::min<size_t>(num_bytes, size_t{1} << 30));
     if (result < 0 && errno == EINTR) continue;
-    if (result < 0) throw internal::write_error(path_, "write the file", errno);
+    if (result < 0) throw write_error(path_, "write the file", errno);
     bytes += result;
     num_bytes -= static_cast<size_t>(result);
   }
@@ -83,7 +83,7 @@ void AtomicFileWriter::write(const void* data, size_t num_bytes) {
 void AtomicFileWriter::sync() {
   if (descriptor_ < 0) throw Error("[AtomicFileWriter] expected an open file, got sync() after commit()");
   if (!temporary_.empty() && ::fsync(descriptor_) != 0) {
-    throw internal::write_error(path_, "sync the file to disk", errno);
+    throw write_error(path_, "sync the file to disk", errno);
   }
 }
 
@@ -92,18 +92,18 @@ void AtomicFileWriter::commit() {
   if (!temporary_.empty()) {
     sync();
     if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
-      throw internal::write_error(path_, "move the finished file into place", errno);
+      throw write_error(path_, "move the finished file into place", errno);
     }
     temporary_.clear();
   }
   const int descriptor = descriptor_;
   descriptor_ = -1;
   if (::close(descriptor) != 0 && errno != EINTR) {
-    throw internal::write_error(path_, "close the file", errno);
+    throw write_error(path_, "close the file", errno);
   }
   struct stat info;
   if (::stat(path_.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
-    internal::sync_directory(internal::parent_folder(path_));
+    sync_directory(internal::parent_folder(path_));
   }
 }
 

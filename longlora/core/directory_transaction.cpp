@@ -31,15 +31,15 @@ internal::Descriptor open_folder(const fs::path& path) {
 
 void rename_folder(const fs::path& from, const fs::path& to, const fs::path& named_in_error) {
   if (::rename(from.c_str(), to.c_str()) != 0) {
-    throw internal::write_error(named_in_error, "move the finished folder into place", errno);
+    throw write_error(named_in_error, "move the finished folder into place", errno);
   }
 }
 
 void remove_replaced(const fs::path& old) {
-  const int error_number = internal::remove_tree(old);
+  const int error_number = remove_tree(old);
   if (error_number != 0) {
     log_warning(fmt::format("the replaced folder {} could not be removed: {}", old.string(),
-                            internal::write_error(old, "remove it", error_number).what()));
+                            write_error(old, "remove it", error_number).what()));
   }
 }
 
@@ -48,7 +48,7 @@ void remove_stale_staging(const fs::path& final_path) {
     const internal::Descriptor folder = open_folder(stale);
     if (folder.is_open() && internal::try_lock(folder.get()) == internal::LockResult::kHeldElsewhere)
       continue;
-    internal::remove_tree(stale);
+    remove_tree(stale);
   }
 }
 
@@ -85,7 +85,7 @@ void repair_directory(const fs::path& path) {
       rename_folder(aside, final_path, final_path);
       log_warning(fmt::format("restored {} after an interrupted replacement", final_path.string()));
     } else {
-      internal::remove_tree(aside);
+      remove_tree(aside);
     }
   }
 }
@@ -94,23 +94,23 @@ DirectoryTransaction::DirectoryTransaction(const fs::path& final_path)
     : final_path_(internal::resolve_target(final_path)) {
   struct stat info;
   if (::stat(final_path_.c_str(), &info) == 0 && !S_ISDIR(info.st_mode)) {
-    throw internal::write_error(final_path_, "write a folder", ENOTDIR);
+    throw write_error(final_path_, "write a folder", ENOTDIR);
   }
   make_directories(internal::parent_folder(final_path_));
   repair_directory(final_path_);
   remove_stale_staging(final_path_);
   while (true) {
-    staging_ = internal::sibling_name(final_path_, kStaging);
+    staging_ = sibling_name(final_path_, kStaging);
     if (::mkdir(staging_.c_str(), 0777) != 0) {
       if (errno == EEXIST) continue;
-      throw internal::write_error(final_path_, "create a folder beside it", errno);
+      throw write_error(final_path_, "create a folder beside it", errno);
     }
     internal::Descriptor folder = open_folder(staging_);
     if (!folder.is_open()) {
       const int error_number = errno;
       if (error_number == ENOENT) continue;  // taken for stale by another process before it was locked
       ::rmdir(staging_.c_str());
-      throw internal::write_error(final_path_, "open a folder just made beside it", error_number);
+      throw write_error(final_path_, "open a folder just made beside it", error_number);
     }
     if (internal::try_lock(folder.get()) == internal::LockResult::kHeldElsewhere) continue;
     if (!is_there(staging_)) continue;
@@ -120,7 +120,7 @@ DirectoryTransaction::DirectoryTransaction(const fs::path& final_path)
 }
 
 DirectoryTransaction::~DirectoryTransaction() {
-  if (!committed_) internal::remove_tree(staging_);
+  if (!committed_) remove_tree(staging_);
   if (lock_ >= 0) ::close(lock_);
 }
 

@@ -134,7 +134,7 @@ void make_directories(const fs::path& path) {
   const fs::path parent = path.parent_path();
   if (!parent.empty() && parent != path) make_directories(parent);
   if (path.has_filename() && ::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) {
-    throw internal::write_error(path, "create the folder", errno);
+    throw write_error(path, "create the folder", errno);
   }
 }
 

@@ -1,13 +1,11 @@
-// POSIX file operations shared by the writers of this room. They stand in for
-// std::filesystem's directory iterators and remove_all, whose symbols libtorch
-// exports in a version of its own.
+// POSIX file operations that only the writers of this room share.
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <vector>
 
-#include "longlora/core/error.h"
+#include "longlora/core/file_operations.h"
 
 namespace longlora::internal {
 
@@ -28,19 +26,12 @@ class Descriptor {
   int value_ = -1;
 };
 
-/// The error of a failed system call on `path`: "[path] expected to <action>,
-/// got <strerror>; <what to do>".
-ResourceError write_error(const std::filesystem::path& path, const std::string& action, int error_number);
-
 /// `path` made absolute, without "." components or a trailing slash; a link that
 /// leads somewhere is followed, so that what it points to is replaced, not it.
 std::filesystem::path resolve_target(const std::filesystem::path& path);
 
 /// The folder that holds `path` ("." for a bare name).
 std::filesystem::path parent_folder(const std::filesystem::path& path);
-
-/// A name for a temporary sibling of `path` that no other live process uses: ".NAME.<kind>-<pid>-<n>".
-std::filesystem::path sibling_name(const std::filesystem::path& path, const std::string& kind);
 
 /// Siblings of `path` named ".NAME.<kind>-*", sorted; empty when the folder cannot be read.
 std::vector<std::filesystem::path> find_siblings(const std::filesystem::path& path, const std::string& kind);
@@ -49,12 +40,6 @@ enum class LockResult { kLocked, kHeldElsewhere, kUnsupported };
 
 /// Takes the advisory lock that marks a temporary as in use; it ends with the process.
 LockResult try_lock(int descriptor);
-
-/// Removes a file or a folder with all it holds. Returns 0 or the errno of the first failure.
-int remove_tree(const std::filesystem::path& path);
-
-/// fsync of the folder's entries. Throws ResourceError.
-void sync_directory(const std::filesystem::path& path);
 
 /// fsync of every regular file below `path` and of every folder, innermost first. Throws ResourceError.
 void sync_tree(const std::filesystem::path& path);

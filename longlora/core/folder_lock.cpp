@@ -55,7 +55,7 @@ std::shared_ptr<FolderLock> lock_folder(const std::string& flag, const fs::path&
     internal::Descriptor opened(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     struct stat info, again;
     if (!opened.is_open() || ::fstat(opened.get(), &info) != 0)
-      throw internal::write_error(folder, "open the folder", errno);
+      throw write_error(folder, "open the folder", errno);
     if (auto lock = held[identity(info)].lock()) return lock;
     const internal::LockResult result = internal::try_lock(opened.get());
     if (result == internal::LockResult::kHeldElsewhere)

@@ -11,7 +11,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
-#include "longlora/core/file_internal.h"
+#include "longlora/core/file_operations.h"
 #include "longlora/core/sha256.h"
 
 namespace longlora {
@@ -163,7 +163,7 @@ int remove_own_files(const fs::path& folder) {
     remove_empty_parents(folder, name);
   });
   for (const fs::path& path : list_directory(folder))
-    if (is_temporary_name(path.filename().string())) note(internal::remove_tree(path));
+    if (is_temporary_name(path.filename().string())) note(remove_tree(path));
   // The marker goes last, so that a removal that was cut short can be ended.
   const auto left = list_directory(folder);
   if (left.size() > 1) return first_error;

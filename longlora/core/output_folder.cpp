@@ -55,7 +55,7 @@ void rename_into(const fs::path& from, const fs::path& folder, const std::string
   const fs::path to = folder / name;
   make_directories(to.parent_path());
   if (::rename(from.c_str(), to.c_str()) != 0)
-    throw internal::write_error(to, "move a finished file into place", errno);
+    throw write_error(to, "move a finished file into place", errno);
 }
 
 }  // namespace
@@ -115,7 +115,7 @@ void AddedFiles::remove_earlier(const std::vector<std::string>& last) {
   std::stable_partition(earlier_.begin(), earlier_.end(), is_last);
   for (const std::string& name : earlier_) {
     if (manifest_.owns(folder_, name) && ::unlink((folder_ / name).c_str()) != 0)
-      throw internal::write_error(folder_ / name, "remove an earlier result", errno);
+      throw write_error(folder_ / name, "remove an earlier result", errno);
     manifest_.remove(name);
   }
 }
@@ -140,7 +140,7 @@ void AddedFiles::commit(const std::vector<std::string>& last) {
   for (const std::string& name : names) manifest_.add(staging(), name);
   manifest_.write(folder_);  // before the files: whatever happens, they are known as this program's
   for (const std::string& name : names) rename_into(staging() / name, folder_, name);
-  internal::sync_directory(folder_);
+  sync_directory(folder_);
 }
 
 }  // namespace longlora

@@ -1,20 +1,17 @@
 #include "longlora/core/progress.h"
 
 #include <fmt/core.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <utility>
 
 #include "longlora/core/format.h"
-#include "longlora/core/terminal.h"
+#include "longlora/core/log_sink.h"
 
 namespace longlora {
 
 namespace {
 
-constexpr auto kTerminalInterval = std::chrono::milliseconds(200);
-constexpr auto kPlainInterval = std::chrono::seconds(10);
+constexpr std::chrono::nanoseconds kRewrittenInterval = std::chrono::milliseconds(200);
+constexpr std::chrono::nanoseconds kPlainInterval = std::chrono::seconds(10);
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -30,25 +27,14 @@ std::string format_amount(int64_t amount, const std::string& unit) {
   return unit == "bytes" ? format_bytes(amount) : format_count(amount);
 }
 
-// Longer lines would wrap and could not be rewritten. Cut between characters.
-std::string cut_to_terminal(std::string line) {
-  winsize size{};
-  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return line;
-  const size_t width = size.ws_col - 1u;
-  if (line.size() <= width) return line;
-  size_t cut = width;
-  while (cut > 0 && (static_cast<unsigned char>(line[cut]) & 0xC0) == 0x80) --cut;
-  line.resize(cut);
-  return line;
-}
-
 }  // namespace
 
 Progress::Progress(std::string what, int64_t total, std::string unit)
     : what_(std::move(what)),
       total_(total),
       unit_(std::move(unit)),
-      is_terminal_(internal::is_terminal()),
+      sink_(log_sink()),
+      rewrites_(sink_.rewrites_progress()),
       start_(std::chrono::steady_clock::now()),
       last_print_(start_) {}
 
@@ -61,16 +47,10 @@ void Progress::update(int64_t done, const std::string& extra) {
   extra_ = extra;
   if (finished_) return;
   const auto now = std::chrono::steady_clock::now();
-  if (now - last_print_ < (is_terminal_ ? std::chrono::nanoseconds(kTerminalInterval)
-                                        : std::chrono::nanoseconds(kPlainInterval))) {
-    return;
-  }
+  const std::chrono::nanoseconds interval = rewrites_ ? kRewrittenInterval : kPlainInterval;
+  if (now - last_print_ < interval) return;
   last_print_ = now;
-  if (is_terminal_) {
-    internal::rewrite_progress_line(cut_to_terminal(line()));
-  } else {
-    internal::write_line(line());
-  }
+  sink_.write_progress(line());
 }
 
 void Progress::finish() {
@@ -83,7 +63,7 @@ void Progress::finish() {
     text = fmt::format("{}: {} in {}", what_, format_bytes(done_), format_duration(elapsed));
   if (elapsed > 0) text += fmt::format(", {}", format_rate(static_cast<double>(done_) / elapsed, unit_));
   if (!extra_.empty()) text += ", " + extra_;
-  internal::write_line(text);
+  sink_.write(LogLevel::kInfo, text);
 }
 
 std::string Progress::line() const {

@@ -7,8 +7,10 @@
 
 namespace longlora {
 
-/// Reports work done out of a total. On a terminal it rewrites one line several
-/// times a second; otherwise it prints a plain line at most every ten seconds
+class LogSink;
+
+/// Reports work done out of a total to the log sink. On a terminal it rewrites one line several
+/// times a second; otherwise it writes a plain line at most every ten seconds
 /// and one at the end. Not thread-safe.
 class Progress {
  public:
@@ -29,7 +31,8 @@ class Progress {
   std::string extra_;
   int64_t done_ = 0;
   bool finished_ = false;
-  bool is_terminal_;
+  LogSink& sink_;  // of the thread that began the work
+  bool rewrites_;
   std::chrono::steady_clock::time_point start_;
   std::chrono::steady_clock::time_point last_print_;
 };

@@ -41,7 +41,7 @@ bool is_in_memory(int descriptor) {
 
 ScratchFile::ScratchFile(const std::filesystem::path& folder, int64_t num_bytes) : folder_(folder) {
   internal::Descriptor file(open_unnamed(folder));
-  if (!file.is_open()) throw internal::write_error(folder, "make a scratch file", errno);
+  if (!file.is_open()) throw write_error(folder, "make a scratch file", errno);
   if (is_in_memory(file.get()))
     throw ResourceError(
         fmt::format("[{}] expected a folder on a disk for {} of scratch space, got one in memory; name "
@@ -49,8 +49,7 @@ ScratchFile::ScratchFile(const std::filesystem::path& folder, int64_t num_bytes)
                     folder.string(), format_bytes(num_bytes)));
   const int failed = ::posix_fallocate(file.get(), 0, std::max<int64_t>(1, num_bytes));
   if (failed != 0)
-    throw internal::write_error(folder, fmt::format("reserve {} of scratch space", format_bytes(num_bytes)),
-                                failed);
+    throw write_error(folder, fmt::format("reserve {} of scratch space", format_bytes(num_bytes)), failed);
   descriptor_ = file.release();
 }
 
@@ -64,7 +63,7 @@ void ScratchFile::write(int64_t offset, const void* data, int64_t num_bytes) {
     const ssize_t written =
         ::pwrite(descriptor_, static_cast<const char*>(data) + done, piece, offset + done);
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) throw internal::write_error(folder_, "write scratch data", written < 0 ? errno : EIO);
+    if (written <= 0) throw write_error(folder_, "write scratch data", written < 0 ? errno : EIO);
     done += written;
   }
   ::sync_file_range(descriptor_, offset, num_bytes, SYNC_FILE_RANGE_WRITE);  // a hint
@@ -75,7 +74,7 @@ void ScratchFile::read(int64_t offset, void* data, int64_t num_bytes) const {
     const auto piece = static_cast<size_t>(std::min(kPieceBytes, num_bytes - done));
     const ssize_t got = ::pread(descriptor_, static_cast<char*>(data) + done, piece, offset + done);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) throw internal::write_error(folder_, "read scratch data back", got < 0 ? errno : EIO);
+    if (got <= 0) throw write_error(folder_, "read scratch data back", got < 0 ? errno : EIO);
     done += got;
   }
   ::posix_fadvise(descriptor_, offset, num_bytes, POSIX_FADV_DONTNEED);  // a hint
@@ -87,7 +86,7 @@ ScratchMemory::ScratchMemory(const std::filesystem::path& folder, int64_t num_by
   // The mapping holds on to the file.
   void* mapping = ::mmap(nullptr, static_cast<size_t>(num_bytes), PROT_READ | PROT_WRITE, MAP_SHARED,
                          file.descriptor_, 0);
-  if (mapping == MAP_FAILED) throw internal::write_error(folder, "map scratch space", errno);
+  if (mapping == MAP_FAILED) throw write_error(folder, "map scratch space", errno);
   data_ = static_cast<std::byte*>(mapping);
   remember_mapping(data_, static_cast<size_t>(num_bytes), MappedKind::kScratch, folder);
 }

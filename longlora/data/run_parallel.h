@@ -9,17 +9,22 @@
 #include <thread>
 #include <vector>
 
+#include "longlora/core/log_sink.h"
+
 namespace longlora::data {
 
 /// Runs work(0) … work(count - 1) on at most `num_threads` threads, this one among them; the first exception
-/// is thrown again. Where the system gives fewer threads, those there are do it all.
+/// is thrown again. All of them log where this one does. Where the system gives fewer threads, those there
+/// are do it all.
 template <typename Work>
 void run_parallel(size_t count, int num_threads, const Work& work) {
   const size_t num_workers = std::min(count, static_cast<size_t>(std::max(num_threads, 1)));
   if (num_workers == 0) return;
   std::atomic<size_t> next{0};
   std::vector<std::exception_ptr> errors(num_workers);
+  LogSink& sink = log_sink();
   const auto run = [&](size_t worker) {
+    const ScopedLogSink scope(sink);
     try {
       for (size_t i = next++; i < count; i = next++) work(i);
     } catch (...) {

@@ -9,6 +9,7 @@
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
+#include "longlora/core/text.h"
 #include "longlora/data/instruction_file.h"
 #include "longlora/data/instruction_tokens.h"
 #include "longlora/data/unread_fields.h"
@@ -18,12 +19,6 @@ namespace {
 
 /// Tokens that an answer may be longer than the known one before it is cut off.
 constexpr int64_t kSpareTokens = 16;
-
-std::string trimmed(const std::string& text) {
-  constexpr const char* kSpace = " \t\r\n";
-  const size_t begin = text.find_first_not_of(kSpace);
-  return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
-}
 
 std::string task_of(const Json& sample) {
   const auto task = sample.find("task");

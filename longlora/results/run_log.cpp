@@ -6,7 +6,7 @@
 #include <string>
 
 #include "longlora/core/file.h"
-#include "longlora/core/file_internal.h"
+#include "longlora/core/file_operations.h"
 #include "longlora/results/fields.h"
 
 namespace longlora::results {
@@ -38,7 +38,7 @@ void RunLog::append(const Json& line) const {
   if (file) return;
   const int error_number = errno;
   fs::resize_file(path(), missing ? 0 : size, ignored);  // no half of a line stays
-  throw internal::write_error(path(), "write a line", error_number);
+  throw write_error(path(), "write a line", error_number);
 }
 
 void RunLog::add(const TrainStep& step) {

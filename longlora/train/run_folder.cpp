@@ -11,7 +11,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
-#include "longlora/core/file_internal.h"
+#include "longlora/core/file_operations.h"
 #include "longlora/core/log.h"
 #include "longlora/core/output_folder.h"
 
@@ -72,7 +72,7 @@ void clear_leftovers(const fs::path& folder) {
     const size_t end = name.find('.', 1);
     if (end == std::string::npos) continue;
     if (name.substr(end + 1).starts_with(kRemoved))
-      internal::remove_tree(path);
+      remove_tree(path);
     else
       DirectoryTransaction(folder / name.substr(1, end - 1));  // opening one repairs and tidies its path
   }
@@ -84,7 +84,7 @@ bool is_run(const FolderManifest& manifest) {
 
 void move_into(const fs::path& from, const fs::path& to) {
   make_directories(to.parent_path());
-  if (::rename(from.c_str(), to.c_str()) != 0) throw internal::write_error(from, "set it aside", errno);
+  if (::rename(from.c_str(), to.c_str()) != 0) throw write_error(from, "set it aside", errno);
 }
 
 UsageError refusal(const fs::path& folder, const std::string& expected, const std::string& got) {
@@ -203,7 +203,7 @@ void RunFolder::set_aside() {
     if (is_marked(checkpoint_path(step)))
       move_into(checkpoint_path(step), aside / checkpoint_path(step).filename());
   ::rmdir((path_ / "runs").c_str());  // where nothing else is in it
-  internal::sync_directory(path_);
+  sync_directory(path_);
   manifest_.clear();
   log_info(fmt::format("the earlier run in {} is kept in {} until this one is finished", path_.string(),
                        aside.filename().string()));
@@ -214,9 +214,9 @@ void RunFolder::drop_replaced() const {
     if (!number_behind(kReplacedPrefix, path)) continue;
     const bool is_nothing = !is_marked(path) && files_below(path).empty();  // begun and cut short
     if (!is_marked(path) && !is_nothing) continue;
-    const int error_number = is_nothing ? internal::remove_tree(path) : remove_own_files(path);
+    const int error_number = is_nothing ? remove_tree(path) : remove_own_files(path);
     if (error_number != 0)
-      log_warning(internal::write_error(path, "remove a replaced run", error_number).what());
+      log_warning(write_error(path, "remove a replaced run", error_number).what());
     else if (fs::exists(path))
       log_warning(fmt::format("{} stays: it holds {}, which no run wrote there", path.string(),
                               list_names(strangers_in(path))));
@@ -250,13 +250,12 @@ void RunFolder::remove_checkpoint(int64_t step) const {
   if (!strangers.empty())
     return log_warning(
         fmt::format("{} stays beyond --save_total_limit: it holds {}", path.string(), list_names(strangers)));
-  const fs::path aside = internal::sibling_name(path, kRemoved);
+  const fs::path aside = sibling_name(path, kRemoved);
   std::error_code error;
   fs::rename(path, aside, error);
-  if (error) throw internal::write_error(path, "remove an old checkpoint", error.value());
-  const int error_number = internal::remove_tree(aside);
-  if (error_number != 0)
-    log_warning(internal::write_error(path, "remove an old checkpoint", error_number).what());
+  if (error) throw write_error(path, "remove an old checkpoint", error.value());
+  const int error_number = remove_tree(aside);
+  if (error_number != 0) log_warning(write_error(path, "remove an old checkpoint", error_number).what());
 }
 
 }  // namespace longlora::train

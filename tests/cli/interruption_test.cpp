@@ -170,7 +170,7 @@ TEST(StoppedTraining, SavesAndGoesOnToTheSameBits) {
       if (name.starts_with("checkpoint-") && name != "checkpoint-60") checkpoint = name;
     EXPECT_THAT(stopped.err,
                 HasSubstr("stopped after step " + checkpoint.substr(checkpoint.find('-') + 1) + ":"));
-    internal::remove_tree(out / checkpoint);
+    remove_tree(out / checkpoint);
     TrainingRun::expect_same_result(run / "whole", out);
   }
 }
@@ -197,9 +197,9 @@ void expect_whole_or_nothing(const std::function<Words(const fs::path&)>& words,
       EXPECT_TRUE(expected != whole.end() && expected->second == bytes) << name;
     }
     // The next attempt, killed or not, tidies up.
-    if (kill_at + stride <= operations) internal::remove_tree(folder / "killed" / output);
+    if (kill_at + stride <= operations) remove_tree(folder / "killed" / output);
   }
-  internal::remove_tree(folder / "killed" / output);
+  remove_tree(folder / "killed" / output);
   expect_exit(0, words(folder / "killed" / output));
   EXPECT_TRUE(contents(folder / "killed") == whole) << ::testing::PrintToString(names_in(folder / "killed"));
 }

@@ -100,7 +100,7 @@ TEST_F(OutputFolders, WithAnEarlierResultAreReplacedByTheSameCommandWithOverwrit
     EXPECT_TRUE(contents(folder / "out") == first);
     write_file_atomic(folder / "out/README.md", "mine");
     expect_untouched(with(words, {"--overwrite", "True"}), "holds README.md");
-    internal::remove_tree(folder / "out");
+    remove_tree(folder / "out");
   }
 }
 
@@ -108,7 +108,7 @@ TEST_F(OutputFolders, OfAFinishedRunAreOccupiedWithoutCheckpointsToo) {
   const Words full = tune(folder / "out", {"--low_rank_training", "False", "--max_steps", "2"});
   const Words lora = tune(folder / "out", {"--max_steps", "1", "--lora_r", "4"});
   expect_exit(kDone, full);
-  internal::remove_tree(folder / "out/checkpoint-2");
+  remove_tree(folder / "out/checkpoint-2");
   expect_untouched(lora, "holds the finished result of fine-tune");
   EXPECT_THAT(expect_exit(kDone, with(full, {"--resume", "True"})).err, HasSubstr("finished after 2 steps"));
   EXPECT_THAT(expect_exit(kInput, with(full, {"--resume", "True", "--seed", "9"})).err,

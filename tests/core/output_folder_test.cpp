@@ -79,7 +79,7 @@ TEST_F(Output, OfOthersIsNeverReplacedAndNamed) {
   make_directories(folder / "out/notes");
   write_file_atomic(folder / "out/notes/thesis.txt", "mine");
   for (const bool overwrite : {false, true}) EXPECT_THAT(refusal(overwrite), HasSubstr("holds notes"));
-  internal::remove_tree(folder / "out");
+  remove_tree(folder / "out");
   write_result("one");
   write_file_atomic(folder / "out/plan.txt", "mine");
   make_directories(folder / "out/mine");

@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "longlora/core/log.h"
-
 namespace longlora {
 namespace {
 
@@ -19,14 +17,6 @@ TEST(Progress, EndsWithOneLineThatStatesTheTotal) {
   }
   const std::string text = testing::internal::GetCapturedStderr();
   EXPECT_THAT(text, MatchesRegex("tokenizing: 10 files in [^\n]*, loss 1.5\n"));
-}
-
-TEST(Log, MarksWarningsAndErrors) {
-  testing::internal::CaptureStderr();
-  log_info("a");
-  log_warning("b");
-  log_error("c");
-  EXPECT_EQ(testing::internal::GetCapturedStderr(), "a\nwarning: b\nerror: c\n");
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "longlora/core/file.h"
-#include "longlora/core/file_internal.h"
+#include "longlora/core/file_operations.h"
 
 namespace longlora::test {
 
@@ -22,7 +22,7 @@ class TemporaryDirectory {
     if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed: " + name);
     path_ = name;
   }
-  ~TemporaryDirectory() { internal::remove_tree(path_); }
+  ~TemporaryDirectory() { remove_tree(path_); }
   TemporaryDirectory(const TemporaryDirectory&) = delete;
   TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
 
