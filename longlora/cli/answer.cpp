@@ -12,7 +12,7 @@
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/eval/answers.h"
-#include "longlora/eval/text_ends.h"
+#include "longlora/generate/text_ends.h"
 #include "longlora/tokenizer/chat_template.h"
 
 namespace longlora::cli {
@@ -43,13 +43,13 @@ void run_answer(AnswerArguments& arguments) {
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
   const tokenizer::PromptForm form = choose_prompt_form(
       {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, chat_template}, *tokenizer);
-  const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kGreedy);
+  const auto settings = generate::read_settings(arguments.model.base_model, generate::Decoding::kGreedy);
   // Faults of the data show before a model is loaded.
   const auto questions = eval::read_questions(arguments.data_paths, *tokenizer, form);
   const eval::LoadedModel model = eval::open_model(arguments.model);
   arguments.options.context_size = model.context_size;
   arguments.options.ends =
-      eval::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
+      generate::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
   eval::AnsweredQuestions answered =
       eval::answer_questions(*model.decoder, *tokenizer, questions, arguments.options);
   if (answered.answers.empty())

@@ -19,12 +19,12 @@
 #include "longlora/core/progress.h"
 #include "longlora/core/utf8.h"
 #include "longlora/data/data_file.h"
-#include "longlora/data/instruction_tokens.h"
-#include "longlora/eval/text_ends.h"
 #include "longlora/generate/generation_settings.h"
+#include "longlora/generate/text_ends.h"
 #include "longlora/generate/text_generation.h"
 #include "longlora/model/decoder.h"
 #include "longlora/results/inference.h"
+#include "longlora/tokenizer/chat.h"
 #include "longlora/tokenizer/chat_template.h"
 
 namespace longlora::cli {
@@ -49,18 +49,6 @@ std::string read_material(const std::filesystem::path& path) {
                     "--material out to ask without one",
                     path.string()));
   return text;
-}
-
-/// Material and question as the released scripts join them; Alpaca's form has a place of its own for
-/// material.
-data::Conversation conversation(tokenizer::PromptForm form, const std::string& question,
-                                const std::string& material) {
-  tokenizer::Turn asked = {tokenizer::Role::kUser, question};
-  if (form == tokenizer::PromptForm::kAlpaca)
-    asked.input = material;
-  else if (!material.empty())
-    asked.text = fmt::format("{}\n{}", material, question);
-  return {asked, {tokenizer::Role::kAssistant, ""}};
 }
 
 /// Seconds since it was made.
@@ -135,7 +123,7 @@ void run_inference(InferenceArguments& arguments) {
   prepare_output_file({"--json", arguments.json},
                       model_inputs(arguments.model, {{"--material", arguments.material}}));
   const std::string material = arguments.material.empty() ? "" : read_material(arguments.material);
-  const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kSampled);
+  const auto settings = generate::read_settings(arguments.model.base_model, generate::Decoding::kSampled);
   const generate::SamplingOptions sampling = generate::choose_sampling(settings, arguments.sampling);
   generate::make_sampler(sampling);  // refuses flags out of range
   log_info(fmt::format("sampling: {}{}", generate::describe_sampling(sampling),
@@ -148,10 +136,10 @@ void run_inference(InferenceArguments& arguments) {
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
   const tokenizer::PromptForm form = choose_prompt_form(
       {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, chat_template}, *tokenizer);
-  const tokenizer::Ids question =
-      data::tokenize_question(*tokenizer, form, conversation(form, arguments.question, material));
+  const std::vector<int64_t> prompt =
+      tokenizer::tokenize_question(*tokenizer, form, tokenizer::ask(form, arguments.question, material));
   const eval::LoadedModel model = eval::open_model(arguments.model);
-  const auto num_tokens = static_cast<int64_t>(question.size());
+  const auto num_tokens = std::ssize(prompt);
   if (num_tokens >= model.context_size)
     throw InputError(
         fmt::format("[{}] expected material and question to leave room for an answer in the context of {} "
@@ -160,8 +148,7 @@ void run_inference(InferenceArguments& arguments) {
                     arguments.material.empty() ? "--question" : arguments.material.string(),
                     format_count(model.context_size), format_count(num_tokens)));
   const generate::TextEnds ends =
-      eval::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
-  const std::vector<int64_t> prompt(question.begin(), question.end());
+      generate::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
   const Written written =
       write_answer(model, *tokenizer, prompt, ends,
                    arguments.max_gen_len.value_or(settings.max_new_tokens.value_or(kDefaultAnswerTokens)),

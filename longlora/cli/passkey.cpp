@@ -12,7 +12,7 @@
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/eval/passkey.h"
-#include "longlora/eval/text_ends.h"
+#include "longlora/generate/text_ends.h"
 #include "longlora/tokenizer/chat_template.h"
 
 namespace longlora::cli {
@@ -43,11 +43,12 @@ void run_passkey(const PasskeyArguments& arguments) {
   const eval::LoadedModel model = eval::open_model(arguments.model);
   const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
-  const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kGreedy);
+  const auto settings = generate::read_settings(arguments.model.base_model, generate::Decoding::kGreedy);
   const std::string chat_template =
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
   eval::PasskeyOptions options;
-  options.stop_ids = eval::find_text_ends({settings, *tokenizer, chat_template, {}, model.vocab_size}).ids;
+  options.stop_ids =
+      generate::find_text_ends({settings, *tokenizer, chat_template, {}, model.vocab_size}).ids;
   options.num_tests = arguments.num_tests;
   options.context_size = model.context_size;
   options.target_tokens = arguments.lengths;

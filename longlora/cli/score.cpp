@@ -15,6 +15,7 @@
 #include "longlora/core/log.h"
 #include "longlora/data/data_file.h"
 #include "longlora/results/score.h"
+#include "longlora/tokenizer/chat.h"
 
 namespace longlora::cli {
 namespace {
@@ -30,14 +31,13 @@ struct ScoreArguments {
 std::vector<int64_t> ids_to_score(const ScoreArguments& arguments, const tokenizer::Tokenizer* tokenizer) {
   if (!arguments.ids.empty()) return arguments.ids;
   const std::string text = arguments.file.empty() ? arguments.text : data::read_text(arguments.file);
-  const tokenizer::Ids ids = tokenizer->encode(text, /*add_special_tokens=*/true);
-  return {ids.begin(), ids.end()};
+  return tokenizer::encode_for_model(*tokenizer, text, /*add_special_tokens=*/true);
 }
 
 /// The text of one id alone, in quotes and on one line; empty without a tokenizer.
 std::string piece(const tokenizer::Tokenizer* tokenizer, int64_t id) {
-  if (tokenizer == nullptr || id >= tokenizer->vocab_size()) return "";
-  return Json(tokenizer->decode({static_cast<int32_t>(id)}))
+  if (tokenizer == nullptr || !tokenizer::has_text(*tokenizer, id)) return "";
+  return Json(tokenizer::decode_written(*tokenizer, std::vector{id}))
       .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

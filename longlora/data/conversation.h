@@ -6,13 +6,12 @@
 #include <vector>
 
 #include "longlora/core/json.h"
-#include "longlora/tokenizer/prompt_form.h"
+#include "longlora/tokenizer/chat.h"
 
 namespace longlora::data {
 
-/// The turns of one sample, ready for tokenizer::render_prompt: an optional
-/// system turn, then users' and assistant's turns in alternation, no answer empty.
-using Conversation = std::vector<tokenizer::Turn>;
+/// Of a sample no answer is empty.
+using tokenizer::Conversation;
 
 /// The turns of one JSON object, in one of two forms; docs/sft.md lists their fields:
 ///   a question and its answer (Alpaca's instruction, input, output and other names for them), with history;

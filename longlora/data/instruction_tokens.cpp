@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "longlora/core/error.h"
+#include "longlora/tokenizer/chat.h"
 #include "longlora/tokenizer/token_ranges.h"
 
 namespace longlora::data {
@@ -68,16 +69,9 @@ TokenRange moved(TokenRange range, int64_t by) {
   return {range.begin + by, range.end + by};
 }
 
-bool begins_with_bos(const tokenizer::Tokenizer& tokenizer) {
-  const auto bos = tokenizer.bos_id();
-  if (!bos) return false;
-  const Ids ids = tokenizer.encode("", true);
-  return !ids.empty() && ids.front() == *bos;
-}
-
 void append_piece(const tokenizer::Tokenizer& tokenizer, const PromptPiece& piece,
                   InstructionTokens* sample) {
-  if (piece.bos && begins_with_bos(tokenizer)) sample->ids.push_back(*tokenizer.bos_id());
+  if (piece.bos && tokenizer::begins_with_bos(tokenizer)) sample->ids.push_back(*tokenizer.bos_id());
   const auto start = static_cast<int64_t>(sample->ids.size());
   const Ids ids = tokenizer.encode(piece.text, false);
   const TokenFinder finder(tokenizer, piece.text, ids);
@@ -128,26 +122,6 @@ InstructionTokens tokenize_conversation(const tokenizer::Tokenizer& tokenizer, t
   for (const PromptPiece& piece : tokenizer::render_prompt(form, conversation, eos_text))
     append_piece(tokenizer, piece, &sample);
   return sample;
-}
-
-Ids tokenize_question(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form,
-                      const Conversation& conversation) {
-  const auto eos = tokenizer.eos_id();
-  if (!eos && conversation.size() > 3)
-    throw UsageError(
-        "[question] expected a tokenizer with an end-of-sequence token, which ends the earlier answers of a "
-        "conversation, got one without");
-  const std::string eos_text = eos ? tokenizer.token_bytes(*eos) : "";
-  Conversation asked = conversation;
-  asked.back().learn = true;  // so that the last answer's place is marked
-  std::vector<PromptPiece> pieces = tokenizer::render_prompt(form, asked, eos_text);
-  PromptPiece& last = pieces.back();
-  last.text.resize(last.answers.back().begin);
-  last.answers.clear();
-  last.eos = false;
-  InstructionTokens sample;
-  for (const PromptPiece& piece : pieces) append_piece(tokenizer, piece, &sample);
-  return std::move(sample.ids);
 }
 
 const std::vector<std::string>& truncation_names() {

@@ -41,12 +41,6 @@ struct InstructionTokens {
 InstructionTokens tokenize_conversation(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form,
                                         const Conversation& conversation);
 
-/// The ids after which a conversation's last answer is to be written: all before it, of which the text that
-/// goes with the last question is tokenized by itself. Throws UsageError for earlier answers and a tokenizer
-/// without EOS, which ends them.
-tokenizer::Ids tokenize_question(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form,
-                                 const Conversation& conversation);
-
 /// What becomes of a sample that is longer than a row.
 enum class Truncation {
   kDrop,    // it is left out

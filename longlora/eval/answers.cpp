@@ -11,8 +11,8 @@
 #include "longlora/core/progress.h"
 #include "longlora/core/text.h"
 #include "longlora/data/instruction_file.h"
-#include "longlora/data/instruction_tokens.h"
 #include "longlora/data/unread_fields.h"
+#include "longlora/tokenizer/chat.h"
 
 namespace longlora::eval {
 namespace {
@@ -42,8 +42,8 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& p
       std::erase(names, "task");
       unread.add(names);
       const Json sample = data::parse_sample(file.text(i), file.place(i));
-      questions.push_back({file.place(i), task_of(sample), data::tokenize_question(tokenizer, form, turns),
-                           trimmed(turns.back().text)});
+      questions.push_back({file.place(i), task_of(sample),
+                           tokenizer::tokenize_question(tokenizer, form, turns), trimmed(turns.back().text)});
     }
     unread.log(path.string());
   }
@@ -70,9 +70,8 @@ AnsweredQuestions answer_questions(const model::Decoder& decoder, const tokenize
     const int64_t most =
         options.max_new_tokens > 0 ? options.max_new_tokens : expected + end_tokens + kSpareTokens;
     session.reset();
-    const std::vector<int64_t> prompt(question.ids.begin(), question.ids.end());
     const generate::TextGeneration written =
-        generate::generate_text(session, prompt, options.ends, most, tokenizer);
+        generate::generate_text(session, question.ids, options.ends, most, tokenizer);
     results::Answer answer = {.place = question.place,
                               .task = question.task,
                               .tokens = asked,

@@ -19,9 +19,9 @@ namespace longlora::eval {
 
 /// A sample of an instruction file (docs/sft.md); of a conversation the last answer is wanted.
 struct Question {
-  std::string place;   // "file.jsonl:8"
-  std::string task;    // its field "task", or empty
-  tokenizer::Ids ids;  // after which the answer is written
+  std::string place;         // "file.jsonl:8"
+  std::string task;          // its field "task", or empty
+  std::vector<int64_t> ids;  // after which the answer is written
   std::string answer;
 };
 

@@ -7,17 +7,14 @@
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
 #include "longlora/generate/generator.h"
+#include "longlora/tokenizer/chat.h"
 
 namespace longlora::eval {
 namespace {
 
-std::vector<int64_t> wide(const tokenizer::Ids& ids) {
-  return {ids.begin(), ids.end()};
-}
-
 /// The prompt as the model gets it. A tokenizer that ends texts with EOS would end the question too early.
 std::vector<int64_t> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std::string& text) {
-  std::vector<int64_t> ids = wide(tokenizer.encode(text, /*add_special_tokens=*/true));
+  std::vector<int64_t> ids = tokenizer::encode_for_model(tokenizer, text, /*add_special_tokens=*/true);
   if (!ids.empty() && tokenizer.eos_id() == ids.back()) ids.pop_back();
   return ids;
 }
@@ -35,7 +32,8 @@ class Examiner {
   void examine(uint32_t seed, results::PasskeyLength& result) {
     const PasskeyPrompt prompt = make_passkey_prompt(result.garbage_chars, seed);
     const std::vector<int64_t> ids = prompt_ids(tokenizer_, prompt.text);
-    const std::vector<int64_t> expected = wide(tokenizer_.encode(std::to_string(prompt.pass_key), false));
+    const std::vector<int64_t> expected =
+        tokenizer::encode_for_model(tokenizer_, std::to_string(prompt.pass_key), false);
     if (static_cast<int64_t>(ids.size() + expected.size()) > context_size_) {
       ++result.num_skipped;
       return;
@@ -48,17 +46,10 @@ class Examiner {
                 .correct = answer == expected,
                 .tokens = static_cast<int64_t>(ids.size()),
                 .pass_key = prompt.pass_key,
-                .answer = answer_text(answer)});
+                .answer = tokenizer::decode_written(tokenizer_, answer)});
   }
 
  private:
-  std::string answer_text(const std::vector<int64_t>& ids) const {
-    tokenizer::Ids known;  // a model may have more rows than its tokenizer has pieces
-    for (const int64_t id : ids)
-      if (id < tokenizer_.vocab_size()) known.push_back(static_cast<int32_t>(id));
-    return tokenizer_.decode(known);
-  }
-
   const tokenizer::Tokenizer& tokenizer_;
   int64_t context_size_;
   generate::DecodeSession session_;

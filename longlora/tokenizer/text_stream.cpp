@@ -1,11 +1,13 @@
 #include "longlora/tokenizer/text_stream.h"
 
 #include "longlora/core/utf8.h"
+#include "longlora/tokenizer/chat.h"
 
 namespace longlora::tokenizer {
 
-std::string TextStream::push(int32_t id) {
-  ids_.push_back(id);
+std::string TextStream::push(int64_t id) {
+  if (!has_text(tokenizer_, id)) return "";
+  ids_.push_back(static_cast<int32_t>(id));
   const std::string text = tokenizer_.decode(ids_);
   if (text.size() <= printed_.size() || text.ends_with(kReplacementCharacter)) return "";
   std::string piece = text.substr(printed_.size());

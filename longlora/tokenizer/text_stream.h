@@ -1,6 +1,7 @@
 // Text of ids as they come, one after the other.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "longlora/tokenizer/tokenizer.h"
@@ -15,8 +16,9 @@ class TextStream {
   /// `tokenizer` has to live as long as the stream.
   explicit TextStream(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
-  /// What `id` adds, often nothing: special tokens, or a character that is not finished.
-  std::string push(int32_t id);
+  /// What `id` adds, often nothing: for special tokens, for a character that is not finished, and for ids
+  /// that a model has rows for and the tokenizer no text.
+  std::string push(int64_t id);
   /// The rest: a character that never was finished, as U+FFFD. The stream is empty then.
   std::string finish();
 

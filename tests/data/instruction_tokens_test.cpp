@@ -6,6 +6,7 @@
 #include <map>
 
 #include "longlora/core/error.h"
+#include "longlora/tokenizer/chat.h"
 #include "tests/data/data_folder.h"
 
 namespace longlora::data {
@@ -65,10 +66,11 @@ TEST(TokenizeQuestion, EndsWhereTheLastAnswerBegins) {
   for (const PromptForm form : {PromptForm::kLlama2, PromptForm::kAlpaca, PromptForm::kNone}) {
     SCOPED_TRACE(tokenizer::prompt_form_name(form));
     const InstructionTokens whole = tokenize_conversation(*tokenizer, form, kTwoTurns);
-    const tokenizer::Ids question = tokenize_question(*tokenizer, form, kTwoTurns);
+    const std::vector<int64_t> question = tokenizer::tokenize_question(*tokenizer, form, kTwoTurns);
     ASSERT_LT(question.size(), whole.ids.size());
     // No token of these texts reaches over the boundary.
-    EXPECT_EQ(question, tokenizer::Ids(whole.ids.begin(), whole.ids.begin() + whole.answers.back().begin));
+    EXPECT_EQ(question,
+              std::vector<int64_t>(whole.ids.begin(), whole.ids.begin() + whole.answers.back().begin));
   }
 }
 
@@ -99,7 +101,8 @@ TEST(InstructionTokens, DoNotLearnAnAnswerThatIsThereToBeRead) {
       ASSERT_EQ(sample.answers.size(), 1u);
       EXPECT_EQ(sample.answers[0], whole.answers[read == 1 ? 1 : 0]);
       // What is asked does not depend on what is learned.
-      EXPECT_EQ(tokenize_question(*tokenizer, form, turns), tokenize_question(*tokenizer, form, kTwoTurns));
+      EXPECT_EQ(tokenizer::tokenize_question(*tokenizer, form, turns),
+                tokenizer::tokenize_question(*tokenizer, form, kTwoTurns));
     }
   }
 }

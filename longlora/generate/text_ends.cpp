@@ -1,4 +1,4 @@
-#include "longlora/eval/text_ends.h"
+#include "longlora/generate/text_ends.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -10,7 +10,7 @@
 #include "longlora/tokenizer/chat_template.h"
 #include "longlora/tokenizer/taught_form.h"
 
-namespace longlora::eval {
+namespace longlora::generate {
 namespace {
 
 template <typename T>
@@ -20,9 +20,9 @@ void append_new(std::vector<T>& list, const T& entry) {
 
 }  // namespace
 
-generate::GenerationSettings read_settings(const std::filesystem::path& base_model, Decoding decoding) {
+GenerationSettings read_settings(const std::filesystem::path& base_model, Decoding decoding) {
   const std::filesystem::path config = base_model / "config.json";
-  const auto settings = generate::read_generation_settings(
+  const auto settings = read_generation_settings(
       base_model, std::filesystem::exists(config) ? read_json(config) : Json::object());
   std::vector<std::string> ignored = settings.not_followed;
   if (decoding == Decoding::kGreedy)
@@ -36,9 +36,9 @@ generate::GenerationSettings read_settings(const std::filesystem::path& base_mod
   return settings;
 }
 
-generate::TextEnds find_text_ends(const TextEndSources& sources) {
+TextEnds find_text_ends(const TextEndSources& sources) {
   const tokenizer::Tokenizer& tokenizer = sources.tokenizer;
-  generate::TextEnds ends;
+  TextEnds ends;
   if (const auto eos = tokenizer.eos_id()) ends.ids.push_back(*eos);
   for (const int64_t id : sources.settings.eos_ids) append_new(ends.ids, id);
   if (const auto id = tokenizer::turn_end_of_template(sources.chat_template, tokenizer))
@@ -65,4 +65,4 @@ generate::TextEnds find_text_ends(const TextEndSources& sources) {
   return ends;
 }
 
-}  // namespace longlora::eval
+}  // namespace longlora::generate

@@ -10,7 +10,7 @@
 #include "longlora/tokenizer/prompt_form.h"
 #include "longlora/tokenizer/tokenizer.h"
 
-namespace longlora::eval {
+namespace longlora::generate {
 
 /// How the tokens of a verb are picked.
 enum class Decoding {
@@ -20,13 +20,13 @@ enum class Decoding {
 
 /// What the files in `base_model` say about writing (read_generation_settings); one line names what of it is
 /// not followed. Throws InputError.
-generate::GenerationSettings read_settings(const std::filesystem::path& base_model, Decoding decoding);
+GenerationSettings read_settings(const std::filesystem::path& base_model, Decoding decoding);
 
 /// Where the ends of a model's texts are looked for.
 struct TextEndSources {
-  const generate::GenerationSettings& settings;  // its ids and stop strings
-  const tokenizer::Tokenizer& tokenizer;         // its EOS
-  std::string chat_template;                     // what it ends a turn with
+  const GenerationSettings& settings;     // its ids and stop strings
+  const tokenizer::Tokenizer& tokenizer;  // its EOS
+  std::string chat_template;              // what it ends a turn with
   /// The form that the model is asked in: what its answers were taught to end with. None: plain text.
   std::optional<tokenizer::PromptForm> form = {};
   int64_t vocab_size = 0;  // rows of the embedding; an id beyond them can never come
@@ -34,6 +34,6 @@ struct TextEndSources {
 
 /// Every end that one of the sources names. An id outside the vocabulary is left out with a warning. Throws
 /// InputError for a chat template that is no text.
-generate::TextEnds find_text_ends(const TextEndSources& sources);
+TextEnds find_text_ends(const TextEndSources& sources);
 
-}  // namespace longlora::eval
+}  // namespace longlora::generate

@@ -1,0 +1,77 @@
+#include "longlora/tokenizer/chat.h"
+
+#include <fmt/format.h>
+
+#include "longlora/core/error.h"
+
+namespace longlora::tokenizer {
+
+namespace {
+
+// The pieces of a conversation up to the place of its last answer.
+std::vector<PromptPiece> render_question(PromptForm form, Conversation conversation,
+                                         std::string_view eos_text) {
+  if (conversation.empty() || conversation.back().role != Role::kAssistant)
+    conversation.push_back({Role::kAssistant, ""});
+  conversation.back().learn = true;  // what is learned is marked, and so the answer's place
+  std::vector<PromptPiece> pieces = render_prompt(form, conversation, eos_text);
+  PromptPiece& last = pieces.back();
+  last.text.resize(last.answers.back().begin);
+  last.eos = false;
+  return pieces;
+}
+
+}  // namespace
+
+Conversation ask(PromptForm form, const std::string& question, const std::string& material) {
+  Turn asked = {Role::kUser, question};
+  if (form == PromptForm::kAlpaca)
+    asked.input = material;
+  else if (!material.empty())
+    asked.text = fmt::format("{}\n{}", material, question);
+  return {asked};
+}
+
+std::vector<int64_t> tokenize_question(const Tokenizer& tokenizer, PromptForm form,
+                                       const Conversation& conversation) {
+  const auto eos = tokenizer.eos_id();
+  if (!eos && conversation.size() > 3)
+    throw UsageError(
+        "[question] expected a tokenizer with an end-of-sequence token, which ends the earlier answers of a "
+        "conversation, got one without");
+  std::vector<int64_t> ids;
+  for (const PromptPiece& piece :
+       render_question(form, conversation, eos ? tokenizer.token_bytes(*eos) : "")) {
+    if (piece.bos && begins_with_bos(tokenizer)) ids.push_back(*tokenizer.bos_id());
+    const Ids text = tokenizer.encode(piece.text, false);
+    ids.insert(ids.end(), text.begin(), text.end());
+    if (piece.eos) ids.push_back(*eos);
+  }
+  return ids;
+}
+
+std::vector<int64_t> encode_for_model(const Tokenizer& tokenizer, std::string_view text,
+                                      bool add_special_tokens) {
+  const Ids ids = tokenizer.encode(text, add_special_tokens);
+  return {ids.begin(), ids.end()};
+}
+
+bool begins_with_bos(const Tokenizer& tokenizer) {
+  const auto bos = tokenizer.bos_id();
+  if (!bos) return false;
+  const Ids ids = tokenizer.encode("", true);
+  return !ids.empty() && ids.front() == *bos;
+}
+
+bool has_text(const Tokenizer& tokenizer, int64_t id) {
+  return id >= 0 && id < tokenizer.vocab_size();
+}
+
+std::string decode_written(const Tokenizer& tokenizer, std::span<const int64_t> ids) {
+  Ids known;
+  for (const int64_t id : ids)
+    if (has_text(tokenizer, id)) known.push_back(static_cast<int32_t>(id));
+  return tokenizer.decode(known);
+}
+
+}  // namespace longlora::tokenizer

@@ -1,0 +1,43 @@
+// The way from a question to the ids that a model is given, and from the ids that it writes back to text.
+// A model takes ids of 64 bits, and may have rows for more ids than its tokenizer has tokens.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "longlora/tokenizer/prompt_form.h"
+#include "longlora/tokenizer/tokenizer.h"
+
+namespace longlora::tokenizer {
+
+/// Turns for render_prompt: an optional system turn, then users' and assistant's turns in alternation.
+using Conversation = std::vector<Turn>;
+
+/// A conversation of one question, about `material` unless that is empty. Material stands before the
+/// question, as in the released scripts; Alpaca's form has a place of its own for it.
+Conversation ask(PromptForm form, const std::string& question, const std::string& material = "");
+
+/// The ids after which the answer to a conversation's last question is to be written. A last turn of the
+/// assistant, the known answer, is left out. The text that goes with the last question is tokenized by
+/// itself, so that no token reaches into the answer. Throws UsageError for earlier answers and a tokenizer
+/// without EOS, which ends them.
+std::vector<int64_t> tokenize_question(const Tokenizer& tokenizer, PromptForm form,
+                                       const Conversation& conversation);
+
+/// Tokenizer::encode with ids as a model takes them.
+std::vector<int64_t> encode_for_model(const Tokenizer& tokenizer, std::string_view text,
+                                      bool add_special_tokens);
+
+/// Whether the tokenizer adds BOS to the beginning of a text.
+bool begins_with_bos(const Tokenizer& tokenizer);
+
+/// Whether the id is one of the tokenizer's. A model may write others; those have no text.
+bool has_text(const Tokenizer& tokenizer, int64_t id);
+
+/// Tokenizer::decode of the ids that have a text.
+std::string decode_written(const Tokenizer& tokenizer, std::span<const int64_t> ids);
+
+}  // namespace longlora::tokenizer
