@@ -15,6 +15,7 @@
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
 #include "longlora/ops/device.h"
+#include "longlora/tensors/device.h"
 #include "longlora/train/engine.h"
 #include "longlora/train/optimizer.h"
 #include "longlora/train/step_cost.h"
@@ -142,7 +143,7 @@ Json measure(const Case& wanted) {
           {"model_flops_per_second", flops.model() / mean},
           {"matrix_flops_per_second", rate},
           {"model_flop_utilisation", flops.model() / mean / rate},
-          {"peak_bytes", ops::peak_memory_bytes(device)},
+          {"peak_bytes", tensors::peak_memory_bytes(device)},
           {"predicted_bytes", plan.total_bytes()},
           {"losses", losses}};
 }

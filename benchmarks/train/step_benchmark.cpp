@@ -8,7 +8,7 @@
 #include "longlora/core/memory.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
-#include "longlora/ops/tensor_memory.h"
+#include "longlora/tensors/tensor_memory.h"
 #include "longlora/train/engine.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/optimizer.h"
@@ -39,7 +39,7 @@ void quantize(model::Decoder& decoder) {
 }
 
 void training_step(benchmark::State& state) {
-  ops::pool_tensor_memory();
+  tensors::pool_tensor_memory();
   const int64_t width = state.range(0), tokens = state.range(1);
   const auto keep = static_cast<Keep>(state.range(2));
   model::Decoder decoder = model::random_decoder(config_of(width), at::kBFloat16, 1);

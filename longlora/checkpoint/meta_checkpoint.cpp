@@ -5,8 +5,8 @@
 
 #include <algorithm>
 
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/core/error.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::checkpoint {
 namespace {
@@ -147,7 +147,7 @@ int64_t MetaCheckpoint::window() const {
 
 Json MetaCheckpoint::config() const {
   const bool is_llama3 = params_.vocab_size >= 128000;
-  const DtypeNames* dtype = dtype_names(weights_.info("model.embed_tokens.weight").dtype);
+  const tensors::DtypeNames* dtype = tensors::dtype_names(weights_.info("model.embed_tokens.weight").dtype);
   Json config;
   config["architectures"] = {"LlamaForCausalLM"};
   config["attention_bias"] = false;

@@ -3,8 +3,8 @@
 #include <fmt/core.h>
 
 #include "longlora/checkpoint/bytes.h"
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/core/error.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::checkpoint::internal {
 namespace {
@@ -165,9 +165,9 @@ PickleValue find_global(std::string_view module, std::string_view name, const st
       return global_value(known.global, is_untyped ? at::kByte : at::ScalarType::Undefined);
     }
   if (module == "torch" || module == "torch.cuda") {
-    if (const DtypeNames* storage = dtype_of_torch_storage(name))
+    if (const tensors::DtypeNames* storage = tensors::dtype_of_torch_storage(name))
       return global_value(PickleGlobal::kStorageType, storage->dtype);
-    if (const DtypeNames* dtype = dtype_of_torch(name))
+    if (const tensors::DtypeNames* dtype = tensors::dtype_of_torch(name))
       return global_value(PickleGlobal::kDtype, dtype->dtype);
   }
   throw InputError(

@@ -10,9 +10,9 @@
 #include <set>
 
 #include "longlora/checkpoint/bytes.h"
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::checkpoint {
 namespace {
@@ -144,7 +144,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
 }
 
 at::ScalarType parse_dtype(const std::string& text, const std::string& source, const std::string& name) {
-  if (const DtypeNames* known = dtype_of_safetensors(text)) return known->dtype;
+  if (const tensors::DtypeNames* known = tensors::dtype_of_safetensors(text)) return known->dtype;
   fail(source, name, "a known dtype (F32, F16, BF16, I64 …)", "\"" + shown_text(text) + "\"");
 }
 
@@ -176,7 +176,7 @@ HeaderEntry check_entry(const RawEntry& raw, uint64_t data_start, uint64_t data_
          fmt::format("data_offsets [{}, {}]; the file is truncated or damaged", begin, end));
 
   const at::ScalarType dtype = parse_dtype(*raw.dtype, source, raw.name);
-  const auto needed = dense_bytes(*raw.shape, element_bytes(dtype));
+  const auto needed = dense_bytes(*raw.shape, tensors::element_bytes(dtype));
   if (!needed)
     fail(source, raw.name, "a shape that fits in memory", fmt::format("[{}]", fmt::join(*raw.shape, ", ")));
   if (*needed != end - begin)
@@ -252,7 +252,8 @@ SafetensorsHeader parse_safetensors_header(std::string_view file, const std::str
 }
 
 std::string safetensors_dtype_name(at::ScalarType dtype) {
-  if (const DtypeNames* known = dtype_names(dtype); known != nullptr && known->safetensors != nullptr)
+  if (const tensors::DtypeNames* known = tensors::dtype_names(dtype);
+      known != nullptr && known->safetensors != nullptr)
     return known->safetensors;
   throw InputError(
       fmt::format("[safetensors] expected a dtype the format knows, got {}", c10::toString(dtype)));

@@ -9,13 +9,13 @@
 #include <set>
 
 #include "longlora/checkpoint/bytes.h"
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/checkpoint/quantised_tensors.h"
 #include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/checkpoint/torch_file.h"
 #include "longlora/core/error.h"
 #include "longlora/core/foreign_content.h"
 #include "longlora/core/text.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::checkpoint {
 namespace {
@@ -71,7 +71,7 @@ uint64_t count_elements(const std::vector<int64_t>& shape) {
 }
 
 TensorInfo torch_info(StoredTensor tensor) {
-  const uint64_t num_bytes = count_elements(tensor.shape) * element_bytes(tensor.dtype);
+  const uint64_t num_bytes = count_elements(tensor.shape) * tensors::element_bytes(tensor.dtype);
   TensorInfo info{tensor.dtype, std::move(tensor.shape), 0, tensor.offset_bytes, num_bytes};
   tensor.shape = info.shape;
   if (num_bytes != 0 && !is_contiguous(tensor)) info.strides = std::move(tensor.strides);
@@ -83,7 +83,7 @@ uint64_t span_bytes(const TensorInfo& tensor) {
   if (tensor.strides.empty()) return tensor.num_bytes;
   int64_t last = 0;
   for (size_t i = 0; i < tensor.shape.size(); ++i) last += (tensor.shape[i] - 1) * tensor.strides[i];
-  return (static_cast<uint64_t>(last) + 1) * element_bytes(tensor.dtype);
+  return (static_cast<uint64_t>(last) + 1) * tensors::element_bytes(tensor.dtype);
 }
 
 // The tensor over bytes that outlive it. Any byte but 0 and 1 in a bool is
@@ -168,7 +168,7 @@ void TensorStore::read_into(const TensorInfo& stored, const at::Tensor& target) 
   std::vector<std::byte> aligned;
   const bool is_plain_copy = stored.strides.empty() && stored.dtype == target.scalar_type() &&
                              target.is_contiguous() && stored.dtype != at::kBool;
-  if (!is_plain_copy && stored.offset_bytes % element_bytes(stored.dtype) != 0)
+  if (!is_plain_copy && stored.offset_bytes % tensors::element_bytes(stored.dtype) != 0)
     aligned.assign(start, start + num_bytes);
   const at::Tensor source = view_of(stored, aligned.empty() ? start : aligned.data());
 
@@ -270,7 +270,7 @@ TensorStore TensorStore::join(const std::vector<TensorStore>& stores,
   for (const JoinedTensor& joined : tensors) {
     TensorInfo info = stores.front().info(joined.piece_name);
     info.shape = joined.shape;
-    info.num_bytes = count_elements(joined.shape) * element_bytes(info.dtype);
+    info.num_bytes = count_elements(joined.shape) * tensors::element_bytes(info.dtype);
     info.strides.clear();
     whole.tensors_.emplace(joined.name, std::move(info));
     whole.pieces_.emplace(joined.name, whole.pieces_of(joined, stores));
@@ -319,7 +319,7 @@ void TensorStore::load_into(const std::string& name, const at::Tensor& target) c
 bool TensorStore::can_view(const std::string& name, at::ScalarType dtype) const {
   const TensorInfo& tensor = info(name);
   return pieces_.count(name) == 0 && tensor.dtype == dtype && dtype != at::kBool && tensor.strides.empty() &&
-         tensor.num_bytes > 0 && tensor.offset_bytes % element_bytes(tensor.dtype) == 0;
+         tensor.num_bytes > 0 && tensor.offset_bytes % tensors::element_bytes(tensor.dtype) == 0;
 }
 
 at::Tensor TensorStore::view(const std::string& name, at::IntArrayRef shape) const {

@@ -8,13 +8,13 @@
 #include <numeric>
 #include <set>
 
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/checkpoint/torch_writer.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
-#include "longlora/ops/disk_tensor.h"
+#include "longlora/tensors/disk_tensor.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::checkpoint {
 namespace {
@@ -28,13 +28,13 @@ uint64_t num_elements(const TensorSpec& spec) {
 }
 
 uint64_t tensor_bytes(const TensorSpec& spec) {
-  return num_elements(spec) * element_bytes(spec.dtype);
+  return num_elements(spec) * tensors::element_bytes(spec.dtype);
 }
 
 void check_writable(const fs::path& path, TensorFormat format, const std::vector<TensorSpec>& specs) {
   std::set<std::string> names;
   for (const TensorSpec& spec : specs) {
-    if (dtype_names(spec.dtype) == nullptr)
+    if (tensors::dtype_names(spec.dtype) == nullptr)
       throw InputError(fmt::format("[{}] tensor \"{}\": expected a dtype that files have, got {}",
                                    path.string(), spec.name, c10::toString(spec.dtype)));
     if (format == TensorFormat::kSafetensors) safetensors_dtype_name(spec.dtype);
@@ -49,7 +49,7 @@ void check_writable(const fs::path& path, TensorFormat format, const std::vector
 // starts at a multiple of its element size (the format allows no gaps).
 std::vector<TensorSpec> in_data_order(std::vector<TensorSpec> specs) {
   std::stable_sort(specs.begin(), specs.end(), [](const TensorSpec& a, const TensorSpec& b) {
-    return element_bytes(a.dtype) > element_bytes(b.dtype);
+    return tensors::element_bytes(a.dtype) > tensors::element_bytes(b.dtype);
   });
   return specs;
 }
@@ -82,11 +82,11 @@ void write_elements(AtomicFileWriter& writer, const at::Tensor& tensor) {
   const auto size = static_cast<int64_t>(tensor.element_size());
   const auto write = [&](int64_t begin, int64_t end) {
     writer.write(bytes + begin * size, static_cast<size_t>((end - begin) * size));
-    ops::release_elements(tensor, begin, end);
+    tensors::release_elements(tensor, begin, end);
   };
   if (tensor.numel() == 0) return;
-  if (ops::is_on_disk(tensor))
-    ops::for_each_disk_piece(tensor.numel(), write);
+  if (tensors::is_on_disk(tensor))
+    tensors::for_each_disk_piece(tensor.numel(), write);
   else
     write(0, tensor.numel());
 }

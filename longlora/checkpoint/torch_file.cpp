@@ -8,10 +8,10 @@
 #include <set>
 
 #include "longlora/checkpoint/bytes.h"
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/checkpoint/pickle.h"
 #include "longlora/checkpoint/zip_directory.h"
 #include "longlora/core/error.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::checkpoint {
 namespace {
@@ -138,7 +138,7 @@ using NamedPickledTensors = std::vector<std::pair<std::string, const PickledTens
 }
 
 uint64_t storage_bytes(const PickledStorage& storage) {
-  return storage.num_elements * element_bytes(storage.dtype);
+  return storage.num_elements * tensors::element_bytes(storage.dtype);
 }
 
 // Elements that a storage must hold for the tensor's last one; nothing when the number overflows.
@@ -160,7 +160,7 @@ bool has_sane_size(const PickledTensor& tensor, uint64_t num_stored_bytes) {
   const bool is_empty = std::count(tensor.shape.begin(), tensor.shape.end(), 0) != 0;
   // The strides of an empty tensor are made of its other sizes.
   const uint64_t most = is_empty ? kMaxPickledCount : std::max(num_stored_bytes, kMaxRepeatedBytes);
-  uint64_t num_bytes = element_bytes(tensor.dtype);
+  uint64_t num_bytes = tensors::element_bytes(tensor.dtype);
   for (const int64_t size : tensor.shape) {
     const auto factor = static_cast<uint64_t>(std::max<int64_t>(size, 1));
     if (factor > most / num_bytes) return false;
@@ -180,8 +180,8 @@ StoredTensor place_tensor(const std::string& name, const PickledTensor& tensor, 
     fail_tensor(source, name, fmt::format("{} bytes of storage \"{}\"", storage_bytes(storage), key),
                 fmt::format("{}; the file is damaged", place->second.num_bytes));
 
-  const uint64_t view_bytes = storage.view_elements * element_bytes(storage.dtype);
-  const uint64_t num_elements = view_bytes / element_bytes(tensor.dtype);
+  const uint64_t view_bytes = storage.view_elements * tensors::element_bytes(storage.dtype);
+  const uint64_t num_elements = view_bytes / tensors::element_bytes(tensor.dtype);
   const auto needed = needed_elements(tensor);
   if (!needed || *needed > num_elements)
     fail_tensor(source, name, fmt::format("elements inside its storage \"{}\" of {}", key, num_elements),
@@ -190,8 +190,8 @@ StoredTensor place_tensor(const std::string& name, const PickledTensor& tensor, 
   if (!has_sane_size(tensor, view_bytes))
     fail_tensor(source, name, "a tensor about as large as its storage",
                 fmt::format("one that repeats {} bytes beyond measure", view_bytes));
-  const uint64_t offset =
-      storage.view_offset * element_bytes(storage.dtype) + tensor.offset * element_bytes(tensor.dtype);
+  const uint64_t offset = storage.view_offset * tensors::element_bytes(storage.dtype) +
+                          tensor.offset * tensors::element_bytes(tensor.dtype);
   return {name, tensor.dtype, tensor.shape, tensor.strides, place->second.offset_bytes + offset};
 }
 

@@ -7,9 +7,9 @@
 #include <string>
 
 #include "longlora/checkpoint/bytes.h"
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::checkpoint::internal {
 namespace {
@@ -79,7 +79,7 @@ int64_t count(const std::vector<int64_t>& shape) {
 // _rebuild_tensor_v2(storage, 0, sizes, strides, False, OrderedDict()); v3 with
 // the dtype at the end where there is no storage type of its own.
 void put_tensor(std::string& pickle, const TensorSpec& spec, size_t key) {
-  const DtypeNames& names = *dtype_names(spec.dtype);
+  const tensors::DtypeNames& names = *tensors::dtype_names(spec.dtype);
   const bool is_typed = names.torch_storage != nullptr;
   put_global(pickle, "torch._utils", is_typed ? "_rebuild_tensor_v2" : "_rebuild_tensor_v3");
   pickle += "((";

@@ -4,7 +4,6 @@
 #include <memory>
 #include <optional>
 
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/checkpoint/meta_checkpoint.h"
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/checkpoint/tensor_writer.h"
@@ -17,6 +16,7 @@
 #include "longlora/model/companion_files.h"
 #include "longlora/model/family.h"
 #include "longlora/model/stored_model.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::cli {
 namespace {
@@ -50,11 +50,6 @@ struct Model {
 
   at::Tensor load(const TensorSpec& spec) const { return weights.load(spec.name, spec.shape, spec.dtype); }
 };
-
-std::optional<at::ScalarType> target_dtype(const std::string& name) {
-  const checkpoint::DtypeNames* known = checkpoint::dtype_of_torch(name);
-  return known == nullptr ? std::nullopt : std::optional(known->dtype);
-}
 
 Model open_input(const Arguments& arguments) {
   if (!arguments.params.empty())
@@ -106,7 +101,7 @@ void write_config(const Model& model, const fs::path& directory, const std::opti
   }
   if (dtype && config.is_object()) {
     config.erase("dtype");
-    config["torch_dtype"] = checkpoint::dtype_names(*dtype)->torch;
+    config["torch_dtype"] = tensors::dtype_name(*dtype);
   }
   write_json(path, config);
 }
@@ -160,7 +155,7 @@ void run(const Arguments& arguments) {
   const bool is_file = fs::is_regular_file(arguments.input) && arguments.params.empty();
   const std::unique_ptr<OutputFolder> folder = claim_outputs(arguments, is_file);
   Model model = open_input(arguments);
-  const std::optional<at::ScalarType> dtype = target_dtype(arguments.dtype);
+  const std::optional<at::ScalarType> dtype = tensors::weight_dtype_from_name(arguments.dtype);
   if (dtype) change_dtype(model, *dtype);
   if (is_file)
     checkpoint::write_tensor_file(arguments.output, output_format(arguments), model.specs,

@@ -3,7 +3,7 @@
 
 #include <CLI/App.hpp>
 
-#include "longlora/ops/device_flags.h"
+#include "longlora/ops/device.h"
 
 namespace longlora::cli {
 

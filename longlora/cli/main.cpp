@@ -15,14 +15,14 @@
 
 #include "longlora/cli/flags.h"
 #include "longlora/cli/foreign_flags.h"
+#include "longlora/cli/out_of_gpu_memory.h"
 #include "longlora/cli/threads.h"
 #include "longlora/cli/usage_errors.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/core/mapped_ranges.h"
-#include "longlora/ops/device.h"
-#include "longlora/ops/tensor_memory.h"
+#include "longlora/tensors/tensor_memory.h"
 
 namespace longlora::cli {
 namespace {
@@ -96,7 +96,7 @@ int run_guarded(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     return fail_without_memory();
   } catch (const c10::OutOfMemoryError& error) {
-    return fail(ops::describe_out_of_memory(error.what_without_backtrace()), ExitCode::kResources);
+    return fail(cli::describe_out_of_memory(error.what_without_backtrace()), ExitCode::kResources);
   } catch (const c10::Error& error) {
     // libtorch's allocator has no exception of its own.
     const std::string message = error.what_without_backtrace();
@@ -116,7 +116,7 @@ int main(int argc, char** argv) {
   // A limit on file sizes (ulimit -f) is then an error of the write like a full disk.
   std::signal(SIGXFSZ, SIG_IGN);
   longlora::end_on_failed_mappings();
-  longlora::ops::pool_tensor_memory();
+  longlora::tensors::pool_tensor_memory();
   longlora::cli::limit_threads();
   int code = longlora::cli::run_guarded(argc, argv);
   if (std::fflush(stdout) != 0 && code == 0)

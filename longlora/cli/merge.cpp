@@ -17,6 +17,7 @@
 #include "longlora/model/load.h"
 #include "longlora/model/merge.h"
 #include "longlora/ops/device.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::cli {
 namespace {
@@ -38,19 +39,12 @@ struct MergeArguments {
   std::filesystem::path json;
 };
 
-/// The dtype to store; Undefined for the base's own.
-at::ScalarType stored_dtype(const std::string& name) {
-  if (name == "float32") return at::kFloat;
-  if (name == "bfloat16") return at::kBFloat16;
-  if (name == "float16") return at::kHalf;
-  return at::ScalarType::Undefined;
-}
-
 model::MergeOptions merge_options(const MergeArguments& arguments, at::Device device) {
   const bool dequantized = arguments.merge_into == "dequantized";
   if (arguments.quantize && !dequantized)
     throw UsageError("[--quantize] expected --merge_into dequantized beside it, got full");
-  return {.dtype = stored_dtype(arguments.dtype),
+  // "auto" names no dtype: the base's own is taken.
+  return {.dtype = tensors::weight_dtype_from_name(arguments.dtype).value_or(at::ScalarType::Undefined),
           .into = dequantized ? model::MergeInto::kDequantized : model::MergeInto::kFullPrecision,
           .quantize = arguments.quantize,
           .device = device};
@@ -98,13 +92,13 @@ void run_merge(const MergeArguments& arguments) {
   log_info(fmt::format("merged {} low-rank pairs and {} trained parameters into {}: window {} tokens, {}, {}",
                        adapter.modules().size(), adapter.parameters().size(), arguments.save_path.string(),
                        config.context_window(), model::describe_scaling(config.rope_scaling),
-                       model::dtype_name(merged.dtype())));
+                       tensors::dtype_name(merged.dtype())));
   if (!arguments.json.empty())
     write_json(arguments.json, {{"verb", "merge"},
                                 {"save_path", arguments.save_path.string()},
                                 {"modules", adapter.modules().size()},
                                 {"parameters", adapter.parameters().size()},
-                                {"dtype", model::dtype_name(merged.dtype())},
+                                {"dtype", tensors::dtype_name(merged.dtype())},
                                 {"merge_into", arguments.merge_into},
                                 {"context_window", config.context_window()}});
 }

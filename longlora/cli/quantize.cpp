@@ -14,6 +14,7 @@
 #include "longlora/model/companion_files.h"
 #include "longlora/model/load.h"
 #include "longlora/model/stored_model.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::cli {
 namespace {
@@ -49,9 +50,7 @@ OutputFolder claim_outputs(const QuantizeArguments& arguments) {
 
 /// What is not put into four bits: as asked, or as the embedding is stored.
 at::ScalarType stored_dtype(const QuantizeArguments& arguments, const model::StoredModel& model) {
-  if (arguments.dtype == "float32") return at::kFloat;
-  if (arguments.dtype == "bfloat16") return at::kBFloat16;
-  if (arguments.dtype == "float16") return at::kHalf;
+  if (const auto asked = tensors::weight_dtype_from_name(arguments.dtype)) return *asked;
   const at::ScalarType found =
       model.weights.info(fmt::format("{}.weight", model.config.family().names.embed_tokens)).dtype;
   return found == at::kFloat || found == at::kHalf ? found : at::kBFloat16;
@@ -69,7 +68,7 @@ void run_quantize(const QuantizeArguments& arguments) {
   const model::Decoder decoder = model::load_decoder(arguments.model, dtype, {.quantize = arguments.options});
   const model::ParameterCounts counts = model::count_parameters(decoder);
   write_json(folder.staging() / "config.json",
-             model::model_config_json(decoder.config, model::dtype_name(dtype)));
+             model::model_config_json(decoder.config, tensors::dtype_name(dtype)));
   checkpoint::write_model_tensors(folder.staging(), model::model_tensors(decoder, dtype),
                                   checkpoint::parse_byte_size(arguments.max_shard_size, "--max_shard_size"));
   model::log_left_out(model::copy_companion_files({.model = arguments.model}, folder.staging()),
@@ -78,7 +77,7 @@ void run_quantize(const QuantizeArguments& arguments) {
   log_info(fmt::format("{} of {} parameters in {} ({:.3f} bits each), the rest in {}: {}",
                        format_count(counts.quantized), format_count(counts.total),
                        format_bytes(counts.quantized_bytes), counts.bits_per_quantized(),
-                       model::dtype_name(dtype), arguments.output_dir.string()));
+                       tensors::dtype_name(dtype), arguments.output_dir.string()));
   if (arguments.json.empty()) return;
   write_json(arguments.json, {{"verb", "quantize"},
                               {"output_dir", arguments.output_dir.string()},
@@ -86,7 +85,7 @@ void run_quantize(const QuantizeArguments& arguments) {
                               {"quantized_parameters", counts.quantized},
                               {"quantized_bytes", counts.quantized_bytes},
                               {"bits_per_quantized_parameter", counts.bits_per_quantized()},
-                              {"dtype", model::dtype_name(dtype)}});
+                              {"dtype", tensors::dtype_name(dtype)}});
 }
 
 }  // namespace

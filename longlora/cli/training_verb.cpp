@@ -32,6 +32,7 @@
 #include "longlora/model/training_state.h"
 #include "longlora/ops/device.h"
 #include "longlora/results/training_result.h"
+#include "longlora/tensors/dtypes.h"
 #include "longlora/train/trainer.h"
 
 namespace longlora::cli {
@@ -206,7 +207,7 @@ train::FrozenWeights find_frozen_weights(const TrainingArguments& arguments, con
   } else if (!arguments.shape) {
     const Json& raw = shape.config.raw;
     const auto stored = raw.contains("dtype") ? raw.find("dtype") : raw.find("torch_dtype");
-    as_stored = stored == raw.end() || *stored == model::dtype_name(shape.dtype());
+    as_stored = stored == raw.end() || *stored == tensors::dtype_name(shape.dtype());
   }
   return as_stored ? train::FrozenWeights::kMayStream : train::FrozenWeights::kMayStreamCopied;
 }
@@ -330,7 +331,7 @@ void describe_run(const TrainingArguments& arguments, const model::Decoder& deco
   log_info(fmt::format("model: {}, {} layers, width {}, {} heads ({} key/value), vocabulary {}, {}",
                        config.architecture, config.num_hidden_layers, config.hidden_size,
                        config.num_attention_heads, config.num_key_value_heads, config.vocab_size,
-                       model::dtype_name(decoder.dtype())));
+                       tensors::dtype_name(decoder.dtype())));
   if (counts.quantized > 0)
     log_info(fmt::format("4-bit weights: {} of {} parameters in {} ({:.2f} bits each)",
                          format_count(counts.quantized), format_count(counts.total),

@@ -12,7 +12,7 @@
 
 #include "longlora/data/training_rows.h"
 #include "longlora/model/decoder.h"
-#include "longlora/ops/device_flags.h"
+#include "longlora/ops/device.h"
 #include "longlora/tokenizer/tokenizer.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/options.h"

@@ -12,16 +12,18 @@
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
 #include "longlora/ops/device.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::eval {
 namespace {
 
 namespace fs = std::filesystem;
 
-at::ScalarType dtype_from_name(const std::string& name) {
-  if (name == "float32") return at::kFloat;
-  if (name == "bfloat16") return at::kBFloat16;
-  throw UsageError(fmt::format("[--dtype] expected float32 or bfloat16, got {}", name));
+at::ScalarType compute_dtype(const std::string& name) {
+  const auto dtype = tensors::weight_dtype_from_name(name);
+  if (!dtype || dtype == at::kHalf)
+    throw UsageError(fmt::format("[--dtype] expected float32 or bfloat16, got {}", name));
+  return *dtype;
 }
 
 /// The scaling to use at `context_size`, given what the model carries.
@@ -55,7 +57,7 @@ fs::path tokenizer_path(const ModelOptions& options) {
 }
 
 LoadedModel open_model(const ModelOptions& options) {
-  const at::ScalarType dtype = dtype_from_name(options.dtype);
+  const at::ScalarType dtype = compute_dtype(options.dtype);
   if (options.context_size < -1)
     throw UsageError(
         fmt::format("[--context_size] expected a positive number of tokens, got {}", options.context_size));

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "longlora/data/token_data.h"
-#include "longlora/ops/device_flags.h"
+#include "longlora/ops/device.h"
 #include "longlora/ops/nf4_options.h"
 #include "longlora/tokenizer/tokenizer.h"
 

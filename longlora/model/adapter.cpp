@@ -17,7 +17,7 @@
 #include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
 #include "longlora/ops/adapter_linear.h"
-#include "longlora/ops/disk_tensor.h"
+#include "longlora/tensors/disk_tensor.h"
 
 namespace longlora::model {
 namespace {
@@ -237,7 +237,7 @@ void load_masters(Decoder& decoder, const std::filesystem::path& base, const std
   if (!adapter.empty()) adapter_store = checkpoint::PeftAdapter::open(adapter);
   const auto set = [](Parameter& parameter, const at::Tensor& value) {
     if (parameter.trainable() && parameter.master.sizes() == value.sizes())
-      ops::copy_by_pieces(parameter.master, value);
+      tensors::copy_by_pieces(parameter.master, value);
   };
   visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
     if (!parameter.trainable()) return;

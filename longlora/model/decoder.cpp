@@ -4,8 +4,8 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/random.h"
-#include "longlora/ops/disk_tensor.h"
 #include "longlora/ops/segment_attention.h"
+#include "longlora/tensors/disk_tensor.h"
 
 namespace longlora::model {
 
@@ -179,7 +179,7 @@ at::Tensor forward_block(const Block& block, const ModelConfig& config, const at
 }
 
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids) {
-  return ops::select_rows(decoder.embed_tokens.value.dense().detach(), ids.reshape({-1}));
+  return tensors::select_rows(decoder.embed_tokens.value.dense().detach(), ids.reshape({-1}));
 }
 
 at::Tensor final_norm(const Decoder& decoder, const at::Tensor& hidden) {

@@ -7,12 +7,13 @@
 #include <algorithm>
 #include <set>
 
+#include "longlora/checkpoint/nf4_files.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
-#include "longlora/model/quantized_weights.h"
 #include "longlora/model/stored_model.h"
 #include "longlora/model/streamed_weights.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::model {
 namespace {
@@ -157,22 +158,24 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const Load
   warn_about_own_head(config, directory);
   const bool quantizes = options.quantize && !config.quantization;
   std::set<std::string> used;
-  Decoder decoder =
-      build_decoder(config, [&](Parameter& parameter, const std::string& name, const Shape& shape, Use use) {
-        used.insert(name);
-        if (use == Use::kLinear && is_stored_quantized(store, name)) {
-          parameter.value = ops::Weight(ops::on_device(load_nf4(store, name, shape), options.device), dtype);
-          for (const std::string& part : nf4_part_names(name)) used.insert(part);
-        } else if (use == Use::kLinear && quantizes) {
-          parameter.value = ops::Weight(
-              ops::on_device(quantize_stored(store, name, shape, *options.quantize), options.device), dtype);
-        } else if (options.left_in_files.count(name)) {
-          store.check(name, shape, dtype);
-          parameter.value = at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
-        } else {
-          parameter.value = load_to(options.device, store, name, shape, dtype);
-        }
-      });
+  Decoder decoder = build_decoder(config, [&](Parameter& parameter, const std::string& name,
+                                              const Shape& shape, Use use) {
+    used.insert(name);
+    if (use == Use::kLinear && checkpoint::is_stored_quantized(store, name)) {
+      parameter.value =
+          ops::Weight(ops::on_device(checkpoint::load_nf4(store, name, shape), options.device), dtype);
+      for (const std::string& part : checkpoint::nf4_part_names(name)) used.insert(part);
+    } else if (use == Use::kLinear && quantizes) {
+      parameter.value = ops::Weight(
+          ops::on_device(checkpoint::quantize_stored(store, name, shape, *options.quantize), options.device),
+          dtype);
+    } else if (options.left_in_files.count(name)) {
+      store.check(name, shape, dtype);
+      parameter.value = at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
+    } else {
+      parameter.value = load_to(options.device, store, name, shape, dtype);
+    }
+  });
   if (quantizes) decoder.config.quantization = options.quantize;
   if (options.quantize && config.quantization)
     log_info(fmt::format("{} is in four bits already, in blocks of {}: --quantize leaves it as it is",
@@ -182,8 +185,8 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const Load
   warn_about_unused(store, used, config.family());
   const std::string embedding = std::string(config.family().names.embed_tokens) + ".weight";
   if (store.info(embedding).dtype == at::kHalf && dtype != at::kHalf)
-    log_info(
-        fmt::format("{} is stored in float16 and computed in {}", directory.string(), dtype_name(dtype)));
+    log_info(fmt::format("{} is stored in float16 and computed in {}", directory.string(),
+                         tensors::dtype_name(dtype)));
   return decoder;
 }
 
@@ -219,7 +222,7 @@ void move_decoder(Decoder& decoder, at::Device device) {
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype) {
   return build_decoder(config, [&](Parameter& parameter, const std::string&, const Shape& shape, Use use) {
     if (use == Use::kLinear && config.quantization)
-      parameter.value = ops::Weight(nf4_of_shape(shape, *config.quantization), dtype);
+      parameter.value = ops::Weight(checkpoint::nf4_of_shape(shape, *config.quantization), dtype);
     else
       parameter.value = at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
   });
@@ -229,7 +232,7 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
   checkpoint::NamedTensors tensors;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
     if (name.find(".lora_") != std::string::npos) return;
-    if (parameter.value.is_nf4()) return append_nf4_tensors(name, parameter.value.nf4(), tensors);
+    if (parameter.value.is_nf4()) return checkpoint::append_nf4_tensors(name, parameter.value.nf4(), tensors);
     // A value is its master rounded to the compute dtype: where that is wanted nothing is copied.
     const bool rounded = parameter.value.scalar_type() == dtype;
     const at::Tensor& source = parameter.trainable() && !rounded ? parameter.master : parameter.value.dense();
@@ -239,15 +242,8 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
 }
 
 void save_decoder(const Decoder& decoder, const fs::path& directory, at::ScalarType dtype) {
-  write_json(directory / "config.json", model_config_json(decoder.config, dtype_name(dtype)));
+  write_json(directory / "config.json", model_config_json(decoder.config, tensors::dtype_name(dtype)));
   checkpoint::write_model_tensors(directory, model_tensors(decoder, dtype));
-}
-
-std::string dtype_name(at::ScalarType dtype) {
-  if (dtype == at::kFloat) return "float32";
-  if (dtype == at::kBFloat16) return "bfloat16";
-  if (dtype == at::kHalf) return "float16";
-  throw Error("[dtype] expected float32, bfloat16 or float16");
 }
 
 at::Tensor mean_of_rows(const at::Tensor& weight) {

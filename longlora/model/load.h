@@ -55,9 +55,6 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
 /// Writes config.json and the weights into an existing folder.
 void save_decoder(const Decoder& decoder, const std::filesystem::path& directory, at::ScalarType dtype);
 
-/// "float32", "bfloat16" or "float16". Throws Error for another dtype.
-std::string dtype_name(at::ScalarType dtype);
-
 /// The mean of the rows of a weight [V, C] in its dtype: [1, C].
 at::Tensor mean_of_rows(const at::Tensor& weight);
 

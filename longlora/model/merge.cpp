@@ -6,9 +6,10 @@
 
 #include <algorithm>
 
+#include "longlora/checkpoint/nf4_files.h"
 #include "longlora/core/error.h"
 #include "longlora/model/load.h"
-#include "longlora/model/quantized_weights.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::model {
 namespace {
@@ -67,7 +68,7 @@ void MergedModel::find_linears(const Decoder& shape, const MergeOptions& options
     linears_[module + ".weight"] = linear.weight.value.sizes().vec();
   });
   const bool is_quantized = std::any_of(linears_.begin(), linears_.end(), [&](const auto& linear) {
-    return base_.contains(linear.first) && is_stored_quantized(base_, linear.first);
+    return base_.contains(linear.first) && checkpoint::is_stored_quantized(base_, linear.first);
   });
   const bool into_full = options.into == MergeInto::kFullPrecision;
   if (is_quantized && into_full)
@@ -88,7 +89,7 @@ void MergedModel::find_linears(const Decoder& shape, const MergeOptions& options
 }
 
 bool MergedModel::is_stored_quantized_linear(const std::string& name) const {
-  return linears_.count(name) != 0 && is_stored_quantized(base_, name);
+  return linears_.count(name) != 0 && checkpoint::is_stored_quantized(base_, name);
 }
 
 std::vector<int64_t> MergedModel::shape_of(const std::string& name) const {
@@ -98,10 +99,10 @@ std::vector<int64_t> MergedModel::shape_of(const std::string& name) const {
 /// A tensor of the base as the adapter is added to it, in the dtype of `out`.
 void MergedModel::load_base_into(const std::string& name, const at::Tensor& out) const {
   if (is_stored_quantized_linear(name))
-    out.copy_(ops::dequantize_nf4(load_nf4(base_, name, shape_of(name)), out.scalar_type()));
+    out.copy_(ops::dequantize_nf4(checkpoint::load_nf4(base_, name, shape_of(name)), out.scalar_type()));
   else if (quantize_ && linears_.count(name) != 0)
-    out.copy_(
-        ops::dequantize_nf4(quantize_stored(base_, name, shape_of(name), *quantize_), out.scalar_type()));
+    out.copy_(ops::dequantize_nf4(checkpoint::quantize_stored(base_, name, shape_of(name), *quantize_),
+                                  out.scalar_type()));
   else
     base_.load_into(name, out);
 }
@@ -181,7 +182,7 @@ at::Tensor MergedModel::load(const TensorSpec& spec) const {
 }
 
 void MergedModel::write(const fs::path& directory, const checkpoint::ModelFileOptions& options) const {
-  write_json(directory / "config.json", model_config_json(config_, dtype_name(dtype_)));
+  write_json(directory / "config.json", model_config_json(config_, tensors::dtype_name(dtype_)));
   checkpoint::write_model_files(
       directory, specs_, [this](const TensorSpec& spec) { return load(spec); }, options);
 }

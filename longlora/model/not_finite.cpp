@@ -5,7 +5,7 @@
 
 #include <cmath>
 
-#include "longlora/model/load.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::model {
 namespace {
@@ -40,7 +40,7 @@ std::string explain_not_finite(const Decoder& decoder) {
   if (decoder.dtype() != at::kFloat)
     return fmt::format(
         "{}, so numbers outgrow {}: compute in float32 (--dtype float32, in training --fp32 True)", weights,
-        dtype_name(decoder.dtype()));
+        tensors::dtype_name(decoder.dtype()));
   return weights +
          ", so numbers outgrow float32: compare config.json and the adapter with those of the model's makers";
 }

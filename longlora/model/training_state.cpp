@@ -1,6 +1,6 @@
 #include "longlora/model/training_state.h"
 
-#include "longlora/ops/disk_tensor.h"
+#include "longlora/tensors/disk_tensor.h"
 
 namespace longlora::model {
 namespace {
@@ -14,8 +14,8 @@ bool is_looked_up_alone(const Decoder& decoder, const Parameter& parameter) {
 }
 
 at::Tensor copy_on_disk(const at::Tensor& x, at::ScalarType dtype, const StatePlace& place) {
-  at::Tensor copy = ops::zeros_on_disk(x.sizes(), dtype, place.folder);
-  ops::copy_by_pieces(copy, x);
+  at::Tensor copy = tensors::zeros_on_disk(x.sizes(), dtype, place.folder);
+  tensors::copy_by_pieces(copy, x);
   return copy;
 }
 
@@ -67,7 +67,7 @@ void place_state(Decoder& decoder, const StatePlace& place) {
 at::Tensor zero_state(const Decoder& decoder, const Parameter& parameter, at::ScalarType dtype) {
   const StatePlace& place = decoder.state_place;
   if (has_state_on_disk(decoder, parameter, place.on_disk))
-    return ops::zeros_on_disk(parameter.value.sizes(), dtype, place.folder);
+    return tensors::zeros_on_disk(parameter.value.sizes(), dtype, place.folder);
   return at::zeros_like(parameter.master, at::TensorOptions(dtype));
 }
 

@@ -18,7 +18,7 @@ namespace {
 /// What the process was set up for; until then nothing goes to flash attention.
 struct Setup {
   AttentionBackend backend = AttentionBackend::kMath;
-  Gpu gpu;
+  tensors::Gpu gpu;
 };
 
 Setup& setup() {
@@ -62,7 +62,7 @@ std::vector<at::Tensor> attend(at::Tensor (*path)(const at::Tensor&, const at::T
 }
 
 /// Whether cuDNN's attention agrees with flash attention on this GPU, to bfloat16's rounding.
-bool cudnn_passes(const Gpu& gpu) {
+bool cudnn_passes(const tensors::Gpu& gpu) {
   constexpr int64_t kTokens = 512, kHeads = 8, kKeyHeads = 4, kHeadSize = 128, kGroup = 128;
   constexpr double kTolerance = 2e-2;
   if (gpu.major < 8) return false;
@@ -96,7 +96,7 @@ AttentionBackend attention_backend_from_name(const std::string& name) {
   throw UsageError(fmt::format("[--attention_backend] expected auto, flash, cudnn or math, got {}", name));
 }
 
-void set_attention_backend(AttentionBackend backend, const Gpu& gpu) {
+void set_attention_backend(AttentionBackend backend, const tensors::Gpu& gpu) {
   setup() = {backend, gpu};
   allow_kernels(backend != AttentionBackend::kMath, backend == AttentionBackend::kCudnn);
   if (backend == AttentionBackend::kFlash && gpu.major < 8)

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "longlora/core/device.h"
+#include "longlora/tensors/gpu.h"
 
 namespace longlora::ops {
 
@@ -19,7 +19,7 @@ AttentionBackend attention_backend_from_name(const std::string& name);
 
 /// Sets it for this process and `gpu`, its only one, before the first op on it. Runs the self-test of kCudnn
 /// and, where that fails, says so and stays with flash.
-void set_attention_backend(AttentionBackend backend, const Gpu& gpu);
+void set_attention_backend(AttentionBackend backend, const tensors::Gpu& gpu);
 
 /// Whether segment attention goes to flash attention's own path, given what set_attention_backend() was told;
 /// says once, for each reason, why not.

@@ -4,7 +4,7 @@
 
 #include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
-#include "longlora/ops/disk_tensor.h"
+#include "longlora/tensors/disk_tensor.h"
 #include "longlora/train/optimizer.h"
 
 namespace longlora::train {
@@ -22,7 +22,7 @@ constexpr int64_t kGpuLogitsBytes = int64_t{128} << 20, kGpuRunningBytes = int64
 constexpr int64_t kBatchBytes = 48;
 
 /// Pages of a piece of the state on disk: of master, two moments and value, and some around them.
-constexpr int64_t kStatePieceBytes = ops::kDiskPieceElements * 16;
+constexpr int64_t kStatePieceBytes = tensors::kDiskPieceElements * 16;
 
 }  // namespace
 

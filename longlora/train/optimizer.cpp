@@ -14,8 +14,8 @@
 #include "longlora/model/training_state.h"
 #include "longlora/ops/cpu/row_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
-#include "longlora/ops/disk_tensor.h"
 #include "longlora/ops/dynamic_map.h"
+#include "longlora/tensors/disk_tensor.h"
 #include "longlora/train/optimizer_composed.h"
 
 namespace longlora::train {
@@ -67,7 +67,7 @@ double sum_of_squares(const at::Tensor& tensor) {
 
 /// Rows of a matrix that are gone through at a time.
 int64_t rows_of_piece(const at::Tensor& matrix) {
-  return std::max<int64_t>(1, ops::kDiskPieceElements / matrix.size(1));
+  return std::max<int64_t>(1, tensors::kDiskPieceElements / matrix.size(1));
 }
 
 /// The rows of a second moment that hold anything.
@@ -76,7 +76,7 @@ std::shared_ptr<model::RowSet> rows_in_use(const at::Tensor& exp_avg_sq) {
   int64_t begin = 0;
   for (const at::Tensor& piece : exp_avg_sq.split(rows_of_piece(exp_avg_sq))) {
     rows->add(piece.ne(0.0).any(1).nonzero().squeeze(1).add_(begin));
-    ops::release(piece);
+    tensors::release(piece);
     begin += piece.size(0);
   }
   return rows;
@@ -92,13 +92,13 @@ std::array<at::Tensor, 4> state_tensors(const AdamW::Slot& slot) {
 template <typename Body>
 void for_each_piece(const AdamW::Slot& slot, const Body& body) {
   const int64_t elements = slot.exp_avg.numel();
-  if (!ops::is_on_disk(slot.exp_avg)) return body(0, elements);
+  if (!tensors::is_on_disk(slot.exp_avg)) return body(0, elements);
   const auto tensors = state_tensors(slot);
-  ops::for_each_disk_piece(elements, [&](int64_t begin, int64_t end) {
+  tensors::for_each_disk_piece(elements, [&](int64_t begin, int64_t end) {
     for (const at::Tensor& x : tensors)
-      ops::will_need_elements(x, end, std::min(elements, end + ops::kDiskPieceElements));
+      tensors::will_need_elements(x, end, std::min(elements, end + tensors::kDiskPieceElements));
     body(begin, end);
-    for (const at::Tensor& x : tensors) ops::release_elements(x, begin, end);
+    for (const at::Tensor& x : tensors) tensors::release_elements(x, begin, end);
   });
 }
 
@@ -202,7 +202,7 @@ void AdamW::update_all(Slot& slot, const ops::cpu::AdamWStep& step) {
   if (!ops::cpu::has_kernels(slot.parameter->master)) {
     update_composed(*slot.parameter, slot.exp_avg, slot.exp_avg_sq, step);
     slot.parameter->refresh_value();
-    for (const at::Tensor& x : state_tensors(slot)) ops::release(x);
+    for (const at::Tensor& x : state_tensors(slot)) tensors::release(x);
     return;
   }
   const auto kernel = ops::cpu::adamw_kernel();
@@ -237,7 +237,7 @@ void AdamW::update_quantized(Slot& slot, const ops::cpu::AdamWStep& step) {
     scales[block] = signed_map.quantize(exp_avg, codes + begin, count);
     square_scales[block] = unsigned_map.quantize(exp_avg_sq, square_codes + begin, count);
   };
-  static_assert(ops::kDiskPieceElements % ops::kQuantizedBlock == 0);
+  static_assert(tensors::kDiskPieceElements % ops::kQuantizedBlock == 0);
   for_each_piece(slot, [&](int64_t begin, int64_t end) {
     const int64_t end_block = (end + ops::kQuantizedBlock - 1) / ops::kQuantizedBlock;
     at::parallel_for(begin / ops::kQuantizedBlock, end_block, kBlocksPerTask,
@@ -269,7 +269,7 @@ void AdamW::update_rows(Slot& slot, const ops::cpu::AdamWStep& step) {
   };
   const auto kernel = ops::cpu::adamw_kernel();
   const auto tensors = state_tensors(slot);
-  const int64_t piece_rows = ops::is_on_disk(slot.exp_avg) ? rows_of_piece(slot.exp_avg) : num_rows;
+  const int64_t piece_rows = tensors::is_on_disk(slot.exp_avg) ? rows_of_piece(slot.exp_avg) : num_rows;
   for (auto first = rows.begin(); first != rows.end();) {
     const int64_t piece = *first / piece_rows * piece_rows, end = std::min(num_rows, piece + piece_rows);
     const auto last = std::lower_bound(first, rows.end(), end);
@@ -279,7 +279,7 @@ void AdamW::update_rows(Slot& slot, const ops::cpu::AdamWStep& step) {
                row_of(slot.exp_avg_sq, first[i]), width, step);
     });
     parameter.refresh_rows({first, last});
-    for (const at::Tensor& x : tensors) ops::release_elements(x, piece * width, end * width);
+    for (const at::Tensor& x : tensors) tensors::release_elements(x, piece * width, end * width);
     first = last;
   }
 }

@@ -11,8 +11,8 @@
 #include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
-#include "longlora/ops/device.h"
 #include "longlora/ops/segment_plan.h"
+#include "longlora/tensors/device.h"
 
 namespace longlora::train {
 namespace {
@@ -256,7 +256,7 @@ PlanRequest TrainOptions::plan_request() const {
 
 int64_t memory_budget(int64_t asked_bytes, at::Device device) {
   const int64_t most =
-      device.is_cpu() ? available_memory_bytes() + current_rss_bytes() : ops::free_memory_bytes(device);
+      device.is_cpu() ? available_memory_bytes() + current_rss_bytes() : tensors::free_memory_bytes(device);
   if (asked_bytes == 0) return static_cast<int64_t>(kBudgetShare * static_cast<double>(most));
   if (asked_bytes <= most) return asked_bytes;
   log_warning(fmt::format("--memory_budget is {}, but only {} are free: planning for those",

@@ -14,7 +14,8 @@
 #include "longlora/model/adapter.h"
 #include "longlora/model/companion_files.h"
 #include "longlora/model/load.h"
-#include "longlora/ops/disk_tensor.h"
+#include "longlora/tensors/disk_tensor.h"
+#include "longlora/tensors/dtypes.h"
 #include "longlora/tokenizer/taught_form.h"
 #include "longlora/train/input_fingerprints.h"
 
@@ -101,12 +102,12 @@ void check_length(const RunState& state, int64_t asked, const TrainOptions& opti
 
 /// Fills a tensor of the optimizer; one on disk becomes resident a piece at a time.
 void load_state(const checkpoint::TensorStore& store, const std::string& name, const at::Tensor& tensor) {
-  if (!ops::is_on_disk(tensor) || !store.can_view(name, tensor.scalar_type()))
-    return ops::copy_by_pieces(tensor, store.load(name, tensor.sizes(), tensor.scalar_type()));
+  if (!tensors::is_on_disk(tensor) || !store.can_view(name, tensor.scalar_type()))
+    return tensors::copy_by_pieces(tensor, store.load(name, tensor.sizes(), tensor.scalar_type()));
   const at::Tensor source = store.view(name, tensor.sizes()).view(-1), target = tensor.view(-1);
-  ops::for_each_disk_piece(target.numel(), [&](int64_t begin, int64_t end) {
+  tensors::for_each_disk_piece(target.numel(), [&](int64_t begin, int64_t end) {
     target.slice(0, begin, end).copy_(source.slice(0, begin, end));
-    ops::release_elements(target, begin, end);
+    tensors::release_elements(target, begin, end);
     store.release(name);
   });
 }
@@ -238,7 +239,8 @@ void RunDirectory::write_model(const model::Decoder& decoder, const fs::path& di
     if (!options_.peft_model.empty())
       take_frozen_parameters(options_.peft_model, decoder, tensors.parameters);
     checkpoint::write_peft_adapter(directory, config, tensors.lora, tensors.parameters);
-    write_json(directory / "config.json", model::model_config_json(decoder.config, model::dtype_name(dtype)));
+    write_json(directory / "config.json",
+               model::model_config_json(decoder.config, tensors::dtype_name(dtype)));
   } else {
     model::save_decoder(decoder, directory, dtype);
   }

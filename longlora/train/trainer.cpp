@@ -15,7 +15,7 @@
 #include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
 #include "longlora/ops/cross_entropy.h"
-#include "longlora/ops/device.h"
+#include "longlora/tensors/device.h"
 
 namespace longlora::train {
 namespace {
@@ -231,7 +231,7 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
   found.grad_norm = grad_norm;
   found.tokens_per_second = recent_tokens_per_step_ / recent_seconds_per_step_;
   found.tokens = state_.tokens;
-  found.peak_memory_bytes = ops::peak_memory_bytes(options_.device);
+  found.peak_memory_bytes = tensors::peak_memory_bytes(options_.device);
   found.seconds = state_.seconds;
   found.seconds_left = recent_seconds_per_step_ * static_cast<double>(max_steps_ - step);
   if (step % options_.logging_steps != 0 && step != max_steps_) return;

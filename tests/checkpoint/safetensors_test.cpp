@@ -3,11 +3,11 @@
 
 #include <cstring>
 
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/core/json.h"
 #include "longlora/core/memory.h"
+#include "longlora/tensors/dtypes.h"
 #include "test_support.h"
 
 namespace longlora::checkpoint {
@@ -260,7 +260,7 @@ TEST_F(HostileSafetensors, AnyChangedByteIsRefusedOrHarmless) {
       changed[position] = value;
       try {
         for (const HeaderEntry& entry : parse_safetensors_header(changed, "x.safetensors").entries) {
-          uint64_t num_bytes = element_bytes(entry.dtype);
+          uint64_t num_bytes = tensors::element_bytes(entry.dtype);
           for (const int64_t size : entry.shape) num_bytes *= static_cast<uint64_t>(size);
           EXPECT_EQ(num_bytes, entry.end_bytes - entry.begin_bytes);
           EXPECT_LE(entry.end_bytes, changed.size());

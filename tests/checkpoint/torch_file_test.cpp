@@ -3,12 +3,12 @@
 
 #include <ATen/ATen.h>
 
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/checkpoint/pickle.h"
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/checkpoint/zip_directory.h"
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
+#include "longlora/tensors/dtypes.h"
 #include "test_support.h"
 
 namespace longlora::checkpoint {
@@ -35,7 +35,7 @@ TEST(TorchFile, HoldsWhatTorchLoadFinds) {
       const std::string where = file.key() + " " + entry.key();
       ASSERT_TRUE(store.contains(entry.key())) << where;
       const at::Tensor tensor = store.load(entry.key());
-      EXPECT_EQ(dtype_names(tensor.scalar_type())->torch, entry.value()["dtype"]) << where;
+      EXPECT_EQ(tensors::dtype_names(tensor.scalar_type())->torch, entry.value()["dtype"]) << where;
       EXPECT_EQ(Json(tensor.sizes().vec()), entry.value()["shape"]) << where;
       EXPECT_EQ(digest(tensor), entry.value()["sha256"]) << where;
       EXPECT_EQ(store.info(entry.key()).num_bytes, tensor.nbytes()) << where;
@@ -160,7 +160,7 @@ TEST_F(BrokenTorchFile, AnyChangedByteIsRefusedOrHarmless) {
               last += static_cast<uint64_t>((tensor.shape[i] - 1) * tensor.strides[i]);
             }
             if (is_empty) continue;
-            EXPECT_LE(tensor.offset_bytes + (last + 1) * element_bytes(tensor.dtype), bytes.size());
+            EXPECT_LE(tensor.offset_bytes + (last + 1) * tensors::element_bytes(tensor.dtype), bytes.size());
           }
         } catch (const InputError&) {
         }

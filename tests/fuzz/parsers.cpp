@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "longlora/checkpoint/dtypes.h"
 #include "longlora/checkpoint/meta_params.h"
+#include "longlora/checkpoint/nf4_state.h"
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/checkpoint/safetensors_header.h"
 #include "longlora/checkpoint/torch_file.h"
@@ -14,7 +14,7 @@
 #include "longlora/data/conversation.h"
 #include "longlora/data/json_samples.h"
 #include "longlora/model/config.h"
-#include "longlora/model/nf4_state.h"
+#include "longlora/tensors/dtypes.h"
 
 namespace longlora::fuzz {
 namespace {
@@ -29,19 +29,19 @@ void touch(std::string_view bytes, uint64_t begin, uint64_t end) {
 }
 
 /// The parts that are asked for cover every element.
-void check_nf4_state(const model::Nf4State& state) {
+void check_nf4_state(const checkpoint::Nf4State& state) {
   require(state.shape.size() == 2 && state.num_elements() > 0, "a weight has elements");
   const int64_t blocks = (state.num_elements() - 1) / state.block_size + 1;
   int64_t scales = 0, nested = 0;
-  for (const model::Nf4Part& part : model::nf4_parts(state)) {
+  for (const checkpoint::Nf4Part& part : checkpoint::nf4_parts(state)) {
     require(part.count > 0, "a part has elements");
-    if (part.suffix == std::string_view(model::kNf4Absmax)) scales = part.count;
+    if (part.suffix == std::string_view(checkpoint::kNf4Absmax)) scales = part.count;
     if (part.suffix == std::string_view(model::kNf4NestedAbsmax)) nested = part.count;
   }
   require(scales == blocks, "a block has a scale");
   require(state.is_nested == (nested > 0), "nested scales are there where they are meant");
   require(nested == 0 || (blocks - 1) / state.nested_block_size < nested, "a scale has a nested one");
-  require(2 * model::nf4_code_bytes(state) >= state.num_elements(), "an element has a code");
+  require(2 * checkpoint::nf4_code_bytes(state) >= state.num_elements(), "an element has a code");
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ void parse_safetensors(std::string_view bytes) {
   try {
     for (const auto& entry : checkpoint::parse_safetensors_header(bytes, "fuzz.safetensors").entries) {
       touch(bytes, entry.begin_bytes, entry.end_bytes);
-      uint64_t num_bytes = checkpoint::element_bytes(entry.dtype);
+      uint64_t num_bytes = tensors::element_bytes(entry.dtype);
       for (const int64_t size : entry.shape) num_bytes *= static_cast<uint64_t>(size);
       require(num_bytes == entry.end_bytes - entry.begin_bytes, "a tensor has the bytes of its shape");
     }
@@ -75,7 +75,7 @@ void parse_torch_file(std::string_view bytes) {
         is_empty = is_empty || tensor.shape[i] == 0;
         last += static_cast<uint64_t>(tensor.shape[i] - 1) * static_cast<uint64_t>(tensor.strides[i]);
       }
-      const uint64_t element = checkpoint::element_bytes(tensor.dtype);
+      const uint64_t element = tensors::element_bytes(tensor.dtype);
       require(element != 0, "a tensor has a dtype");
       if (!is_empty) touch(bytes, tensor.offset_bytes, tensor.offset_bytes + (last + 1) * element);
     }
@@ -123,14 +123,15 @@ void parse_meta_params(std::string_view bytes) {
 }
 
 void parse_nf4_weight(std::string_view bytes) {
-  const std::string file = "fuzz.safetensors", end = model::kNf4QuantState;
+  const std::string file = "fuzz.safetensors", end = checkpoint::kNf4QuantState;
   try {
     // The JSON by itself, or a file with such weights.
-    if (bytes.starts_with('{')) return check_nf4_state(model::parse_nf4_state(std::string(bytes), file, end));
+    if (bytes.starts_with('{'))
+      return check_nf4_state(checkpoint::parse_nf4_state(std::string(bytes), file, end));
     for (const auto& entry : checkpoint::parse_safetensors_header(bytes, file).entries) {
       if (!entry.name.ends_with(end)) continue;
       const std::string_view text = bytes.substr(entry.begin_bytes, entry.end_bytes - entry.begin_bytes);
-      check_nf4_state(model::parse_nf4_state(std::string(text), file, entry.name));
+      check_nf4_state(checkpoint::parse_nf4_state(std::string(text), file, entry.name));
     }
   } catch (const InputError&) {
   }

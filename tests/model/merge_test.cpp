@@ -3,6 +3,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/model/adapter.h"
+#include "longlora/tensors/dtypes.h"
 #include "tests/model/tiny_models.h"
 #include "tests/support/temporary_directory.h"
 
@@ -118,7 +119,7 @@ TEST(MergedModel, KeepsOrChangesTheDtype) {
     MergedModel(tiny_model("gqa_untied"), adapter, {.dtype = dtype}).write(folder.path(), {});
     const auto store = checkpoint::TensorStore::open_model_directory(folder.path());
     for (const auto& [name, info] : store.tensors()) EXPECT_EQ(info.dtype, dtype) << name;
-    EXPECT_EQ(read_json(folder / "config.json")["torch_dtype"], dtype_name(dtype));
+    EXPECT_EQ(read_json(folder / "config.json")["torch_dtype"], tensors::dtype_name(dtype));
   }
   EXPECT_EQ(MergedModel(tiny_model("gqa_untied"), adapter).dtype(), at::kFloat);
 }

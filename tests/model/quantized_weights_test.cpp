@@ -1,5 +1,5 @@
 // Models in 4-bit NormalFloat: against what transformers and bitsandbytes save and compute.
-#include "longlora/model/quantized_weights.h"
+#include "longlora/checkpoint/nf4_files.h"
 
 #include "longlora/core/error.h"
 #include "longlora/model/adapter.h"

@@ -1,6 +1,5 @@
 #include "longlora/ops/device.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "longlora/core/error.h"
@@ -9,31 +8,14 @@
 namespace longlora::ops {
 namespace {
 
-using ::testing::HasSubstr;
-using ::testing::Not;
-
 TEST(OpenDevice, OpensTheCpuAndRefusesWrongFlags) {
   EXPECT_TRUE(open_device({.device = "cpu"}).is_cpu());
   EXPECT_THROW(open_device({.device = "tpu"}), UsageError);
   EXPECT_THROW(open_device({.device = "cpu", .attention_backend = "fast"}), UsageError);
-  EXPECT_GT(free_memory_bytes(at::kCPU), 0);
-  EXPECT_GT(peak_memory_bytes(at::kCPU), 0);
-}
-
-TEST(OutOfMemory, SaysWhatWasAskedWhatWasFreeAndWhatToDo) {
-  const std::string text = describe_out_of_memory(
-      "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.05 "
-      "GiB is free. Including non-PyTorch memory, this process has 78.05 GiB memory in use. Of the allocated "
-      "memory 70.00 GiB is allocated by PyTorch");
-  EXPECT_THAT(text, HasSubstr("Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which "
-                              "1.05 GiB is free;"));
-  EXPECT_THAT(text, HasSubstr("--per_device_train_batch_size"));
-  EXPECT_THAT(text, Not(HasSubstr("non-PyTorch")));
-  EXPECT_THAT(describe_out_of_memory("something else\nand a trace"), HasSubstr("got: something else; use"));
 }
 
 TEST(AttentionBackend, FlashTakesWhatItsKernelsTake) {
-  const Gpu hopper = {0, "H", 0, 9, 0}, ampere = {0, "A", 0, 8, 6}, turing = {0, "T", 0, 7, 5};
+  const tensors::Gpu hopper = {0, "H", 0, 9, 0}, ampere = {0, "A", 0, 8, 6}, turing = {0, "T", 0, 7, 5};
   set_attention_backend(AttentionBackend::kAuto, hopper);
   EXPECT_TRUE(flash_takes(true, 128, true));
   EXPECT_TRUE(flash_takes(true, 256, true));

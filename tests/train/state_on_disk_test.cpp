@@ -1,7 +1,7 @@
 // Training with masters and moments on a disk: the same bits, and the memory that the plan says.
 #include "longlora/core/file.h"
 #include "longlora/model/training_state.h"
-#include "longlora/ops/disk_tensor.h"
+#include "longlora/tensors/disk_tensor.h"
 #include "longlora/train/trainer.h"
 #include "tests/train/counting_allocator.h"
 #include "tests/train/support.h"
@@ -78,9 +78,9 @@ void train(const Kind& kind, const fs::path& output_dir, StateOnDisk on_disk, in
     Observer observer(until);
     Trainer(options, decoder, data, nullptr, observer, plan).run();
     // In float32 runs masters are values, of which the embedding's alone is on disk.
-    EXPECT_EQ(ops::is_on_disk(decoder.head().master),
+    EXPECT_EQ(tensors::is_on_disk(decoder.head().master),
               on_disk == StateOnDisk::kAll && kind.dtype == at::kBFloat16);
-    EXPECT_EQ(ops::is_on_disk(decoder.embed_tokens.value.dense()),
+    EXPECT_EQ(tensors::is_on_disk(decoder.embed_tokens.value.dense()),
               on_disk != StateOnDisk::kNone && !kind.tied);
     options.resume = true;
     if (stop == 0) return;

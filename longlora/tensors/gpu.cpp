@@ -1,4 +1,4 @@
-#include "longlora/core/device.h"
+#include "longlora/tensors/gpu.h"
 
 #include <dlfcn.h>
 #include <fmt/format.h>
@@ -8,10 +8,10 @@
 #include <sstream>
 #include <string_view>
 
-#include "longlora/core/device_internal.h"
 #include "longlora/core/error.h"
+#include "longlora/tensors/gpu_internal.h"
 
-namespace longlora {
+namespace longlora::tensors {
 namespace {
 
 constexpr const char* kVisibleGpus = "CUDA_VISIBLE_DEVICES";
@@ -175,4 +175,4 @@ GpuMemory gpu_memory() {
   return Driver(internal::DeviceLibraries().driver).memory();
 }
 
-}  // namespace longlora
+}  // namespace longlora::tensors

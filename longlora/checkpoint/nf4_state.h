@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace longlora::model {
+namespace longlora::checkpoint {
 
 constexpr const char* kNf4Absmax = ".absmax";
 constexpr const char* kNf4QuantMap = ".quant_map";
@@ -49,4 +49,4 @@ int64_t nf4_code_bytes(const Nf4State& state);
 /// Throws the InputError for a tensor that is not as bitsandbytes stores it.
 [[noreturn]] void refuse_nf4(const std::string& file, const std::string& name, const std::string& reason);
 
-}  // namespace longlora::model
+}  // namespace longlora::checkpoint

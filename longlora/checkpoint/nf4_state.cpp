@@ -1,24 +1,20 @@
-#include "longlora/model/nf4_state.h"
+#include "longlora/checkpoint/nf4_state.h"
 
 #include <fmt/format.h>
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "longlora/ops/nf4_options.h"
+#include "longlora/tensors/dtypes.h"
 
-namespace longlora::model {
+namespace longlora::checkpoint {
 namespace {
 
 constexpr int64_t kLargestNestedBlock = int64_t{1} << 20;
-
-c10::ScalarType dtype_from_text(const std::string& text) {
-  if (text == "float32") return c10::ScalarType::Float;
-  if (text == "bfloat16") return c10::ScalarType::BFloat16;
-  return text == "float16" ? c10::ScalarType::Half : c10::ScalarType::Undefined;
-}
 
 /// A whole number: the JSON library would convert any.
 int64_t integer(const Json& json) {
@@ -53,10 +49,11 @@ Nf4State parse_nf4_state(const std::string& text, const std::string& file, const
   const auto refuse = [&](const std::string& reason) { refuse_nf4(file, name, reason); };
   const Json json = parse_json(text, fmt::format("{}, {}", file, name));
   Nf4State state;
+  std::optional<c10::ScalarType> dtype;
   try {
     if (json.at("quant_type") != "nf4") refuse("wanted quant_type nf4");
     state.block_size = integer(json.at("blocksize"));
-    state.dtype = dtype_from_text(json.at("dtype").get<std::string>());
+    dtype = tensors::weight_dtype_from_name(json.at("dtype").get<std::string>());
     state.shape = sizes(json.at("shape"));
     state.is_nested = json.contains("nested_blocksize");
     if (state.is_nested) {
@@ -68,7 +65,8 @@ Nf4State parse_nf4_state(const std::string& text, const std::string& file, const
   }
   if (!ops::is_nf4_block_size(state.block_size))
     refuse(fmt::format("wanted a blocksize of 32, 64, … 4096, found {}", json["blocksize"].dump()));
-  if (state.dtype == c10::ScalarType::Undefined) refuse("wanted dtype float32, bfloat16 or float16");
+  if (!dtype) refuse("wanted dtype float32, bfloat16 or float16");
+  state.dtype = *dtype;
   if (!is_countable(state.shape)) refuse("wanted a shape of two sizes, found " + json["shape"].dump());
   if (state.is_nested && (state.nested_block_size < 1 || state.nested_block_size > kLargestNestedBlock))
     refuse(fmt::format("wanted a nested_blocksize of 256, found {}", json["nested_blocksize"].dump()));
@@ -94,4 +92,4 @@ int64_t nf4_code_bytes(const Nf4State& state) {
   return (state.num_elements() + 1) / 2;
 }
 
-}  // namespace longlora::model
+}  // namespace longlora::checkpoint

@@ -1,4 +1,4 @@
-#include "longlora/core/device.h"
+#include "longlora/tensors/gpu.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,10 +8,10 @@
 #include <optional>
 #include <string>
 
-#include "longlora/core/device_internal.h"
 #include "longlora/core/error.h"
+#include "longlora/tensors/gpu_internal.h"
 
-namespace longlora {
+namespace longlora::tensors {
 namespace {
 
 using internal::choose_device;
@@ -151,4 +151,4 @@ TEST(Device, TheCpuNeedsNothing) {
 }
 
 }  // namespace
-}  // namespace longlora
+}  // namespace longlora::tensors

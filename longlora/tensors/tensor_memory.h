@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace longlora::ops {
+namespace longlora::tensors {
 
 /// Lets every large CPU tensor of this process take its memory from a pool: a
 /// training step asks for the same sizes again and again, and memory fresh from
@@ -24,4 +24,4 @@ struct TensorMemory {
 };
 TensorMemory tensor_memory();
 
-}  // namespace longlora::ops
+}  // namespace longlora::tensors

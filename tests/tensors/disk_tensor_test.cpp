@@ -1,4 +1,4 @@
-#include "longlora/ops/disk_tensor.h"
+#include "longlora/tensors/disk_tensor.h"
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
@@ -6,7 +6,7 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tensors.h"
 
-namespace longlora::ops {
+namespace longlora::tensors {
 namespace {
 
 constexpr int64_t kMebibyte = int64_t{1} << 20;
@@ -62,4 +62,4 @@ TEST(DiskTensor, SaysWhereThereIsNoRoom) {
 }
 
 }  // namespace
-}  // namespace longlora::ops
+}  // namespace longlora::tensors

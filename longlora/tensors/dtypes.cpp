@@ -1,9 +1,11 @@
-#include "longlora/checkpoint/dtypes.h"
+#include "longlora/tensors/dtypes.h"
 
 #include <algorithm>
 #include <iterator>
 
-namespace longlora::checkpoint {
+#include "longlora/core/error.h"
+
+namespace longlora::tensors {
 namespace {
 
 constexpr DtypeNames kDtypes[] = {
@@ -51,9 +53,22 @@ const DtypeNames* dtype_of_torch_storage(std::string_view name) {
   return find(&DtypeNames::torch_storage, name);
 }
 
+std::string dtype_name(at::ScalarType dtype) {
+  const DtypeNames* names = dtype_names(dtype);
+  if (names == nullptr) throw Error("[dtype] expected an element type that has a name, got another");
+  return names->torch;
+}
+
+std::optional<at::ScalarType> weight_dtype_from_name(std::string_view name) {
+  const DtypeNames* names = dtype_of_torch(name);
+  const bool is_weight = names != nullptr && (names->dtype == at::kFloat || names->dtype == at::kBFloat16 ||
+                                              names->dtype == at::kHalf);
+  return is_weight ? std::optional(names->dtype) : std::nullopt;
+}
+
 uint64_t element_bytes(at::ScalarType dtype) {
   const DtypeNames* names = dtype_names(dtype);
   return names == nullptr ? 0 : names->element_bytes;
 }
 
-}  // namespace longlora::checkpoint
+}  // namespace longlora::tensors

@@ -1,4 +1,4 @@
-#include "longlora/model/quantized_weights.h"
+#include "longlora/checkpoint/nf4_files.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -7,14 +7,14 @@
 #include <map>
 #include <string_view>
 
+#include "longlora/checkpoint/nf4_state.h"
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
-#include "longlora/model/nf4_state.h"
+#include "longlora/tensors/dtypes.h"
 
-namespace longlora::model {
+namespace longlora::checkpoint {
 namespace {
 
-using checkpoint::TensorStore;
 using ops::Nf4Matrix;
 
 [[noreturn]] void refuse(const TensorStore& store, const std::string& name, const std::string& reason) {
@@ -51,9 +51,7 @@ Nf4State read_state(const TensorStore& store, const std::string& weight) {
 Json state_json(const Nf4Matrix& matrix) {
   Json json = {{"quant_type", "nf4"},
                {"blocksize", matrix.block_size},
-               {"dtype", matrix.source_dtype == at::kFloat      ? "float32"
-                         : matrix.source_dtype == at::kBFloat16 ? "bfloat16"
-                                                                : "float16"},
+               {"dtype", tensors::dtype_name(matrix.source_dtype)},
                {"shape", {matrix.rows, matrix.columns}}};
   if (matrix.is_nested()) {
     json["nested_blocksize"] = matrix.nested_block_size;
@@ -114,7 +112,7 @@ Nf4Matrix load_nf4(const TensorStore& store, const std::string& name, at::IntArr
   return matrix;
 }
 
-void append_nf4_tensors(const std::string& name, const Nf4Matrix& matrix, checkpoint::NamedTensors& tensors) {
+void append_nf4_tensors(const std::string& name, const Nf4Matrix& matrix, NamedTensors& tensors) {
   tensors.emplace_back(name, matrix.codes.view({-1, 1}));
   tensors.emplace_back(name + kNf4Absmax, matrix.absmax);
   tensors.emplace_back(name + kNf4QuantMap, ops::nf4_values());
@@ -161,4 +159,4 @@ Nf4Matrix quantize_stored(const TensorStore& store, const std::string& name, at:
   }
 }
 
-}  // namespace longlora::model
+}  // namespace longlora::checkpoint

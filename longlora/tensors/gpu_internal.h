@@ -3,9 +3,9 @@
 
 #include <string>
 
-#include "longlora/core/device.h"
+#include "longlora/tensors/gpu.h"
 
-namespace longlora::internal {
+namespace longlora::tensors::internal {
 
 /// Names or paths, as dlopen() takes them.
 struct DeviceLibraries {
@@ -19,4 +19,4 @@ ChosenDevice choose_device(const DeviceRequest& request, const DeviceLibraries& 
 /// of the machine); nothing where the list is shorter.
 std::optional<std::string> only_visible_gpu(const std::optional<std::string>& present, int index);
 
-}  // namespace longlora::internal
+}  // namespace longlora::tensors::internal

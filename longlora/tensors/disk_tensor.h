@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 
-namespace longlora::ops {
+namespace longlora::tensors {
 
 /// Zeros in a scratch file of their own in `folder`: a CPU tensor like any other, of which what is read or
 /// written counts as memory of the process until it is released (core/scratch_file.h). Throws ResourceError
@@ -41,4 +41,4 @@ void copy_by_pieces(const at::Tensor& to, const at::Tensor& from);
 /// weight.index_select(0, rows) for weight [V, C] and rows [N] int64, by pieces where the weight is on disk.
 at::Tensor select_rows(const at::Tensor& weight, const at::Tensor& rows);
 
-}  // namespace longlora::ops
+}  // namespace longlora::tensors

@@ -1,4 +1,4 @@
-#include "longlora/ops/disk_tensor.h"
+#include "longlora/tensors/disk_tensor.h"
 
 #include <c10/util/accumulate.h>
 #include <c10/util/strides.h>
@@ -7,7 +7,7 @@
 
 #include "longlora/core/scratch_file.h"
 
-namespace longlora::ops {
+namespace longlora::tensors {
 namespace {
 
 /// Rows of a lookup after which pages are released: the system maps the pages around one that is read.
@@ -73,4 +73,4 @@ at::Tensor select_rows(const at::Tensor& weight, const at::Tensor& rows) {
   return selected;
 }
 
-}  // namespace longlora::ops
+}  // namespace longlora::tensors

@@ -1,8 +1,8 @@
-#include "longlora/ops/tensor_memory.h"
+#include "longlora/tensors/tensor_memory.h"
 
 #include "tests/support/tensors.h"
 
-namespace longlora::ops {
+namespace longlora::tensors {
 namespace {
 
 constexpr int64_t kMebibyte = int64_t{1} << 20;
@@ -58,4 +58,4 @@ TEST_F(TensorMemoryPool, KeepsTheValuesOfTensorsThatGrow) {
 }
 
 }  // namespace
-}  // namespace longlora::ops
+}  // namespace longlora::tensors

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-namespace longlora {
+namespace longlora::tensors {
 
 enum class DeviceKind { kAuto, kCpu, kCuda };
 
@@ -46,4 +46,4 @@ struct GpuMemory {
 /// After choose_device() and the first operation on the GPU. Throws ResourceError where there is none.
 GpuMemory gpu_memory();
 
-}  // namespace longlora
+}  // namespace longlora::tensors

@@ -1,4 +1,4 @@
-#include "longlora/ops/tensor_memory.h"
+#include "longlora/tensors/tensor_memory.h"
 
 #include <c10/core/Allocator.h>
 #include <c10/core/CPUAllocator.h>
@@ -14,7 +14,7 @@
 #include <new>
 #include <unordered_map>
 
-namespace longlora::ops {
+namespace longlora::tensors {
 namespace {
 
 // Smaller tensors are left to malloc, which keeps them itself.
@@ -156,4 +156,4 @@ TensorMemory tensor_memory() {
   return PoolingAllocator::instance().counts();
 }
 
-}  // namespace longlora::ops
+}  // namespace longlora::tensors
