@@ -11,7 +11,7 @@
 
 namespace longlora::cli {
 
-void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
+void add_model_flags(CLI::App& verb, generate::RuntimeOptions& options) {
   verb.add_option(
           "--base_model", options.base_model,
           "Hugging Face directory (config.json, weights, tokenizer; NF4 too), or one in Meta's layout")
@@ -71,7 +71,7 @@ std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<st
   return named;
 }
 
-std::vector<NamedPath> model_inputs(const eval::ModelOptions& options, std::vector<NamedPath> more) {
+std::vector<NamedPath> model_inputs(const generate::RuntimeOptions& options, std::vector<NamedPath> more) {
   more.insert(more.begin(), {{"--base_model", options.base_model}, {"--peft_model", options.peft_model}});
   return more;
 }
@@ -81,8 +81,8 @@ std::optional<model::RopeType> asked_rope_scaling(const std::string& flag) {
   return model::rope_type_from_name(flag, "--rope_scaling");
 }
 
-Json result_header(const std::string& verb, const std::string& label, const eval::ModelOptions& options,
-                   const eval::LoadedModel& model) {
+Json result_header(const std::string& verb, const std::string& label, const generate::RuntimeOptions& options,
+                   const generate::Runtime& model) {
   Json json = {{"verb", verb}, {"label", label}, {"model", options.base_model.string()}};
   if (!options.peft_model.empty()) json["peft_model"] = options.peft_model.string();
   json["context_size"] = model.context_size;

@@ -7,7 +7,7 @@
 
 #include "longlora/core/json.h"
 #include "longlora/core/output_paths.h"
-#include "longlora/eval/open_model.h"
+#include "longlora/generate/runtime.h"
 #include "longlora/model/config.h"
 #include "longlora/ops/nf4_options.h"
 
@@ -19,10 +19,11 @@ void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize
 
 /// --base_model, --peft_model, --context_size, --rope_scaling, --dtype, and the
 /// flags of the released scripts that have no effect.
-void add_model_flags(CLI::App& verb, eval::ModelOptions& options);
+void add_model_flags(CLI::App& verb, generate::RuntimeOptions& options);
 
 /// What a verb with these flags reads, by flag; `more` are the verb's own inputs.
-std::vector<NamedPath> model_inputs(const eval::ModelOptions& options, std::vector<NamedPath> more = {});
+std::vector<NamedPath> model_inputs(const generate::RuntimeOptions& options,
+                                    std::vector<NamedPath> more = {});
 /// Several paths of one flag.
 std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<std::filesystem::path>& paths);
 
@@ -30,7 +31,7 @@ std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<st
 std::optional<model::RopeType> asked_rope_scaling(const std::string& flag);
 
 /// How a result file begins: verb, label, model, peft_model, context_size, rope_scaling, dtype.
-Json result_header(const std::string& verb, const std::string& label, const eval::ModelOptions& options,
-                   const eval::LoadedModel& model);
+Json result_header(const std::string& verb, const std::string& label, const generate::RuntimeOptions& options,
+                   const generate::Runtime& model);
 
 }  // namespace longlora::cli

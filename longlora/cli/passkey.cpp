@@ -20,7 +20,7 @@ namespace {
 using Results = std::vector<eval::PasskeyLengthResult>;
 
 struct PasskeyArguments {
-  eval::ModelOptions model;
+  generate::RuntimeOptions model;
   std::vector<int64_t> lengths;
   int64_t max_tokens = 0;
   int64_t interval = 1000;
@@ -63,8 +63,8 @@ void print_table(const Results& results) {
 void run_passkey(const PasskeyArguments& arguments) {
   prepare_output_file({"--json", arguments.json}, model_inputs(arguments.model));
   prepare_output_file({"--csv", arguments.csv}, model_inputs(arguments.model));
-  const eval::LoadedModel model = eval::open_model(arguments.model);
-  const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
+  const generate::Runtime model = generate::open_runtime(arguments.model);
+  const std::filesystem::path tokenizer_path = generate::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const auto settings = eval::read_settings(arguments.model.base_model, eval::Decoding::kGreedy);
   const std::string chat_template =
@@ -77,7 +77,7 @@ void run_passkey(const PasskeyArguments& arguments) {
   if (options.target_tokens.empty())
     options.target_tokens = eval::passkey_lengths(
         arguments.max_tokens > 0 ? arguments.max_tokens : model.context_size, arguments.interval);
-  Results results = eval::run_passkey(*model.decoder, *tokenizer, options);
+  Results results = eval::run_passkey(model.ready, *tokenizer, options);
   // A length without a single trial has nothing to report; its warning was given.
   std::erase_if(results, [](const auto& result) { return result.trials.empty(); });
   if (results.empty())

@@ -6,13 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "longlora/forward/ready_decoder.h"
 #include "longlora/generate/text_generation.h"
 #include "longlora/tokenizer/prompt_form.h"
 #include "longlora/tokenizer/tokenizer.h"
-
-namespace longlora::model {
-struct Decoder;
-}
 
 namespace longlora::eval {
 
@@ -49,7 +46,7 @@ struct AnswerResult {
 
 /// Greedy answers up to one of the ends. Exact: the same text as the known answer, but for space at the ends.
 /// `questions` must outlive the result.
-AnswerResult answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
+AnswerResult answer_questions(const forward::ReadyDecoder& ready, const tokenizer::Tokenizer& tokenizer,
                               const std::vector<Question>& questions, const AnswerOptions& options);
 
 /// Sums over the answers to one task's questions; the last entry, with the name "all", is over all of them.

@@ -5,11 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "longlora/forward/ready_decoder.h"
 #include "longlora/tokenizer/tokenizer.h"
-
-namespace longlora::model {
-struct Decoder;
-}
 
 namespace longlora::eval {
 
@@ -72,7 +69,7 @@ struct PasskeyLengthResult {
 /// is correct when its ids are those of the key, no more and no less being
 /// generated. Lengths whose prompts all exceed the context come back without
 /// trials. Throws UsageError for options out of range.
-std::vector<PasskeyLengthResult> run_passkey(const model::Decoder& decoder,
+std::vector<PasskeyLengthResult> run_passkey(const forward::ReadyDecoder& ready,
                                              const tokenizer::Tokenizer& tokenizer,
                                              const PasskeyOptions& options);
 

@@ -6,10 +6,7 @@
 
 #include "longlora/data/token_data.h"
 #include "longlora/eval/windows.h"
-
-namespace longlora::model {
-struct Decoder;
-}
+#include "longlora/forward/ready_decoder.h"
 
 namespace longlora::eval {
 
@@ -21,6 +18,9 @@ struct PerplexityOptions {
   /// tokens. The result does not depend on it.
   int64_t batch_size = 0;
 };
+
+/// Windows of `seq_len` tokens that go through the model at once.
+int64_t windows_at_once(const PerplexityOptions& options, int64_t seq_len);
 
 struct PerplexityResult {
   int64_t seq_len = 0;
@@ -41,7 +41,8 @@ struct PerplexityResult {
 /// Evaluates every length in turn, in the order given, with a progress line.
 /// Throws UsageError for lengths or batch sizes that are not positive,
 /// InputError when the data is too short.
-std::vector<PerplexityResult> evaluate_perplexity(const model::Decoder& decoder, const data::TokenData& data,
+std::vector<PerplexityResult> evaluate_perplexity(const forward::ReadyDecoder& ready,
+                                                  const data::TokenData& data,
                                                   const PerplexityOptions& options);
 
 }  // namespace longlora::eval
