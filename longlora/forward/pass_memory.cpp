@@ -26,7 +26,9 @@ class PassMemory {
   /// The most that is held while a layer runs, its hidden states included and its weights not.
   int64_t layer() const { return std::max({projecting(), attending(), finishing()}); }
   /// The same of the last norm, the head and the loss.
-  int64_t head() const { return tokens_ * hidden_ + tile_ * hidden_ + kLogitsBytes; }
+  int64_t head() const {
+    return tokens_ * hidden_ + tile_ * hidden_ + std::min(kLogitsBytes, tile_ * vocabulary_);
+  }
 
  private:
   bool is_whole() const { return tile_ == tokens_; }
@@ -42,7 +44,7 @@ class PassMemory {
 
   int64_t tokens_, tile_;
   // Bytes a token.
-  int64_t hidden_, query_, key_;
+  int64_t hidden_, query_, key_, vocabulary_;
   int64_t head_norms_ = 0;  // of queries and keys, where they are normed
   int64_t fused_ = 0;       // of a fused projection, which stays while a part of it is in use
   int64_t sums_;            // of attention's exponents
@@ -57,6 +59,7 @@ PassMemory::PassMemory(const model::Decoder& decoder, int64_t tokens, int64_t ti
   hidden_ = config.hidden_size * element;
   query_ = config.num_attention_heads * config.head_dim * element;
   key_ = config.num_key_value_heads * config.head_dim * element;
+  vocabulary_ = config.vocab_size * element;
   sums_ = 4 * config.num_attention_heads;
   if (form.query_key_norm != model::QueryKeyNorm::kNone) head_norms_ = query_ + key_;
   if (form.qkv != model::QkvLayout::kSeparate) fused_ = query_ + key_;
@@ -122,8 +125,8 @@ std::string PassPlan::describe() const {
 
 PassPlan plan_pass(const model::Decoder& decoder, const PassRequest& request) {
   const WeightBytes weights = count_weights(decoder, request);
-  const int64_t tables = std::max(request.row_tokens, request.tokens) * decoder.config.head_dim * 4 +
-                         request.tokens * kBatchBytes;
+  const int64_t row = request.row_tokens > 0 ? request.row_tokens : request.tokens;
+  const int64_t tables = row * decoder.config.head_dim * 4 + request.tokens * kBatchBytes;
   PassPlan least;
   for (const bool streamed : {false, true})
     for (const int64_t tile_rows : kTileRows) {

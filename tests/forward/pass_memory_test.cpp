@@ -32,31 +32,35 @@ model::ModelConfig config_of(const char* architecture, int64_t layers) {
                                    "test");
 }
 
-/// The most that tensors hold beyond the weights while one row of `tokens` is scored.
+constexpr int64_t kRowTokens = 512;
+
+/// The most that tensors hold beyond the weights while rows of kRowTokens, `tokens` in all, are scored.
 int64_t peak_of(const model::Decoder& decoder, const LayerSource& source, int64_t tokens, int64_t tile_rows) {
   auto& allocator = test::CountingAllocator::instance();
   allocator.reset();
   const at::Tensor ids = test::random_ids({tokens}, decoder.config.vocab_size, 1);
-  const ops::SegmentPlan plan = ops::make_segment_plan({.num_rows = 1, .row_tokens = tokens});
-  Segments segments(plan);
+  const int64_t rows = tokens / kRowTokens;
+  const ops::SegmentPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = kRowTokens});
+  Segments segments(plan, rows);
   RotaryTables rotary(decoder);
-  const at::Tensor hidden =
-      forward(decoder, {ids, rotary.rows(1, tokens)}, segments, source, {.tile_rows = tile_rows});
+  const at::Tensor hidden = forward(decoder, {ids, rotary.rows(rows, kRowTokens), rows}, segments, source,
+                                    {.tile_rows = tile_rows});
   cross_entropy(decoder, hidden, ids, source, {.tile_rows = tile_rows, .want_losses = true});
   return allocator.peak_bytes();
 }
 
 /// The plan for a budget in which `tile_rows` are the most that fit.
 PassPlan plan_for_tile(const model::Decoder& decoder, int64_t tokens, int64_t tile_rows) {
-  PassPlan plan = plan_pass(decoder, {.tokens = tokens, .budget_bytes = kPlenty});
+  PassPlan plan = plan_pass(decoder, {.tokens = tokens, .row_tokens = kRowTokens, .budget_bytes = kPlenty});
   while (plan.tile_rows != tile_rows)
-    plan = plan_pass(decoder, {.tokens = tokens, .budget_bytes = plan.total_bytes() - 1});
+    plan = plan_pass(decoder,
+                     {.tokens = tokens, .row_tokens = kRowTokens, .budget_bytes = plan.total_bytes() - 1});
   return plan;
 }
 
 TEST(PassMemory, IsWhatThePlanPredicts) {
   test::CountingAllocator::instance();
-  constexpr int64_t kTokens = 32768;
+  constexpr int64_t kTokens = 16384;
   for (const char* architecture : {"LlamaForCausalLM", "Qwen3ForCausalLM", "GPTNeoXForCausalLM",
                                    "Phi3ForCausalLM", "StableLmForCausalLM"})
     for (const int64_t tile_rows : {0, 4096, 512}) {
