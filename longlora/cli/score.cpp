@@ -16,6 +16,7 @@
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
 #include "longlora/data/data_file.h"
+#include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::cli {
 namespace {
