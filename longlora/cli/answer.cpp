@@ -19,7 +19,7 @@ namespace longlora::cli {
 namespace {
 
 struct AnswerArguments {
-  eval::ModelOptions model;
+  generate::RuntimeOptions model;
   eval::AnswerOptions options;
   std::vector<std::filesystem::path> data_paths;
   std::string prompt;
@@ -37,7 +37,7 @@ void print_table(const std::vector<results::AnswerTask>& tasks) {
 void run_answer(AnswerArguments& arguments) {
   prepare_output_file({"--json", arguments.json},
                       model_inputs(arguments.model, named_paths("--data_path", arguments.data_paths)));
-  const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
+  const std::filesystem::path tokenizer_path = generate::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const std::string chat_template =
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
@@ -46,12 +46,12 @@ void run_answer(AnswerArguments& arguments) {
   const auto settings = generate::read_settings(arguments.model.base_model, generate::Decoding::kGreedy);
   // Faults of the data show before a model is loaded.
   const auto questions = eval::read_questions(arguments.data_paths, *tokenizer, form);
-  const eval::LoadedModel model = eval::open_model(arguments.model);
+  const generate::Runtime model = generate::open_runtime(arguments.model);
   arguments.options.context_size = model.context_size;
   arguments.options.ends =
       generate::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
   eval::AnsweredQuestions answered =
-      eval::answer_questions(*model.decoder, *tokenizer, questions, arguments.options);
+      eval::answer_questions(model.ready, *tokenizer, questions, arguments.options);
   if (answered.answers.empty())
     throw UsageError(
         fmt::format("[--context_size] expected room for the shortest question, got {} tokens; raise it",

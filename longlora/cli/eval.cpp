@@ -11,19 +11,21 @@
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
+#include "longlora/eval/open_data.h"
 #include "longlora/eval/perplexity.h"
 
 namespace longlora::cli {
 namespace {
 
 struct EvalArguments {
-  eval::ModelOptions model;
+  generate::RuntimeOptions model;
   eval::PerplexityOptions options;
   std::vector<std::filesystem::path> data_paths;
   std::string text_field = "text";
   std::string bin_dtype = "auto";
   std::string window = "all";
   std::optional<int64_t> max_windows;
+  std::optional<double> memory_budget_gib;
   std::string label;
   std::filesystem::path json;
 };
@@ -45,6 +47,18 @@ void print_table(const std::vector<eval::PerplexityResult>& results) {
                result.perplexity, result.accuracy, result.num_windows);
 }
 
+/// The tokens of the largest batch of windows.
+generate::PassTokens tokens_at_once(const eval::PerplexityOptions& options, int64_t context_size) {
+  std::vector<int64_t> seq_lens = options.seq_lens;
+  if (seq_lens.empty()) seq_lens = {context_size};
+  generate::PassTokens tokens;
+  for (const int64_t seq_len : seq_lens) {
+    tokens.all = std::max(tokens.all, seq_len * eval::windows_at_once(options, seq_len));
+    tokens.row = std::max(tokens.row, seq_len);
+  }
+  return tokens;
+}
+
 void run_eval(EvalArguments& arguments) {
   arguments.options.windows.mode = eval::window_mode_from_name(arguments.window);
   arguments.options.windows.max_windows = arguments.max_windows;
@@ -56,13 +70,17 @@ void run_eval(EvalArguments& arguments) {
   if (arguments.model.context_size > 0) check_lengths(seq_lens, arguments.model.context_size);
   prepare_output_file({"--json", arguments.json},
                       model_inputs(arguments.model, named_paths("--data_path", arguments.data_paths)));
-  const eval::LoadedModel model = eval::open_model(arguments.model);
+  arguments.model.memory_budget_bytes = memory_budget_bytes(arguments.memory_budget_gib);
+  arguments.model.pass_tokens = [&](int64_t context_size) {
+    return tokens_at_once(arguments.options, context_size);
+  };
+  const generate::Runtime model = generate::open_runtime(arguments.model);
   if (seq_lens.empty()) seq_lens = {model.context_size};
   check_lengths(seq_lens, model.context_size);
   const auto data = eval::open_data(
-      arguments.data_paths, eval::tokenizer_path(arguments.model), model,
+      arguments.data_paths, generate::tokenizer_path(arguments.model), model,
       {.text_field = arguments.text_field, .bin_type = data::id_type_from_choice(arguments.bin_dtype)});
-  const auto found = eval::evaluate_perplexity(*model.decoder, *data, arguments.options);
+  const auto found = eval::evaluate_perplexity(model.ready, *data, arguments.options);
   print_table(found);
   if (arguments.json.empty()) return;
 
@@ -108,6 +126,7 @@ void add_eval_verb(CLI::App& app) {
           "--max_windows", arguments->max_windows,
           "At most so many windows, spread evenly over the data; 0: all (default: all; same-targets: 64)")
       ->check(at_least(0));
+  add_memory_budget(verb, arguments->memory_budget_gib);
   verb.add_option("--text_field", arguments->text_field, "Field of a JSON object that holds the text")
       ->capture_default_str();
   add_bin_dtype(verb, arguments->bin_dtype);

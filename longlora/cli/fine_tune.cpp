@@ -36,12 +36,12 @@ void run_fine_tune(TrainingArguments& arguments) {
   const train::TrainOptions& options = arguments.options;
   const train::RunFolder folder = claim_outputs(arguments);
   const train::MemoryPlan plan = plan_before_loading(arguments);
-  model::Decoder decoder = prepare_decoder(arguments, plan);
-  const auto data = open_data(options.data_path, options, decoder, "training data");
+  PreparedModel prepared = prepare_decoder(arguments, plan);
+  const auto data = open_data(options.data_path, options, prepared.decoder, "training data");
   const auto eval_data = options.eval_data_path.empty()
                              ? nullptr
-                             : open_data(options.eval_data_path, options, decoder, "held-out data");
-  run_training(arguments, decoder, rows_of(data.get(), options.model_max_length),
+                             : open_data(options.eval_data_path, options, prepared.decoder, "held-out data");
+  run_training(arguments, prepared, rows_of(data.get(), options.model_max_length),
                rows_of(eval_data.get(), options.model_max_length), plan);
 }
 

@@ -31,7 +31,7 @@ namespace longlora::cli {
 namespace {
 
 struct InferenceArguments {
-  eval::ModelOptions model;
+  generate::RuntimeOptions model;
   std::string question;
   std::filesystem::path material;
   std::string prompt;
@@ -88,10 +88,10 @@ struct Written : generate::TextGeneration {
 };
 
 /// Writes the answer to standard output as it comes.
-Written write_answer(const eval::LoadedModel& model, const tokenizer::Tokenizer& tokenizer,
+Written write_answer(const generate::Runtime& model, const tokenizer::Tokenizer& tokenizer,
                      const std::vector<int64_t>& question, const generate::TextEnds& ends,
                      int64_t max_new_tokens, const generate::PickToken& pick) {
-  generate::DecodeSession session(*model.decoder, model.context_size);
+  generate::DecodeSession session(model.ready, model.context_size);
   auto reading = std::make_unique<Progress>("reading", static_cast<int64_t>(question.size()), "tokens");
   session.on_progress([&](int64_t done) {
     if (reading) reading->update(done);
@@ -130,7 +130,7 @@ void run_inference(InferenceArguments& arguments) {
                        settings.sampling.empty()
                            ? ""
                            : fmt::format(" ({}: {})", settings.source, fmt::join(settings.sampling, ", "))));
-  const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
+  const std::filesystem::path tokenizer_path = generate::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const std::string chat_template =
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
@@ -138,7 +138,7 @@ void run_inference(InferenceArguments& arguments) {
       {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, chat_template}, *tokenizer);
   const std::vector<int64_t> prompt =
       tokenizer::tokenize_question(*tokenizer, form, tokenizer::ask(form, arguments.question, material));
-  const eval::LoadedModel model = eval::open_model(arguments.model);
+  const generate::Runtime model = generate::open_runtime(arguments.model);
   const auto num_tokens = std::ssize(prompt);
   if (num_tokens >= model.context_size)
     throw InputError(

@@ -11,7 +11,7 @@
 
 namespace longlora::cli {
 
-void add_model_flags(CLI::App& verb, eval::ModelOptions& options) {
+void add_model_flags(CLI::App& verb, generate::RuntimeOptions& options) {
   verb.add_option(
           "--base_model", options.base_model,
           "Hugging Face directory (config.json, weights, tokenizer; NF4 too), or one in Meta's layout")
@@ -71,7 +71,7 @@ std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<st
   return named;
 }
 
-std::vector<NamedPath> model_inputs(const eval::ModelOptions& options, std::vector<NamedPath> more) {
+std::vector<NamedPath> model_inputs(const generate::RuntimeOptions& options, std::vector<NamedPath> more) {
   more.insert(more.begin(), {{"--base_model", options.base_model}, {"--peft_model", options.peft_model}});
   return more;
 }
@@ -81,7 +81,8 @@ std::optional<model::RopeType> asked_rope_scaling(const std::string& flag) {
   return model::rope_type_from_name(flag, "--rope_scaling");
 }
 
-results::EvaluatedModel evaluated_model(const eval::ModelOptions& options, const eval::LoadedModel& model) {
+results::EvaluatedModel evaluated_model(const generate::RuntimeOptions& options,
+                                        const generate::Runtime& model) {
   results::EvaluatedModel found;
   found.model = options.base_model.string();
   if (!options.peft_model.empty()) found.peft_model = options.peft_model.string();
@@ -92,8 +93,8 @@ results::EvaluatedModel evaluated_model(const eval::ModelOptions& options, const
   return found;
 }
 
-results::EvaluatedModel evaluated_model(const eval::ModelOptions& options, const eval::LoadedModel& model,
-                                        const std::string& label) {
+results::EvaluatedModel evaluated_model(const generate::RuntimeOptions& options,
+                                        const generate::Runtime& model, const std::string& label) {
   results::EvaluatedModel found = evaluated_model(options, model);
   found.label = label;
   return found;

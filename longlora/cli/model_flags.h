@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "longlora/core/output_paths.h"
-#include "longlora/eval/open_model.h"
+#include "longlora/generate/runtime.h"
 #include "longlora/model/config.h"
 #include "longlora/ops/nf4_options.h"
 #include "longlora/results/evaluated_model.h"
@@ -19,10 +19,11 @@ void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize
 
 /// --base_model, --peft_model, --context_size, --rope_scaling, --dtype, and the
 /// flags of the released scripts that have no effect.
-void add_model_flags(CLI::App& verb, eval::ModelOptions& options);
+void add_model_flags(CLI::App& verb, generate::RuntimeOptions& options);
 
 /// What a verb with these flags reads, by flag; `more` are the verb's own inputs.
-std::vector<NamedPath> model_inputs(const eval::ModelOptions& options, std::vector<NamedPath> more = {});
+std::vector<NamedPath> model_inputs(const generate::RuntimeOptions& options,
+                                    std::vector<NamedPath> more = {});
 /// Several paths of one flag.
 std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<std::filesystem::path>& paths);
 
@@ -30,9 +31,10 @@ std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<st
 std::optional<model::RopeType> asked_rope_scaling(const std::string& flag);
 
 /// The model of a verb's result, without a label.
-results::EvaluatedModel evaluated_model(const eval::ModelOptions& options, const eval::LoadedModel& model);
+results::EvaluatedModel evaluated_model(const generate::RuntimeOptions& options,
+                                        const generate::Runtime& model);
 /// The same with what --label says.
-results::EvaluatedModel evaluated_model(const eval::ModelOptions& options, const eval::LoadedModel& model,
-                                        const std::string& label);
+results::EvaluatedModel evaluated_model(const generate::RuntimeOptions& options,
+                                        const generate::Runtime& model, const std::string& label);
 
 }  // namespace longlora::cli

@@ -19,7 +19,7 @@ namespace longlora::cli {
 namespace {
 
 struct PasskeyArguments {
-  eval::ModelOptions model;
+  generate::RuntimeOptions model;
   std::vector<int64_t> lengths;
   int64_t max_tokens = 0;
   int64_t interval = 1000;
@@ -40,8 +40,8 @@ void print_table(const std::vector<results::PasskeyLength>& lengths) {
 void run_passkey(const PasskeyArguments& arguments) {
   prepare_output_file({"--json", arguments.json}, model_inputs(arguments.model));
   prepare_output_file({"--csv", arguments.csv}, model_inputs(arguments.model));
-  const eval::LoadedModel model = eval::open_model(arguments.model);
-  const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
+  const generate::Runtime model = generate::open_runtime(arguments.model);
+  const std::filesystem::path tokenizer_path = generate::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const auto settings = generate::read_settings(arguments.model.base_model, generate::Decoding::kGreedy);
   const std::string chat_template =
@@ -56,7 +56,7 @@ void run_passkey(const PasskeyArguments& arguments) {
     options.target_tokens = eval::passkey_lengths(
         arguments.max_tokens > 0 ? arguments.max_tokens : model.context_size, arguments.interval);
   results::Passkey result;
-  result.lengths = eval::run_passkey(*model.decoder, *tokenizer, options);
+  result.lengths = eval::run_passkey(model.ready, *tokenizer, options);
   // A length without a single trial has nothing to report; its warning was given.
   std::erase_if(result.lengths, [](const auto& length) { return length.trials.empty(); });
   if (result.lengths.empty())

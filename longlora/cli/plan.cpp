@@ -84,8 +84,7 @@ train::PlanRequest plan_request(const PlanArguments& arguments, const ShapedRun&
   const int64_t asked = std::exchange(options.memory_budget_bytes, 0);
   // What a run here may take is never more than is free; a shape may be planned for another machine.
   if (!arguments.shape && !arguments.device_memory_gib) options.memory_budget_bytes = asked;
-  train::PlanRequest request =
-      train::run_request(options, run.decoder, run.frozen_weights, run.program_bytes);
+  train::PlanRequest request = train::run_request(options, run.frozen_weights, run.program_bytes);
   if (arguments.shape && asked > 0) request.budget_bytes = asked;
   if (!arguments.device_memory_gib) return request;
   request.budget_bytes = asked > 0 ? asked : memory_budget_bytes(*arguments.device_memory_gib * kDeviceShare);

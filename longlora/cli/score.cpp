@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <numeric>
+#include <optional>
 
 #include "longlora/cli/flags.h"
 #include "longlora/cli/model_flags.h"
@@ -21,10 +23,11 @@ namespace longlora::cli {
 namespace {
 
 struct ScoreArguments {
-  eval::ModelOptions model;
+  generate::RuntimeOptions model;
   std::string text;
   std::filesystem::path file;
   std::vector<int64_t> ids;
+  std::optional<double> memory_budget_gib;
   std::filesystem::path json;
 };
 
@@ -41,19 +44,24 @@ std::string piece(const tokenizer::Tokenizer* tokenizer, int64_t id) {
       .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-void run_score(const ScoreArguments& arguments) {
+void run_score(ScoreArguments& arguments) {
   const bool from_ids = !arguments.ids.empty();
   if (!from_ids && arguments.text.empty() && arguments.file.empty())
     throw UsageError("[score] expected one of --text, --file and --ids, got none");
   prepare_output_file({"--json", arguments.json},
                       model_inputs(arguments.model, {{"--file", arguments.file}}));
-  const eval::LoadedModel model = eval::open_model(arguments.model);
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
-  const std::filesystem::path tokenizer_path = eval::tokenizer_path(arguments.model);
+  const std::filesystem::path tokenizer_path = generate::tokenizer_path(arguments.model);
   if (!from_ids || tokenizer::has_tokenizer(tokenizer_path))
     tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const std::vector<int64_t> ids = ids_to_score(arguments, tokenizer.get());
-  const std::vector<double> logprobs = eval::token_logprobs(*model.decoder, ids, model.context_size);
+  arguments.model.memory_budget_bytes = memory_budget_bytes(arguments.memory_budget_gib);
+  arguments.model.pass_tokens = [&](int64_t context_size) {
+    const int64_t tokens = std::min(std::ssize(ids), context_size);
+    return generate::PassTokens{tokens, tokens};
+  };
+  const generate::Runtime model = generate::open_runtime(arguments.model);
+  const std::vector<double> logprobs = eval::token_logprobs(model.ready, ids, model.context_size);
 
   fmt::print("{:>8}  {:>8}  {:>12}  {}\n", "position", "id", "logprob", "text");
   for (size_t i = 0; i < logprobs.size(); ++i)
@@ -85,6 +93,7 @@ void add_score_verb(CLI::App& app) {
       ->check(at_least(0))
       ->excludes(text)
       ->excludes(file);
+  add_memory_budget(verb, arguments->memory_budget_gib);
   verb.add_option("--json", arguments->json,
                   "Write ids and logprobs to this file: logprobs has one entry for each of ids[1:], and ids "
                   "of a text "

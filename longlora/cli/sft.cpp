@@ -102,8 +102,8 @@ void run_sft(SftArguments& arguments) {
   if (!options.eval_data_path.empty())
     eval_rows = read_rows(arguments, options.eval_data_path, *tokenizer, vocab_size, "held-out data");
   const train::MemoryPlan plan = plan_before_loading(arguments);
-  model::Decoder decoder = prepare_decoder(arguments, plan);
-  run_training(arguments, decoder, std::move(rows), std::move(eval_rows), plan);
+  PreparedModel prepared = prepare_decoder(arguments, plan);
+  run_training(arguments, prepared, std::move(rows), std::move(eval_rows), plan);
 }
 
 void add_data_flags(CLI::App& verb, SftArguments& arguments) {

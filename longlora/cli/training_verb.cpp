@@ -22,13 +22,13 @@
 #include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/memory.h"
+#include "longlora/forward/mapped_files.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/adapter_plan.h"
 #include "longlora/model/config_fields.h"
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
 #include "longlora/model/stored_model.h"
-#include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
 #include "longlora/ops/device.h"
 #include "longlora/results/training_result.h"
@@ -113,10 +113,11 @@ void finish_arguments(TrainingArguments& arguments) {
 namespace {
 
 /// Gives the decoder its scaling, low-rank pairs and trainable parameters; fills in the options that they
-/// decide. The adapter of --peft_model is there already where `has_adapter` says so. Returns what
-/// stretch_window() has for the log.
+/// decide. The adapter of --peft_model is there already where `has_adapter` says so; `source` brings the
+/// weights of the layers. Returns what stretch_window() has for the log.
 std::string set_up_training(const TrainingArguments& arguments, train::TrainOptions& options,
-                            bool has_adapter, model::Decoder& decoder) {
+                            bool has_adapter, model::Decoder& decoder,
+                            const forward::LayerSource& source = *forward::resident()) {
   std::string window_change = model::stretch_window(
       decoder.config, asked_rope_scaling(arguments.rope_scaling), options.model_max_length);
   if (decoder.config.rope_scaling.type != model::RopeType::kDefault)
@@ -127,7 +128,9 @@ std::string set_up_training(const TrainingArguments& arguments, train::TrainOpti
       if (arguments.lora_dropout) options.lora.dropout = *arguments.lora_dropout;
     }
     model::choose_targets(decoder, options.lora);
-    if (!has_adapter) model::add_lora(decoder, options.lora, options.seed);
+    if (!has_adapter)
+      model::add_lora(decoder, options.lora, options.seed,
+                      [&](size_t layer) { return source.layer(decoder, layer); });
     model::train_adapter(decoder, options.trainable_params, options.lora);
   } else {
     model::train_everything(decoder);
@@ -189,10 +192,7 @@ void leave_out_replaced(const TrainingArguments& arguments, std::set<std::string
   const model::Decoder base = shape_of_base(arguments);
   const model::AdapterPlan plan =
       plan_adapter(base, checkpoint::PeftAdapter::open(arguments.options.peft_model));
-  for (const auto& [name, change] : plan.changes)
-    if (change.replaces()) names.erase(name);
-  if (plan.vocab_size != base.config.vocab_size || plan.tied != base.config.tie_word_embeddings)
-    names.erase(std::string(base.config.family().names.lm_head) + ".weight");
+  for (const std::string& name : model::replaced_parameters(plan, base)) names.erase(name);
 }
 
 /// Where the frozen weights of a run may be. Without the weights themselves config.json's word for how they
@@ -203,7 +203,7 @@ train::FrozenWeights find_frozen_weights(const TrainingArguments& arguments, con
   bool as_stored = true;
   if (!arguments.shape && (!options.only_planned || has_weights(options.model_name_or_path))) {
     as_stored =
-        model::are_stored_as(options.model_name_or_path, model::streamable_weights(shape), shape.dtype());
+        forward::are_stored_as(options.model_name_or_path, forward::streamable_weights(shape), shape.dtype());
   } else if (!arguments.shape) {
     const Json& raw = shape.config.raw;
     const auto stored = raw.contains("dtype") ? raw.find("dtype") : raw.find("torch_dtype");
@@ -229,29 +229,34 @@ train::MemoryPlan plan_before_loading(const TrainingArguments& arguments) {
   return train::plan_run(run.options, run.decoder, run.frozen_weights, run.program_bytes);
 }
 
-model::Decoder prepare_decoder(TrainingArguments& arguments, const train::MemoryPlan& plan) {
+PreparedModel prepare_decoder(TrainingArguments& arguments, const train::MemoryPlan& plan) {
   train::TrainOptions& options = arguments.options;
   const at::ScalarType dtype = options.fp32 ? at::kFloat : at::kBFloat16;
   model::LoadOptions load = {.left_in_files = {}, .quantize = options.quantize, .device = options.device};
   if (plan.weights_streamed) {
     const model::Decoder shape = shape_run(arguments).decoder;
-    load.left_in_files = model::streamable_weights(shape);
+    load.left_in_files = forward::streamable_weights(shape);
     if (!options.peft_model.empty()) leave_out_replaced(arguments, load.left_in_files);
   }
-  model::Decoder decoder =
-      options.init_random
-          ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed,
-                                  options.attention_init)
-          : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype, load);
+  PreparedModel prepared;
+  model::Decoder& decoder = prepared.decoder;
+  decoder = options.init_random
+                ? model::random_decoder(model::read_model_config(options.config_file), dtype, options.seed,
+                                        options.attention_init)
+                : model::load_with_adapter(options.model_name_or_path, options.peft_model, dtype, load);
   if (options.init_random) model::move_decoder(decoder, options.device);
+  if (plan.weights_streamed)
+    prepared.source = std::make_shared<const forward::MappedFiles>(
+        model::open_stored_model(options.model_name_or_path).weights, load.left_in_files, dtype);
   if (plan.state_on_disk != model::StateOnDisk::kNone) {
     make_directories(options.scratch_folder());
     model::place_state(decoder, {plan.state_on_disk, options.scratch_folder()});
   }
-  const std::string window_change = set_up_training(arguments, options, !options.peft_model.empty(), decoder);
+  const std::string window_change =
+      set_up_training(arguments, options, !options.peft_model.empty(), decoder, *prepared.source);
   if (!window_change.empty()) log_info(window_change);
   if (!options.init_random) model::load_masters(decoder, options.model_name_or_path, options.peft_model);
-  return decoder;
+  return prepared;
 }
 
 std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed) {
@@ -435,12 +440,14 @@ train::RunFolder claim_outputs(const TrainingArguments& arguments) {
   return folder;
 }
 
-void run_training(TrainingArguments& arguments, model::Decoder& decoder,
+void run_training(TrainingArguments& arguments, PreparedModel& prepared,
                   std::unique_ptr<const data::TrainingRows> data,
                   std::unique_ptr<const data::TrainingRows> eval_data, const train::MemoryPlan& plan) {
   const train::TrainOptions& options = arguments.options;
+  model::Decoder& decoder = prepared.decoder;
   Reporter reporter;
-  train::Trainer trainer(options, decoder, std::move(data), std::move(eval_data), reporter, plan);
+  train::Trainer trainer(options, decoder, std::move(data), std::move(eval_data), reporter, plan,
+                         prepared.source);
   describe_run(arguments, decoder, trainer);
   write_run_json(arguments, decoder, trainer);
 

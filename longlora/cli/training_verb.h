@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "longlora/data/training_rows.h"
+#include "longlora/forward/layer_source.h"
 #include "longlora/model/decoder.h"
 #include "longlora/ops/device.h"
 #include "longlora/tokenizer/tokenizer.h"
@@ -103,16 +104,22 @@ ShapedRun shape_run(const TrainingArguments& arguments);
 /// The memory plan of the run. Throws ResourceError when it cannot fit.
 train::MemoryPlan plan_before_loading(const TrainingArguments& arguments);
 
+/// The model of a run and who brings the weights of its layers.
+struct PreparedModel {
+  model::Decoder decoder;
+  std::shared_ptr<const forward::LayerSource> source = forward::resident();
+};
+
 /// The decoder with its scaling, adapter and trainable parameters in place; fills in the options that they
 /// decide. Frozen weights and training state are where the plan says.
-model::Decoder prepare_decoder(TrainingArguments& arguments, const train::MemoryPlan& plan);
+PreparedModel prepare_decoder(TrainingArguments& arguments, const train::MemoryPlan& plan);
 
 /// The tokenizer of the run, or null where none is needed and none is found.
 std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed);
 
 /// Trains to the end or until a signal, and writes all that a run leaves. `eval_data` may be null. Throws
 /// StoppedBySignal when a signal ended the run before its last step; its state is saved then.
-void run_training(TrainingArguments& arguments, model::Decoder& decoder,
+void run_training(TrainingArguments& arguments, PreparedModel& prepared,
                   std::unique_ptr<const data::TrainingRows> data,
                   std::unique_ptr<const data::TrainingRows> eval_data, const train::MemoryPlan& plan);
 

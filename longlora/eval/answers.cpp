@@ -50,9 +50,9 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& p
   return questions;
 }
 
-AnsweredQuestions answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
+AnsweredQuestions answer_questions(const forward::ReadyDecoder& ready, const tokenizer::Tokenizer& tokenizer,
                                    const std::vector<Question>& questions, const AnswerOptions& options) {
-  generate::DecodeSession session(decoder, options.context_size);
+  generate::DecodeSession session(ready, options.context_size);
   int64_t end_tokens = 0;  // of an end that is spelled in several
   for (const std::string& text : options.ends.texts)
     end_tokens = std::max(end_tokens, static_cast<int64_t>(tokenizer.encode(text, false).size()));

@@ -6,14 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "longlora/forward/ready_decoder.h"
 #include "longlora/generate/text_generation.h"
 #include "longlora/results/answers.h"
 #include "longlora/tokenizer/prompt_form.h"
 #include "longlora/tokenizer/tokenizer.h"
-
-namespace longlora::model {
-struct Decoder;
-}
 
 namespace longlora::eval {
 
@@ -42,7 +39,7 @@ struct AnsweredQuestions {
 };
 
 /// Greedy answers up to one of the ends. Exact: the same text as the known answer, but for space at the ends.
-AnsweredQuestions answer_questions(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
+AnsweredQuestions answer_questions(const forward::ReadyDecoder& ready, const tokenizer::Tokenizer& tokenizer,
                                    const std::vector<Question>& questions, const AnswerOptions& options);
 
 }  // namespace longlora::eval

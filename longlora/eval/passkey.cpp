@@ -21,9 +21,9 @@ std::vector<int64_t> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std
 
 class Examiner {
  public:
-  Examiner(const model::Decoder& decoder, const tokenizer::Tokenizer& tokenizer,
+  Examiner(const forward::ReadyDecoder& ready, const tokenizer::Tokenizer& tokenizer,
            const PasskeyOptions& options)
-      : tokenizer_(tokenizer), context_size_(options.context_size), session_(decoder, options.context_size) {
+      : tokenizer_(tokenizer), context_size_(options.context_size), session_(ready, options.context_size) {
     rules_.stop_ids = options.stop_ids;
     if (const auto eos = tokenizer.eos_id()) rules_.stop_ids.push_back(*eos);
   }
@@ -72,11 +72,11 @@ void check(const PasskeyOptions& options) {
 
 }  // namespace
 
-std::vector<results::PasskeyLength> run_passkey(const model::Decoder& decoder,
+std::vector<results::PasskeyLength> run_passkey(const forward::ReadyDecoder& ready,
                                                 const tokenizer::Tokenizer& tokenizer,
                                                 const PasskeyOptions& options) {
   check(options);
-  Examiner examiner(decoder, tokenizer, options);
+  Examiner examiner(ready, tokenizer, options);
   std::vector<results::PasskeyLength> lengths;
   for (const int64_t target : options.target_tokens) {
     results::PasskeyLength result;

@@ -5,12 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "longlora/forward/ready_decoder.h"
 #include "longlora/results/passkey.h"
 #include "longlora/tokenizer/tokenizer.h"
-
-namespace longlora::model {
-struct Decoder;
-}
 
 namespace longlora::eval {
 
@@ -52,7 +49,7 @@ std::vector<int64_t> passkey_lengths(int64_t max_tokens, int64_t interval);
 /// is correct when its ids are those of the key, no more and no less being
 /// generated. Lengths whose prompts all exceed the context come back without
 /// trials. Throws UsageError for options out of range.
-std::vector<results::PasskeyLength> run_passkey(const model::Decoder& decoder,
+std::vector<results::PasskeyLength> run_passkey(const forward::ReadyDecoder& ready,
                                                 const tokenizer::Tokenizer& tokenizer,
                                                 const PasskeyOptions& options);
 

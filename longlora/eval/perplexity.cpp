@@ -8,7 +8,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/format.h"
 #include "longlora/core/progress.h"
-#include "longlora/eval/forward.h"
+#include "longlora/eval/row_scorer.h"
 
 namespace longlora::eval {
 namespace {
@@ -64,8 +64,7 @@ void score_batch(const RowScorer& scorer, const data::TokenData& data, std::span
 PerplexityResult evaluate_length(const RowScorer& scorer, const data::TokenData& data, int64_t seq_len,
                                  std::span<const Window> windows, const PerplexityOptions& options) {
   const auto count = static_cast<int64_t>(windows.size());
-  const int64_t batch =
-      options.batch_size > 0 ? options.batch_size : std::max<int64_t>(1, kBatchTokens / seq_len);
+  const int64_t batch = windows_at_once(options, seq_len);
   Progress progress(fmt::format("evaluating {} tokens", format_count(seq_len)), count, "windows");
   Sums sums;
   for (int64_t begin = 0; begin < count; begin += batch) {
@@ -89,7 +88,12 @@ PerplexityResult evaluate_length(const RowScorer& scorer, const data::TokenData&
 
 }  // namespace
 
-std::vector<PerplexityResult> evaluate_perplexity(const model::Decoder& decoder, const data::TokenData& data,
+int64_t windows_at_once(const PerplexityOptions& options, int64_t seq_len) {
+  return options.batch_size > 0 ? options.batch_size : std::max<int64_t>(1, kBatchTokens / seq_len);
+}
+
+std::vector<PerplexityResult> evaluate_perplexity(const forward::ReadyDecoder& ready,
+                                                  const data::TokenData& data,
                                                   const PerplexityOptions& options) {
   if (options.seq_lens.empty()) throw UsageError("[--seq_len] expected at least one length, got none");
   if (options.batch_size < 0)
@@ -100,7 +104,7 @@ std::vector<PerplexityResult> evaluate_perplexity(const model::Decoder& decoder,
   std::vector<std::vector<Window>> windows;
   for (const int64_t seq_len : options.seq_lens)
     windows.push_back(make_windows(data.size(), seq_len, longest, options.windows));
-  const RowScorer scorer(decoder, longest);
+  const RowScorer scorer(ready, longest);
   std::vector<PerplexityResult> results;
   for (size_t i = 0; i < windows.size(); ++i)
     results.push_back(evaluate_length(scorer, data, options.seq_lens[i], windows[i], options));

@@ -6,11 +6,8 @@
 
 #include "longlora/data/token_data.h"
 #include "longlora/eval/windows.h"
+#include "longlora/forward/ready_decoder.h"
 #include "longlora/results/perplexity.h"
-
-namespace longlora::model {
-struct Decoder;
-}
 
 namespace longlora::eval {
 
@@ -22,6 +19,9 @@ struct PerplexityOptions {
   /// tokens. The result does not depend on it.
   int64_t batch_size = 0;
 };
+
+/// Windows of `seq_len` tokens that go through the model at once.
+int64_t windows_at_once(const PerplexityOptions& options, int64_t seq_len);
 
 /// What was found with windows of one length. `loss` is the mean over all tokens that count; with kAll that
 /// is the mean over windows of the mean of their seq_len - 1 losses. `accuracy` is the share of tokens that
@@ -35,7 +35,8 @@ struct PerplexityResult : results::PerplexityPoint {
 /// Evaluates every length in turn, in the order given, with a progress line.
 /// Throws UsageError for lengths or batch sizes that are not positive,
 /// InputError when the data is too short.
-std::vector<PerplexityResult> evaluate_perplexity(const model::Decoder& decoder, const data::TokenData& data,
+std::vector<PerplexityResult> evaluate_perplexity(const forward::ReadyDecoder& ready,
+                                                  const data::TokenData& data,
                                                   const PerplexityOptions& options);
 
 }  // namespace longlora::eval

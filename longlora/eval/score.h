@@ -5,16 +5,14 @@
 #include <span>
 #include <vector>
 
-namespace longlora::model {
-struct Decoder;
-}
+#include "longlora/forward/ready_decoder.h"
 
 namespace longlora::eval {
 
 /// Natural logarithms of the probabilities of ids[1], ids[2], … given what is
 /// before each; one fewer than ids. Throws InputError for fewer than two ids, for
 /// more than `context_size`, and for ids beyond the vocabulary.
-std::vector<double> token_logprobs(const model::Decoder& decoder, std::span<const int64_t> ids,
+std::vector<double> token_logprobs(const forward::ReadyDecoder& ready, std::span<const int64_t> ids,
                                    int64_t context_size);
 
 }  // namespace longlora::eval

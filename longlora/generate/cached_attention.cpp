@@ -72,4 +72,16 @@ at::Tensor cached_attention(const at::Tensor& q, const KeyValueView& view,
   return out;
 }
 
+at::Tensor Cached::attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv) {
+  cache_.store(layer, qkv.k, qkv.v);
+  if (qkv.q.size(0) == 0) return at::empty_like(qkv.q);
+  // With nothing before them the tokens see only each other.
+  if (from_empty_ && qkv.q.size(0) == qkv.k.size(0)) {
+    const ops::SegmentPlan plan =
+        ops::make_segment_plan({.num_rows = 1, .row_tokens = qkv.q.size(0), .window_tokens = window_tokens});
+    return ops::segment_attention(qkv.q, qkv.k, qkv.v, plan);
+  }
+  return cached_attention(qkv.q, cache_.view(layer), {.window_tokens = window_tokens});
+}
+
 }  // namespace longlora::generate

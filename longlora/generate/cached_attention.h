@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "longlora/forward/attend.h"
 #include "longlora/generate/kv_cache.h"
 
 namespace longlora::generate {
@@ -23,5 +24,19 @@ struct CachedAttentionOptions {
 /// Returns [N, H, D], contiguous. Throws Error on shapes that do not fit.
 at::Tensor cached_attention(const at::Tensor& q, const KeyValueView& view,
                             const CachedAttentionOptions& options = {});
+
+/// The attention of a pass over tokens that follow those of a cache: a layer's keys and values are stored,
+/// and each query sees all that the cache holds up to it. One for each KeyValueCache::extend().
+class Cached : public forward::Attend {
+ public:
+  /// `cache` must outlive it, and has room made for the tokens of the pass. `from_empty`: it holds no others.
+  Cached(KeyValueCache& cache, bool from_empty) : cache_(cache), from_empty_(from_empty) {}
+
+  at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv) override;
+
+ private:
+  KeyValueCache& cache_;
+  bool from_empty_;
+};
 
 }  // namespace longlora::generate

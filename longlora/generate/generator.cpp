@@ -7,10 +7,9 @@
 #include <cmath>
 
 #include "longlora/core/error.h"
+#include "longlora/forward/forward.h"
 #include "longlora/generate/cached_attention.h"
 #include "longlora/model/not_finite.h"
-#include "longlora/ops/matrix_product.h"
-#include "longlora/ops/segment_attention.h"
 
 namespace longlora::generate {
 namespace {
@@ -35,88 +34,57 @@ void check_ids(const model::Decoder& decoder, std::span<const int64_t> ids) {
   }
 }
 
-DecodeSession::DecodeSession(const model::Decoder& decoder, std::unique_ptr<KeyValueCache> cache,
+DecodeSession::DecodeSession(const forward::ReadyDecoder& ready, std::unique_ptr<KeyValueCache> cache,
                              int64_t prefill_chunk_tokens)
-    : decoder_(decoder), cache_(std::move(cache)), prefill_chunk_tokens_(prefill_chunk_tokens) {
+    : ready_(ready), cache_(std::move(cache)), prefill_chunk_tokens_(prefill_chunk_tokens) {
   if (prefill_chunk_tokens < 1)
     throw Error(fmt::format("[prefill chunk] expected at least one token, got {}", prefill_chunk_tokens));
-  const model::RopeType scaling = decoder.config.rope_scaling.type;
+  const model::ModelConfig& config = decoder().config;
   // As transformers: Phi-3 alone does, whose configuration knows the original window.
-  remakes_keys_ = scaling == model::RopeType::kLongRope && decoder.config.family().longrope_only;
-  if (!model::depends_on_length(scaling))
-    rotary_ = rotary_table({0, cache_->max_tokens(), cache_->max_tokens()});
+  remakes_keys_ = config.rope_scaling.type == model::RopeType::kLongRope && config.family().longrope_only;
+  ready_.rotary->reserve(cache_->max_tokens());
 }
 
-model::RotaryTable DecodeSession::rotary_table(const model::RotaryRange& range) const {
-  const model::RotaryTable table = model::make_rotary_table(decoder_.config, range);
-  const at::Device device = decoder_.embed_tokens.value.device();
-  return {table.cos.to(device), table.sin.to(device)};
-}
-
-DecodeSession::DecodeSession(const model::Decoder& decoder, int64_t max_tokens, int64_t prefill_chunk_tokens)
-    : DecodeSession(decoder, make_full_cache(decoder, max_tokens), prefill_chunk_tokens) {}
-
-model::Positions DecodeSession::positions_of(int64_t place, int64_t count, int64_t sequence_tokens) const {
-  const at::TensorOptions index = at::TensorOptions(at::kLong).device(decoder_.embed_tokens.value.device());
-  if (rotary_.cos.defined()) return {rotary_, at::arange(place, place + count, index)};
-  return {rotary_table({place, count, sequence_tokens}), at::arange(count, index)};
-}
+DecodeSession::DecodeSession(const forward::ReadyDecoder& ready, int64_t max_tokens,
+                             int64_t prefill_chunk_tokens)
+    : DecodeSession(ready, make_full_cache(ready.decoder, max_tokens), prefill_chunk_tokens) {}
 
 at::Tensor DecodeSession::forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens,
-                                        Wanted wanted) {
+                                        int64_t wanted_tokens) {
   const auto count = static_cast<int64_t>(ids.size());
   const bool from_empty = cache_->num_tokens() == 0;
   const int64_t place = cache_->extend(count);
   const at::Tensor on_host = at::empty({count}, at::kLong);
   std::copy(ids.begin(), ids.end(), on_host.mutable_data_ptr<int64_t>());
-  const model::Positions positions = positions_of(place, count, sequence_tokens);
-  // With nothing before them the new tokens see only each other.
-  ops::SegmentPlan plan;
-  if (from_empty) plan = ops::make_segment_plan({.num_rows = 1, .row_tokens = count});
-
-  at::Tensor hidden = model::embed(decoder_, on_host.to(positions.index.device()));
-  for (size_t i = 0; i < decoder_.blocks.size(); ++i) {
-    const model::Block& block = decoder_.blocks[i];
-    const auto qkv = model::project_query_key_value(block, decoder_.config, hidden, positions);
-    cache_->store(i, qkv.k, qkv.v);
-    if (i + 1 == decoder_.blocks.size()) {
-      // Nothing reads the last layer but the next token's logits.
-      if (wanted == Wanted::kNothing) return {};
-      const at::Tensor last = cached_attention(qkv.q.slice(0, count - 1), cache_->view(i),
-                                               {.window_tokens = block.window_tokens});
-      return model::finish_block(block, decoder_.config, hidden.slice(0, count - 1), last);
-    }
-    const at::Tensor attention =
-        from_empty ? ops::segment_attention(qkv.q, qkv.k, qkv.v, ops::with_window(plan, block.window_tokens))
-                   : cached_attention(qkv.q, cache_->view(i), {.window_tokens = block.window_tokens});
-    hidden = model::finish_block(block, decoder_.config, hidden, attention);
-  }
-  return hidden.slice(0, count - 1);  // a model without layers
+  const model::Positions positions = ready_.rotary->range(place, count, sequence_tokens);
+  Cached attend(*cache_, from_empty);
+  return forward::forward(decoder(), {on_host.to(positions.index.device()), positions}, attend,
+                          *ready_.source, {.tile_rows = ready_.tile_rows, .wanted_tokens = wanted_tokens});
 }
 
 bool DecodeSession::leaves_short_factors(int64_t count) const {
   if (!remakes_keys_) return false;
-  const int64_t before = cache_->num_tokens(), window = decoder_.config.original_window();
+  const int64_t before = cache_->num_tokens(), window = decoder().config.original_window();
   // A cache that drops tokens cannot be filled again from the text.
   return before > 0 && before <= window && before + count > window &&
          before == static_cast<int64_t>(ids_.size());
 }
 
-at::Tensor DecodeSession::forward(std::span<const int64_t> ids) {
+at::Tensor DecodeSession::last_hidden(std::span<const int64_t> ids) {
   const auto count = static_cast<int64_t>(ids.size());
   const int64_t sequence_tokens = cache_->num_tokens() + count;
   at::Tensor hidden;
   for (int64_t begin = 0; begin < count; begin += prefill_chunk_tokens_) {
     const int64_t chunk = std::min(prefill_chunk_tokens_, count - begin);
     hidden = forward_chunk(ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(chunk)),
-                           sequence_tokens, begin + chunk == count ? Wanted::kLastHidden : Wanted::kNothing);
+                           sequence_tokens, /*wanted_tokens=*/begin + chunk == count ? 1 : 0);
     if (hear_) hear_(begin + chunk);
   }
   return hidden;
 }
 
 at::Tensor DecodeSession::feed(std::span<const int64_t> ids) {
-  check_ids(decoder_, ids);
+  check_ids(decoder(), ids);
   const auto count = static_cast<int64_t>(ids.size());
   const int64_t before = cache_->num_tokens();
   if (count > cache_->remaining_tokens())
@@ -129,10 +97,8 @@ at::Tensor DecodeSession::feed(std::span<const int64_t> ids) {
   const bool again = leaves_short_factors(count);
   if (remakes_keys_) ids_.insert(ids_.end(), ids.begin(), ids.end());
   if (again) cache_->clear();
-  const at::Tensor hidden = forward(again ? std::span<const int64_t>(ids_) : ids);
-  const at::Tensor last = model::final_norm(decoder_, hidden);
-  const at::Tensor logits =
-      ops::matrix_product(last, {decoder_.head().value, /*transposed=*/true}).squeeze(0).to(at::kFloat);
+  const at::Tensor hidden = last_hidden(again ? std::span<const int64_t>(ids_) : ids);
+  const at::Tensor logits = forward::logits(decoder(), hidden, *ready_.source).squeeze(0);
   check_finite(logits);
   return logits;
 }
@@ -142,7 +108,7 @@ void DecodeSession::check_finite(const at::Tensor& logits) const {
   const auto sum = logits.sum(at::kDouble).item<double>();
   if (std::isfinite(sum)) return;
   throw InputError(fmt::format("[logits] expected finite numbers after token {} of the text, got {}; {}",
-                               cache_->num_tokens(), sum, model::explain_not_finite(decoder_)));
+                               cache_->num_tokens(), sum, model::explain_not_finite(decoder())));
 }
 
 void DecodeSession::reset() {

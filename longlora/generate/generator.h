@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "longlora/forward/ready_decoder.h"
 #include "longlora/generate/kv_cache.h"
 #include "longlora/model/decoder.h"
 
@@ -21,14 +22,14 @@ constexpr int64_t kPrefillChunkTokens = 4096;
 /// Throws InputError naming the first id outside the decoder's vocabulary and its place, or an empty list.
 void check_ids(const model::Decoder& decoder, std::span<const int64_t> ids);
 
-/// One sequence on its way through a decoder, which must outlive it. Not thread-safe.
+/// One sequence on its way through a decoder. Not thread-safe.
 class DecodeSession {
  public:
   /// A session over `cache`.
-  DecodeSession(const model::Decoder& decoder, std::unique_ptr<KeyValueCache> cache,
+  DecodeSession(const forward::ReadyDecoder& ready, std::unique_ptr<KeyValueCache> cache,
                 int64_t prefill_chunk_tokens = kPrefillChunkTokens);
   /// A session over a FullCache of `max_tokens`; 0: the decoder's context window.
-  explicit DecodeSession(const model::Decoder& decoder, int64_t max_tokens = 0,
+  explicit DecodeSession(const forward::ReadyDecoder& ready, int64_t max_tokens = 0,
                          int64_t prefill_chunk_tokens = kPrefillChunkTokens);
 
   /// Appends `ids` to the sequence and returns the logits [V], float32, of what
@@ -42,29 +43,25 @@ class DecodeSession {
 
   KeyValueCache& cache() { return *cache_; }
   const KeyValueCache& cache() const { return *cache_; }
-  const model::Decoder& decoder() const { return decoder_; }
+  const model::Decoder& decoder() const { return ready_.decoder; }
   /// Starts a new sequence.
   void reset();
 
  private:
-  enum class Wanted { kNothing, kLastHidden };
-
-  /// The last layer's hidden state [1, C] of the last token. Under dynamic scaling, and mostly under
-  /// LongRoPE, keys keep the angles of the sequence as it was when they came.
-  at::Tensor forward(std::span<const int64_t> ids);
-  at::Tensor forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens, Wanted wanted);
+  /// The last layer's hidden state [1, C] of the last token of `ids`, which go through chunk by chunk. Under
+  /// dynamic scaling, and mostly under LongRoPE, keys keep the angles of the sequence as it was when they
+  /// came.
+  at::Tensor last_hidden(std::span<const int64_t> ids);
+  /// Hidden states of the last `wanted_tokens` of a chunk.
+  at::Tensor forward_chunk(std::span<const int64_t> ids, int64_t sequence_tokens, int64_t wanted_tokens);
   void check_finite(const at::Tensor& logits) const;
-  model::RotaryTable rotary_table(const model::RotaryRange& range) const;
-  model::Positions positions_of(int64_t place, int64_t count, int64_t sequence_tokens) const;
   /// Whether `count` more tokens take the sequence beyond the original window of
   /// LongRoPE: the factors change, and the keys before have to be made again.
   bool leaves_short_factors(int64_t count) const;
 
-  const model::Decoder& decoder_;
+  forward::ReadyDecoder ready_;
   std::unique_ptr<KeyValueCache> cache_;
   int64_t prefill_chunk_tokens_;
-  /// For all places; undefined where the angles depend on the length of the sequence.
-  model::RotaryTable rotary_;
   bool remakes_keys_ = false;
   std::function<void(int64_t)> hear_;
   std::vector<int64_t> ids_;  // of the sequence, where keys may have to be made again

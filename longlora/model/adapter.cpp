@@ -9,12 +9,12 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "longlora/core/error.h"
 #include "longlora/model/adapter_plan.h"
 #include "longlora/model/load.h"
 #include "longlora/model/stored_model.h"
-#include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
 #include "longlora/ops/adapter_linear.h"
 #include "longlora/tensors/disk_tensor.h"
@@ -37,14 +37,29 @@ at::TensorOptions options_of(const Decoder& decoder) {
   return at::TensorOptions(decoder.dtype()).device(device.is_meta() ? at::Device(at::kCPU) : device);
 }
 
-/// Norms of the rows of a layer's weight with its pair, in float32.
-at::Tensor weight_norm(const Linear& linear) {
-  const ops::Weight& weight = linear.weight.value;
+/// Norms of the rows of a layer's weight with its pair, in float32; of a weight without values, without
+/// values that mean anything.
+at::Tensor weight_norm(const ops::Weight& weight, const LoraPair& pair) {
   if (weight.is_meta()) return at::empty({weight.size(0)}, at::kFloat);
   return ops::adapted_weight_norm({.weight = weight,
-                                   .lora_a = float_weight(linear.lora->a),
-                                   .lora_b = float_weight(linear.lora->b),
-                                   .lora_scale = linear.lora->scale});
+                                   .lora_a = float_weight(pair.a),
+                                   .lora_b = float_weight(pair.b),
+                                   .lora_scale = pair.scale});
+}
+
+/// Calls visit(pair, weight) for the pairs of a layer and the weights that they change, which `source`
+/// brings.
+template <typename Visit>
+void visit_pairs(Decoder& decoder, size_t layer, const BlockSource& source, const Visit& visit) {
+  const std::shared_ptr<const Block> brought = source ? source(layer) : nullptr;
+  std::vector<const ops::Weight*> weights;
+  visit_block_linears(brought ? *brought : std::as_const(decoder.blocks[layer]),
+                      [&](const char*, const Linear& linear) { weights.push_back(&linear.weight.value); });
+  size_t next = 0;
+  visit_block_linears(decoder.blocks[layer], [&](const char*, Linear& linear) {
+    const ops::Weight& weight = *weights[next++];
+    if (linear.lora) visit(*linear.lora, weight);
+  });
 }
 
 void number_pairs(Decoder& decoder) {
@@ -112,7 +127,8 @@ void choose_targets(const Decoder& decoder, checkpoint::LoraConfig& config) {
     config.target_modules = decoder.config.family().lora_targets;
 }
 
-void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed) {
+void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed,
+              const BlockSource& source) {
   at::Generator generator = at::detail::createCPUGenerator(seed);
   std::set<std::string> unmatched(config.target_modules.begin(), config.target_modules.end());
   size_t num_pairs = 0;
@@ -131,15 +147,12 @@ void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t s
     linear.lora = std::move(pair);
     ++num_pairs;
   };
-  for (size_t i = 0; i < decoder.blocks.size(); ++i) {
-    std::optional<LayerInReach> reach;
-    if (config.use_dora) reach.emplace(decoder, i);  // the norms of the weights are wanted
-    const std::string prefix = block_prefix(*decoder.blocks[i].names, i);
-    visit_block_linears(decoder.blocks[i], [&](const char* name, Linear& linear) {
-      add(prefix + name, linear);
-      if (linear.lora && config.use_dora) linear.lora->magnitude.value = weight_norm(linear);
-    });
-  }
+  visit_linears(decoder, add);
+  if (config.use_dora)
+    for (size_t i = 0; i < decoder.blocks.size(); ++i)
+      visit_pairs(decoder, i, source, [](LoraPair& pair, const ops::Weight& weight) {
+        pair.magnitude.value = weight_norm(weight, pair);
+      });
   number_pairs(decoder);
   if (num_pairs == 0 && !config.target_pattern.empty())
     throw UsageError(fmt::format(
@@ -177,18 +190,21 @@ Decoder load_with_adapter(const std::filesystem::path& base, const std::filesyst
   Decoder decoder = load_decoder(base, dtype, options);
   if (adapter.empty()) return decoder;
   load_adapter(decoder, checkpoint::PeftAdapter::open(adapter));
-  if (std::filesystem::exists(adapter / "config.json")) {
-    const ModelConfig trained = read_model_config(adapter);
-    decoder.config.rope_scaling = trained.rope_scaling;
-    decoder.config.max_position_embeddings = trained.max_position_embeddings;  // dynamic scaling starts there
-  }
+  take_window(adapter, decoder.config);
   return decoder;
+}
+
+void take_window(const std::filesystem::path& adapter, ModelConfig& config) {
+  if (adapter.empty() || !std::filesystem::exists(adapter / "config.json")) return;
+  const ModelConfig trained = read_model_config(adapter);
+  config.rope_scaling = trained.rope_scaling;
+  config.max_position_embeddings = trained.max_position_embeddings;  // dynamic scaling starts there
 }
 
 void merge_lora(Decoder& decoder) {
   const c10::NoGradGuard no_grad;
   visit_linears(decoder, [&](const std::string&, Linear& linear) {
-    if (!linear.lora || linear.weight.value.is_nf4()) return;
+    if (!linear.lora || linear.weight.value.is_nf4() || linear.weight.value.is_meta()) return;
     const LoraPair& pair = *linear.lora;
     const at::Tensor update = at::mm(float_weight(pair.b), float_weight(pair.a)).mul_(pair.scale);
     at::Tensor weight = float_weight(linear.weight).add(update);
@@ -199,11 +215,17 @@ void merge_lora(Decoder& decoder) {
   });
 }
 
-void keep_weight_norms(Decoder& decoder) {
+void keep_weight_norms(Decoder& decoder, const BlockSource& source) {
   const c10::NoGradGuard no_grad;
-  visit_linears(decoder, [&](const std::string&, Linear& linear) {
-    if (linear.lora && linear.lora->magnitude.value.defined()) linear.lora->weight_norm = weight_norm(linear);
+  bool has_magnitudes = false;
+  visit_linears(decoder, [&](const std::string&, const Linear& linear) {
+    has_magnitudes = has_magnitudes || (linear.lora && linear.lora->magnitude.value.defined());
   });
+  if (!has_magnitudes) return;
+  for (size_t i = 0; i < decoder.blocks.size(); ++i)
+    visit_pairs(decoder, i, source, [](LoraPair& pair, const ops::Weight& weight) {
+      if (pair.magnitude.value.defined()) pair.weight_norm = weight_norm(weight, pair);
+    });
 }
 
 void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns,

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -12,12 +14,17 @@
 
 namespace longlora::model {
 
+/// Layer `index` of a decoder with all of its weights, in reach for as long as the pointer lives. An empty
+/// function stands for weights that are all in memory.
+using BlockSource = std::function<std::shared_ptr<const Block>(size_t index)>;
+
 /// Adds a fresh pair to every linear layer that `config` targets: A uniform in
 /// ±1/sqrt(in) as PEFT initialises it, B zero; a pure function of the seed. With
-/// DoRA also a magnitude, the norms of the weight's rows. All are float32-mastered
+/// DoRA also a magnitude, the norms of the weight's rows, which `source` brings. All are float32-mastered
 /// once made trainable. Throws UsageError when a target, or the pattern, matches no
 /// layer, listing the layers there are.
-void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed);
+void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed,
+              const BlockSource& source = {});
 
 /// The last parts of the names of all linear layers, sorted: what PEFT's "all-linear" stands for.
 std::vector<std::string> linear_names(const Decoder& decoder);
@@ -37,12 +44,16 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter);
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
                           at::ScalarType dtype, const LoadOptions& options = {});
 
+/// Gives `config` the rotary scaling and the window of the config.json of an adapter directory; nothing to do
+/// where there is none.
+void take_window(const std::filesystem::path& adapter, ModelConfig& config);
+
 /// Puts the low-rank update, and the magnitude of DoRA, into every weight that has a pair and removes the
-/// pairs. Computed in float32. Weights in four bits keep their pairs.
+/// pairs. Computed in float32. Weights in four bits or left in their files keep their pairs.
 void merge_lora(Decoder& decoder);
 
 /// Computes the norms that DoRA divides by once for all passes to come: for a decoder that is only run.
-void keep_weight_norms(Decoder& decoder);
+void keep_weight_norms(Decoder& decoder, const BlockSource& source = {});
 
 /// Makes low-rank pairs trainable, every parameter that `config` trains whole, and every other one whose name
 /// contains one of `patterns` ("embed", "norm": the released code's rule). Throws

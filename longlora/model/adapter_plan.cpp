@@ -239,6 +239,15 @@ AdapterPlan plan_adapter(const Decoder& base, const PeftAdapter& adapter) {
   return Planner(base, adapter).make();
 }
 
+std::set<std::string> replaced_parameters(const AdapterPlan& plan, const Decoder& base) {
+  std::set<std::string> names;
+  for (const auto& [name, change] : plan.changes)
+    if (change.replaces()) names.insert(name);
+  if (plan.vocab_size != base.config.vocab_size || plan.tied != base.config.tie_word_embeddings)
+    names.insert(std::string(base.config.family().names.lm_head) + ".weight");
+  return names;
+}
+
 void warn_about(const AdapterPlan& plan, const PeftAdapter& adapter) {
   const std::string folder = adapter.directory().string();
   if (!plan.without_pair.empty())

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,10 @@ struct AdapterPlan {
 /// parameters and shapes that the base does not have, fewer rows of the vocabulary than the base has unless
 /// both ends have them.
 AdapterPlan plan_adapter(const Decoder& base, const checkpoint::PeftAdapter& adapter);
+
+/// Names of the parameters of `base` that the model with the adapter does not have as the base's files do:
+/// what the adapter replaces, and the head where it gets other rows or becomes one of its own.
+std::set<std::string> replaced_parameters(const AdapterPlan& plan, const Decoder& base);
 
 /// Logs a line where layers are without the pair that the adapter's configuration promises, and where it
 /// brings rows for tokens and no tokenizer.

@@ -4,7 +4,6 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/random.h"
-#include "longlora/ops/segment_attention.h"
 #include "longlora/tensors/disk_tensor.h"
 
 namespace longlora::model {
@@ -166,16 +165,6 @@ at::Tensor finish_block(const Block& block, const ModelConfig& config, const at:
   const bool shared = config.form.residual == ResidualForm::kSharedNorm;
   const Norm& norm = shared ? block.input_layernorm : block.post_attention_layernorm;
   return mlp(block, config, normalize(hidden, norm, config), dropout) + update + hidden;
-}
-
-at::Tensor forward_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                         const Positions& positions, const ops::SegmentPlan& plan, ops::KeptAttention* kept) {
-  const QueryKeyValue qkv = project_query_key_value(block, config, hidden, positions);
-  const at::Tensor attention =
-      block.window_tokens == 0
-          ? ops::segment_attention(qkv.q, qkv.k, qkv.v, plan, kept)
-          : ops::segment_attention(qkv.q, qkv.k, qkv.v, ops::with_window(plan, block.window_tokens), kept);
-  return finish_block(block, config, hidden, attention);
 }
 
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids) {

@@ -18,8 +18,6 @@
 #include "longlora/model/family.h"
 #include "longlora/model/rotary.h"
 #include "longlora/ops/functional.h"
-#include "longlora/ops/segment_attention.h"
-#include "longlora/ops/segment_plan.h"
 
 namespace longlora::model {
 
@@ -126,8 +124,6 @@ struct Block {
   const ModuleNames* names = nullptr;
 };
 
-class StreamedWeights;
-
 /// Whose training state is on a disk: masters and what the optimizer keeps.
 enum class StateOnDisk {
   kNone,
@@ -141,16 +137,14 @@ struct StatePlace {
   std::filesystem::path folder = {};
 };
 
-/// A whole model. Move-only in spirit: copies share tensors.
+/// A whole model. Move-only in spirit: copies share tensors. Weights that were left in their files are on the
+/// meta device: a pass over the layers gets them from a forward::LayerSource.
 struct Decoder {
   ModelConfig config;
   Parameter embed_tokens;  // [V, C]
   std::vector<Block> blocks;
   Norm norm;          // [C]
   Parameter lm_head;  // [V, C]; undefined value when tied to embed_tokens
-  /// Where set, it has the values of frozen parameters of the blocks that are on the meta device
-  /// (streamed_weights.h); only the training engine knows to ask for them.
-  std::shared_ptr<const StreamedWeights> streamed;
   StatePlace state_place = {};
   /// Parameters whose values an adapter holds whole, with its names for them: they are written with it,
   /// whether they train or not. And layers that have its pairs ("model.layers.0.self_attn.q_proj").
@@ -181,12 +175,6 @@ QueryKeyValue project_query_key_value(const Block& block, const ModelConfig& con
 /// attention [N, H, D]; returns [N, C].
 at::Tensor finish_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                         const at::Tensor& attention, const PairDropout& dropout = {});
-
-/// A whole block with attention inside the plan's segments and the layer's window; `kept` as in
-/// ops::segment_attention.
-at::Tensor forward_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
-                         const Positions& positions, const ops::SegmentPlan& plan,
-                         ops::KeptAttention* kept = nullptr);
 
 /// Rows of the embedding for ids [N] int64; [N, C].
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids);

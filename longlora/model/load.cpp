@@ -12,7 +12,6 @@
 #include "longlora/core/file.h"
 #include "longlora/core/log.h"
 #include "longlora/model/stored_model.h"
-#include "longlora/model/streamed_weights.h"
 #include "longlora/tensors/dtypes.h"
 
 namespace longlora::model {
@@ -180,8 +179,6 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const Load
   if (options.quantize && config.quantization)
     log_info(fmt::format("{} is in four bits already, in blocks of {}: --quantize leaves it as it is",
                          directory.string(), config.quantization->block_size));
-  if (!options.left_in_files.empty())
-    decoder.streamed = std::make_shared<const StreamedWeights>(store, options.left_in_files, dtype);
   warn_about_unused(store, used, config.family());
   const std::string embedding = std::string(config.family().names.embed_tokens) + ".weight";
   if (store.info(embedding).dtype == at::kHalf && dtype != at::kHalf)

@@ -13,7 +13,7 @@ namespace longlora::model {
 
 /// What of a model is held in another way than whole, in memory.
 struct LoadOptions {
-  /// Weights that are checked but not loaded: see Decoder::streamed.
+  /// Weights that are checked but not loaded; a forward::LayerSource has to bring them.
   std::set<std::string> left_in_files = {};
   /// The linear layers of the blocks are put into four bits one after another as they are read; a model whose
   /// files are quantised already stays as it is.

@@ -27,16 +27,17 @@ bool is_finite(const ops::Weight& weight) {
 std::string explain_not_finite(const Decoder& decoder) {
   const c10::NoGradGuard no_grad;
   std::string first;
+  bool in_memory = true;
   visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
     if (first.empty() && !is_finite(parameter.value)) first = name;
+    in_memory = in_memory && !parameter.value.is_meta();
   });
   if (!first.empty())
     return fmt::format(
         "{} holds numbers that are not finite: its file is damaged, or the training that wrote it diverged; "
         "take an earlier checkpoint or another copy",
         first);
-  const std::string weights =
-      decoder.streamed ? "every weight in memory is finite" : "every weight is finite";
+  const std::string weights = in_memory ? "every weight is finite" : "every weight in memory is finite";
   if (decoder.dtype() != at::kFloat)
     return fmt::format(
         "{}, so numbers outgrow {}: compute in float32 (--dtype float32, in training --fp32 True)", weights,

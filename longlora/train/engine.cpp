@@ -7,7 +7,8 @@
 #include <algorithm>
 
 #include "longlora/core/error.h"
-#include "longlora/model/streamed_weights.h"
+#include "longlora/forward/forward.h"
+#include "longlora/forward/tiles.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/ops/embedding.h"
 #include "longlora/ops/kernel_choice.h"
@@ -33,11 +34,6 @@ Batch on_device(Batch batch, at::Device device) {
   return batch;
 }
 
-model::RotaryTable rotary_table(const model::Decoder& decoder, int64_t num_positions) {
-  const model::RotaryTable table = model::make_rotary_table(decoder.config, num_positions);
-  return {table.cos.to(device_of(decoder)), table.sin.to(device_of(decoder))};
-}
-
 }  // namespace
 
 LossSums& LossSums::operator+=(const LossSums& other) {
@@ -60,13 +56,16 @@ Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens) {
   return batch;
 }
 
-Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options)
+Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options,
+               std::shared_ptr<const forward::LayerSource> source)
     : decoder_(decoder),
       keep_(std::move(keep)),
       max_row_tokens_(max_row_tokens),
       options_(std::move(options)),
-      inputs_(decoder.blocks.size(), options_.inputs) {
-  positions_.table = rotary_table(decoder, max_row_tokens);
+      inputs_(decoder.blocks.size(), options_.inputs),
+      source_(std::move(source)),
+      rotary_(decoder) {
+  rotary_.reserve(max_row_tokens);
   if (keep_.size() != decoder.blocks.size())
     throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}",
                             decoder.blocks.size(), keep_.size()));
@@ -108,28 +107,16 @@ void Engine::set_tiles(int64_t tile_rows, int64_t loss_chunk_rows) {
   options_.loss_chunk_rows = loss_chunk_rows;
 }
 
-void Engine::prepare_positions(const Batch& batch) {
+model::Positions Engine::positions_of(const Batch& batch) {
+  // The rotation reads its tables unchecked.
   const int64_t last = batch.positions.max().item<int64_t>();
   if (last >= max_row_tokens_)
     throw Error(fmt::format("[engine] expected positions below {}, got {}", max_row_tokens_, last));
-  const bool by_length = model::depends_on_length(decoder_.config.rope_scaling.type);
-  if (by_length && last + 1 != positions_.table.cos.size(0))
-    positions_.table = rotary_table(decoder_, last + 1);
-  positions_.index = batch.positions.to(device_of(decoder_));
+  return rotary_.places(batch.positions, last + 1);
 }
 
 bool Engine::input_needs_gradient(size_t index) const {
   return decoder_.embed_tokens.trainable() || index > first_trained_layer_;
-}
-
-LayerPass::Operands Engine::layer_operands(size_t index, const Batch& batch,
-                                           const model::PairDropout& dropout) const {
-  return {decoder_.blocks[index],      decoder_.config, positions_, batch.plan, options_.tile_rows,
-          input_needs_gradient(index), dropout};
-}
-
-void Engine::will_need(size_t index) const {
-  if (decoder_.streamed) decoder_.streamed->will_need(decoder_, index);
 }
 
 LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale) {
@@ -142,14 +129,14 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
   options.chunk_rows = options_.loss_chunk_rows;
   if (head.trainable()) options.grad_weight = head.grad;
   LossSums sums;
-  const model::LayerInReach reach(decoder_, decoder_.blocks.size());
-  will_need(decoder_.blocks.size() - 1);
-  for_each_tile(hidden.size(0), options_.tile_rows, [&](int64_t begin, int64_t end) {
+  const auto weight = source_->head(decoder_);
+  source_->prefetch(decoder_, decoder_.blocks.size() - 1);
+  forward::for_each_tile(hidden.size(0), options_.tile_rows, [&](int64_t begin, int64_t end) {
     const c10::AutoGradMode grad_mode(true);
     const at::Tensor leaf = hidden.slice(0, begin, end).detach().requires_grad_(true);
     const at::Tensor normed = model::final_norm(decoder_, leaf);
     const auto result =
-        ops::linear_cross_entropy(normed.detach(), head.value, batch.labels.slice(0, begin, end), options);
+        ops::linear_cross_entropy(normed.detach(), weight->value, batch.labels.slice(0, begin, end), options);
     std::vector<at::Tensor> inputs = {leaf};
     for (const model::Parameter* norm : norms) inputs.push_back(norm->value.dense());
     const auto grads = torch::autograd::grad({normed}, inputs, {result.grad_hidden});
@@ -162,8 +149,13 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
 }
 
 LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
-  prepare_positions(given);
+  const model::Positions positions = positions_of(given);
   const Batch batch = on_device(given, device_of(decoder_));
+  forward::Segments segments(batch.plan);
+  const auto pass_of = [&](size_t layer, const model::Block& block) {
+    return LayerPass({block, decoder_.config, positions, segments, options_.tile_rows,
+                      input_needs_gradient(layer), batch.dropout});
+  };
   const size_t layers = decoder_.blocks.size();
   std::vector<LayerRecord> records(layers);
   // Layers below all that trains need no backward.
@@ -173,10 +165,9 @@ LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
   for (size_t i = 0; i < layers; ++i) {
     LayerRecord& record = records[i];
     record.input = std::move(hidden);
-    const model::LayerInReach reach(decoder_, i);
-    will_need(i + 1);
-    hidden = LayerPass(layer_operands(i, batch, batch.dropout))
-                 .forward(record, i < lowest ? Keep::kInput : keep_[i]);
+    const auto block = source_->layer(decoder_, i);
+    source_->prefetch(decoder_, i + 1);
+    hidden = pass_of(i, *block).forward(record, i < lowest ? Keep::kInput : keep_[i]);
     at::Tensor input = std::move(record.input);
     if (i >= lowest) inputs_.put(i, std::move(input));
   }
@@ -184,38 +175,23 @@ LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
   const LossSums sums = head_forward_backward(grad, batch, grad_scale);
   for (size_t i = layers; i-- > lowest;) {
     records[i].input = inputs_.take(i, lowest);
-    const model::LayerInReach reach(decoder_, i);
-    if (i > lowest) will_need(i - 1);
-    LayerPass(layer_operands(i, batch, batch.dropout))
-        .backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
+    const auto block = source_->layer(decoder_, i);
+    if (i > lowest) source_->prefetch(decoder_, i - 1);
+    pass_of(i, *block).backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
   }
   if (decoder_.embed_tokens.trainable()) add_embedding_gradient(grad, batch.ids);
   return sums;
 }
 
 LossSums Engine::evaluate(const Batch& given) {
-  prepare_positions(given);
   const Batch batch = on_device(given, device_of(decoder_));
-  const c10::NoGradGuard no_grad;
-  at::Tensor hidden = model::embed(decoder_, batch.ids);
-  for (size_t i = 0; i < decoder_.blocks.size(); ++i) {
-    LayerRecord record;
-    record.input = std::move(hidden);
-    const model::LayerInReach reach(decoder_, i);
-    will_need(i + 1);
-    hidden = LayerPass(layer_operands(i, batch, {})).forward(record, Keep::kInput);
-  }
-  ops::LinearCrossEntropyOptions options;
-  options.chunk_rows = options_.loss_chunk_rows;
-  LossSums sums;
-  const model::LayerInReach reach(decoder_, decoder_.blocks.size());
-  for_each_tile(hidden.size(0), options_.tile_rows, [&](int64_t begin, int64_t end) {
-    const auto result =
-        ops::linear_cross_entropy(model::final_norm(decoder_, hidden.slice(0, begin, end)),
-                                  decoder_.head().value, batch.labels.slice(0, begin, end), options);
-    sums += {result.loss_sum, result.num_labels, result.num_correct};
-  });
-  return sums;
+  forward::Segments segments(batch.plan);
+  const at::Tensor hidden = forward::forward(decoder_, {batch.ids, positions_of(given)}, segments, *source_,
+                                             {.tile_rows = options_.tile_rows});
+  const auto result =
+      forward::cross_entropy(decoder_, hidden, batch.labels, *source_,
+                             {.tile_rows = options_.tile_rows, .loss_chunk_rows = options_.loss_chunk_rows});
+  return {result.loss_sum, result.num_labels, result.num_correct};
 }
 
 }  // namespace longlora::train

@@ -4,8 +4,11 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "longlora/forward/layer_source.h"
+#include "longlora/forward/rotary_tables.h"
 #include "longlora/model/decoder.h"
 #include "longlora/ops/segment_plan.h"
 #include "longlora/train/input_store.h"
@@ -54,9 +57,10 @@ struct EngineOptions {
 /// layers in reverse and releases each. Not thread-safe.
 class Engine {
  public:
-  /// `keep` has one entry a layer; rotary tables reach `max_row_tokens`. Throws ResourceError when there is
-  /// no room for inputs on disk.
-  Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options = {});
+  /// `keep` has one entry a layer; rows have at most `max_row_tokens` tokens; `source` brings the weights of
+  /// the layers. Throws ResourceError when there is no room for inputs on disk.
+  Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options = {},
+         std::shared_ptr<const forward::LayerSource> source = forward::resident());
 
   /// Adds grad_scale · d(loss sum) to the gradient of every trainable parameter. Batches are on the CPU,
   /// wherever the decoder is.
@@ -71,24 +75,21 @@ class Engine {
  private:
   /// Turns the last hidden states [N, C] into their gradient, in their place.
   LossSums head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale);
-  LayerPass::Operands layer_operands(size_t index, const Batch& batch,
-                                     const model::PairDropout& dropout) const;
   bool input_needs_gradient(size_t index) const;
   /// Makes the gradient of an embedding, by rows where lookups alone add to it.
   void prepare_embedding_gradient();
   void add_embedding_gradient(const at::Tensor& grad, const at::Tensor& ids);
-  /// Has a layer's weights, or after the last layer the head's, read ahead where they are on disk.
-  void will_need(size_t index) const;
-  /// The rotation reads the tables unchecked: throws for positions beyond them.
-  /// Where angles depend on the length they are made for that of the batch's longest row.
-  void prepare_positions(const Batch& batch);
+  /// Of the batch's tokens. Where angles depend on the length they are those of the batch's longest row.
+  /// Throws for positions beyond max_row_tokens.
+  model::Positions positions_of(const Batch& batch);
 
   model::Decoder& decoder_;
   std::vector<Keep> keep_;
   int64_t max_row_tokens_;
   EngineOptions options_;
   InputStore inputs_;
-  model::Positions positions_;
+  std::shared_ptr<const forward::LayerSource> source_;
+  forward::RotaryTables rotary_;
   /// Lowest layer that holds a trainable parameter; layers below need no backward.
   size_t first_trained_layer_ = 0;
 };

@@ -6,36 +6,14 @@
 
 #include <utility>
 
+#include "longlora/forward/tiles.h"
+
 namespace longlora::train {
 namespace {
 
 using torch::autograd::edge_list;
 using torch::autograd::variable_list;
 using torch::autograd::impl::gradient_edge;
-
-/// A result put together from tiles of its rows; of a single tile it is that tile.
-class RowsOf {
- public:
-  explicit RowsOf(int64_t rows) : rows_(rows) {}
-
-  void put(int64_t begin, int64_t end, const at::Tensor& tile) {
-    if (end - begin == rows_) {
-      whole_ = tile.detach();
-      return;
-    }
-    if (!whole_.defined()) {
-      std::vector<int64_t> sizes = tile.sizes().vec();
-      sizes[0] = rows_;
-      whole_ = at::empty(sizes, tile.options());
-    }
-    whole_.slice(0, begin, end).copy_(tile.detach());
-  }
-  at::Tensor take() { return std::move(whole_); }
-
- private:
-  int64_t rows_;
-  at::Tensor whole_;
-};
 
 /// Rows of x as a leaf of a new graph.
 at::Tensor leaf_of(const at::Tensor& x, int64_t begin, int64_t end, bool needs_gradient) {
@@ -95,8 +73,8 @@ LayerPass::Projected LayerPass::project(const at::Tensor& input, bool with_graph
   const c10::AutoGradMode grad_mode(with_graph);
   const int64_t rows = input.size(0);
   Projected projected;
-  RowsOf q(rows), k(rows), v(rows);
-  for_each_tile(rows, operands_.tile_rows, [&](int64_t begin, int64_t end) {
+  forward::TiledRows q(rows), k(rows), v(rows);
+  forward::for_each_tile(rows, operands_.tile_rows, [&](int64_t begin, int64_t end) {
     const at::Tensor leaf = leaf_of(input, begin, end, with_graph && operands_.input_needs_gradient);
     const model::Positions positions = {operands_.positions.table,
                                         operands_.positions.index.slice(0, begin, end)};
@@ -126,17 +104,14 @@ at::Tensor LayerPass::attend(const Projected& projected, bool with_graph, ops::K
   const auto leaf = [&](const at::Tensor& x, bool needs_gradient) {
     return leaf_of(x, 0, x.size(0), with_graph && needs_gradient);
   };
-  const at::Tensor q = leaf(q_whole, projected.q_needs_gradient),
-                   k = leaf(k_whole, projected.k_needs_gradient),
-                   v = leaf(v_whole, projected.v_needs_gradient);
-  const int64_t window = operands_.block.window_tokens;
-  const at::Tensor out =
-      window == 0 ? ops::segment_attention(q, k, v, operands_.plan, kept)
-                  : ops::segment_attention(q, k, v, ops::with_window(operands_.plan, window), kept);
+  const model::QueryKeyValue qkv = {leaf(q_whole, projected.q_needs_gradient),
+                                    leaf(k_whole, projected.k_needs_gradient),
+                                    leaf(v_whole, projected.v_needs_gradient)};
+  const at::Tensor out = operands_.segments.attend_all(operands_.block.window_tokens, qkv, kept);
   if (out.requires_grad()) {
     GraphPiece piece = {0, out.size(0), {}, {}};
     add_root(piece, out);
-    for (const at::Tensor* operand : {&q, &k, &v}) add_leaf(piece, *operand);
+    for (const at::Tensor* operand : {&qkv.q, &qkv.k, &qkv.v}) add_leaf(piece, *operand);
     attended.push_back(std::move(piece));
   }
   return out.detach();
@@ -170,8 +145,8 @@ at::Tensor LayerPass::forward(LayerRecord& record, Keep keep) const {
                        record.attended);
     attention_needs_gradient = !record.attended.empty();
   }
-  RowsOf output(record.input.size(0));
-  for_each_tile(record.input.size(0), operands_.tile_rows, [&](int64_t begin, int64_t end) {
+  forward::TiledRows output(record.input.size(0));
+  forward::for_each_tile(record.input.size(0), operands_.tile_rows, [&](int64_t begin, int64_t end) {
     GraphPiece piece = {begin, end, {}, {}};
     output.put(begin, end, finish(record.input, attention, attention_needs_gradient, piece, with_graph));
     if (with_graph) record.finishes.push_back(std::move(piece));
@@ -191,9 +166,9 @@ void LayerPass::backward(LayerRecord& record, at::Tensor& grad,
     record.attention = {};
   }
   const bool attention_needs_gradient = !record.attended.empty();
-  RowsOf attention_grad(rows), input_grad(rows);
+  forward::TiledRows attention_grad(rows), input_grad(rows);
   size_t tile = 0;
-  for_each_tile(rows, operands_.tile_rows, [&](int64_t begin, int64_t end) {
+  forward::for_each_tile(rows, operands_.tile_rows, [&](int64_t begin, int64_t end) {
     GraphPiece piece = {begin, end, {}, {}};
     if (again)
       finish(record.input, attention, attention_needs_gradient, piece, /*with_graph=*/true);

@@ -7,22 +7,14 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/edge.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "longlora/forward/attend.h"
 #include "longlora/model/decoder.h"
 #include "longlora/ops/segment_attention.h"
-#include "longlora/ops/segment_plan.h"
 
 namespace longlora::train {
-
-/// Calls body(begin, end) for the tiles of `rows`; tile_rows 0: one tile.
-template <typename Body>
-void for_each_tile(int64_t rows, int64_t tile_rows, const Body& body) {
-  const int64_t step = tile_rows > 0 ? tile_rows : rows;
-  for (int64_t begin = 0; begin < rows; begin += step) body(begin, std::min(rows, begin + step));
-}
 
 /// What a layer keeps from forward for backward.
 enum class Keep {
@@ -54,7 +46,7 @@ class LayerPass {
     const model::Block& block;
     const model::ModelConfig& config;
     const model::Positions& positions;
-    const ops::SegmentPlan& plan;
+    forward::Segments& segments;
     int64_t tile_rows;
     bool input_needs_gradient;
     model::PairDropout dropout = {};

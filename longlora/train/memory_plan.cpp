@@ -14,8 +14,8 @@ namespace {
 
 /// All there are for layers that keep this much, those first that move the fewest bytes.
 std::vector<Placement> candidates(const Prediction& prediction, const PlanRequest& request, Keep keep) {
-  std::vector<bool> streaming = {prediction.must_stream()};
-  if (prediction.may_stream() && !prediction.must_stream()) streaming.push_back(true);
+  std::vector<bool> streaming = {false};
+  if (prediction.may_stream()) streaming.push_back(true);
   const int64_t most_inputs = request.disk && keep == Keep::kInput ? prediction.num_layers() : 0;
   std::vector<Placement> places;
   for (const model::StateOnDisk state : kStateChoices) {
@@ -169,8 +169,7 @@ int64_t longest_segment(const ops::SegmentPlan& plan) {
 MemoryPlan predict_memory(const model::Decoder& decoder, const PlanRequest& request, std::vector<Keep> keep,
                           int64_t tile_rows) {
   const Prediction prediction(decoder, request);
-  return prediction.plan({tile_rows, prediction.loss_chunk_rows(), 0, prediction.must_stream()},
-                         std::move(keep));
+  return prediction.plan({tile_rows, prediction.loss_chunk_rows()}, std::move(keep));
 }
 
 MemoryPlan make_memory_plan(const model::Decoder& decoder, const PlanRequest& request) {

@@ -13,13 +13,11 @@ namespace longlora::train {
 /// Recomputation: chosen by the plan, forced, or forbidden (--gradient_checkpointing).
 enum class Recompute { kAuto, kAlways, kNever };
 
-/// Where the large frozen weights of the layers are or may be.
+/// Where the large frozen weights of the layers may be.
 enum class FrozenWeights {
   kInMemory,
   kMayStream,        // the plan may leave them in their files, mapped
   kMayStreamCopied,  // the same, but a layer's weights are converted when it runs
-  kStreamed,         // they are there
-  kStreamedCopied,
 };
 
 /// What a plan is made for.

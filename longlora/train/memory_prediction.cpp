@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "longlora/model/streamed_weights.h"
+#include "longlora/forward/mapped_files.h"
 #include "longlora/model/training_state.h"
 #include "longlora/tensors/disk_tensor.h"
 #include "longlora/train/optimizer.h"
@@ -29,7 +29,7 @@ constexpr int64_t kStatePieceBytes = tensors::kDiskPieceElements * 16;
 Prediction::Prediction(const model::Decoder& decoder, const PlanRequest& request)
     : decoder_(decoder), request_(request) {
   element_bytes_ = static_cast<int64_t>(c10::elementSize(decoder.dtype()));
-  const auto streamable = model::streamable_weights(decoder);
+  const auto streamable = forward::streamable_weights(decoder);
   int64_t layer_bytes = 0;
   model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
     const int64_t elements = parameter.value.numel();

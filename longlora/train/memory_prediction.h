@@ -40,15 +40,8 @@ class Prediction {
   Prediction(const model::Decoder& decoder, const PlanRequest& request);
 
   /// Whether weights that are left in their files are converted when a layer runs.
-  bool copies() const {
-    return request_.frozen_weights == FrozenWeights::kMayStreamCopied ||
-           request_.frozen_weights == FrozenWeights::kStreamedCopied;
-  }
+  bool copies() const { return request_.frozen_weights == FrozenWeights::kMayStreamCopied; }
   bool may_stream() const { return request_.frozen_weights != FrozenWeights::kInMemory && streamable_ > 0; }
-  bool must_stream() const {
-    return request_.frozen_weights == FrozenWeights::kStreamed ||
-           request_.frozen_weights == FrozenWeights::kStreamedCopied;
-  }
   int64_t num_layers() const { return static_cast<int64_t>(decoder_.blocks.size()); }
   /// Rows of logits at a time where memory is no matter.
   int64_t loss_chunk_rows() const;

@@ -9,16 +9,11 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/format.h"
-#include "longlora/core/log.h"
-#include "longlora/core/memory.h"
 #include "longlora/ops/segment_plan.h"
 #include "longlora/tensors/device.h"
 
 namespace longlora::train {
 namespace {
-
-/// Share of what is free that a run takes unasked.
-constexpr double kBudgetShare = 0.8;
 
 Json paths_json(const std::vector<std::filesystem::path>& paths) {
   Json json = Json::array();
@@ -252,16 +247,6 @@ PlanRequest TrainOptions::plan_request() const {
   request.on_gpu = !device.is_cpu();
   request.num_threads = at::get_num_threads();
   return request;
-}
-
-int64_t memory_budget(int64_t asked_bytes, at::Device device) {
-  const int64_t most =
-      device.is_cpu() ? available_memory_bytes() + current_rss_bytes() : tensors::free_memory_bytes(device);
-  if (asked_bytes == 0) return static_cast<int64_t>(kBudgetShare * static_cast<double>(most));
-  if (asked_bytes <= most) return asked_bytes;
-  log_warning(fmt::format("--memory_budget is {}, but only {} are free: planning for those",
-                          format_bytes(asked_bytes), format_bytes(most)));
-  return most;
 }
 
 void validate(const TrainOptions& options) {

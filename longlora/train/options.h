@@ -130,11 +130,6 @@ struct TrainOptions {
   void require_steps(const Require& require) const;
 };
 
-/// The budget of a run: `asked_bytes`, or with 0 most of what is free; never more than `device` has left for
-/// this process (on the CPU what the machine and the process's control group have), with a warning when more
-/// was asked for.
-int64_t memory_budget(int64_t asked_bytes, at::Device device = at::kCPU);
-
 /// Throws UsageError that lists every problem.
 void validate(const TrainOptions& options);
 

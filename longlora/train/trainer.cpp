@@ -11,8 +11,8 @@
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/core/random.h"
+#include "longlora/forward/memory_budget.h"
 #include "longlora/model/not_finite.h"
-#include "longlora/model/streamed_weights.h"
 #include "longlora/model/training_state.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/tensors/device.h"
@@ -72,21 +72,17 @@ model::Decoder& with_state(model::Decoder& decoder, const TrainOptions& options,
 
 }  // namespace
 
-PlanRequest run_request(const TrainOptions& options, const model::Decoder& decoder,
-                        FrozenWeights frozen_weights, int64_t program_bytes) {
+PlanRequest run_request(const TrainOptions& options, FrozenWeights frozen_weights, int64_t program_bytes) {
   PlanRequest request = options.plan_request();
-  request.budget_bytes = memory_budget(options.memory_budget_bytes, options.device);
+  request.budget_bytes = forward::memory_budget(options.memory_budget_bytes, options.device);
   request.frozen_weights = options.device.is_cpu() ? frozen_weights : FrozenWeights::kInMemory;
-  if (decoder.streamed)
-    request.frozen_weights =
-        decoder.streamed->copies() ? FrozenWeights::kStreamedCopied : FrozenWeights::kStreamed;
   request.program_bytes = options.device.is_cpu() ? program_bytes : 0;
   return request;
 }
 
 MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder, FrozenWeights frozen_weights,
                     int64_t program_bytes) {
-  return make_memory_plan(decoder, run_request(options, decoder, frozen_weights, program_bytes));
+  return make_memory_plan(decoder, run_request(options, frozen_weights, program_bytes));
 }
 
 Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
@@ -97,7 +93,7 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const dat
 Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
                  std::unique_ptr<const data::TrainingRows> data,
                  std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer,
-                 std::optional<MemoryPlan> plan)
+                 std::optional<MemoryPlan> plan, std::shared_ptr<const forward::LayerSource> source)
     : options_(options),
       decoder_(decoder),
       data_(std::move(data)),
@@ -109,7 +105,8 @@ Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
       plan_(plan ? *std::move(plan) : plan_run(options, decoder)),
       directory_(options),
       optimizer_(with_state(decoder, options, plan_), options.adamw),
-      engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_)),
+      engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_),
+              std::move(source)),
       schedule_{options.schedule, options.learning_rate, options.warmup_updates(max_steps_), max_steps_} {
   if (eval_data_) check_labels(*eval_data_, "--eval_data_path");
   const RunState asked = {

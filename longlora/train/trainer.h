@@ -7,6 +7,7 @@
 
 #include "longlora/data/token_data.h"
 #include "longlora/data/training_rows.h"
+#include "longlora/forward/layer_source.h"
 #include "longlora/model/decoder.h"
 #include "longlora/results/train_log.h"
 #include "longlora/train/batch.h"
@@ -35,11 +36,10 @@ class TrainObserver {
 
 enum class TrainOutcome { kFinished, kStopped };
 
-/// What the memory plan of a run with this decoder is made for, with the budget that the run has: where its
-/// frozen weights may be, and the bytes that the program takes before the model is there (below 0: the
-/// usual).
-PlanRequest run_request(const TrainOptions& options, const model::Decoder& decoder,
-                        FrozenWeights frozen_weights = FrozenWeights::kInMemory, int64_t program_bytes = -1);
+/// What the memory plan of a run is made for, with the budget that the run has: where its frozen weights may
+/// be, and the bytes that the program takes before the model is there (below 0: the usual).
+PlanRequest run_request(const TrainOptions& options, FrozenWeights frozen_weights = FrozenWeights::kInMemory,
+                        int64_t program_bytes = -1);
 
 /// The memory plan of that request; `decoder`'s tensors need no values. Throws ResourceError when it cannot
 /// fit.
@@ -49,12 +49,13 @@ MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder,
 /// Trains `decoder` on rows of data. Owns the rows, the optimizer and the run directory.
 class Trainer {
  public:
-  /// `eval_data` may be null. `decoder` and `observer` must outlive it. Without a `plan` it makes one from
-  /// the decoder. Takes up the newest checkpoint when the options say so. Throws InputError when the
-  /// checkpoint is of another run.
+  /// `eval_data` may be null. `decoder`, whose layers `source` brings, and `observer` must outlive it.
+  /// Without a `plan` it makes one for weights that are in memory. Takes up the newest checkpoint when the
+  /// options say so. Throws InputError when the checkpoint is of another run.
   Trainer(const TrainOptions& options, model::Decoder& decoder,
           std::unique_ptr<const data::TrainingRows> data, std::unique_ptr<const data::TrainingRows> eval_data,
-          TrainObserver& observer, std::optional<MemoryPlan> plan = {});
+          TrainObserver& observer, std::optional<MemoryPlan> plan = {},
+          std::shared_ptr<const forward::LayerSource> source = forward::resident());
   /// On rows of consecutive ids; `data` and `eval_data` (may be null) must outlive it too. Throws InputError
   /// when they have no whole row.
   Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "longlora/core/error.h"
-#include "longlora/eval/open_model.h"
+#include "longlora/generate/runtime.h"
 #include "longlora/model/load.h"
 #include "tests/eval/test_data.h"
 
@@ -99,10 +99,10 @@ TEST(Passkey, LeavesOutPromptsThatDoNotFitWithTheirAnswer) {
 }
 
 TEST(Passkey, RunsARealModelAndTokenizer) {
-  const LoadedModel model = open_model({.base_model = test_data("stories260K_hf"),
-                                        .peft_model = {},
-                                        .context_size = 1024,
-                                        .rope_scaling = {}});
+  const generate::Runtime model = generate::open_runtime({.base_model = test_data("stories260K_hf"),
+                                                          .peft_model = {},
+                                                          .context_size = 1024,
+                                                          .rope_scaling = {}});
   const auto tokenizer = tokenizer::load_tokenizer(test_data("stories260K_hf"));
   const auto results =
       run_passkey(*model.decoder, *tokenizer, {.target_tokens = {300}, .num_tests = 2, .context_size = 1024});

@@ -7,8 +7,8 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
-#include "longlora/eval/open_model.h"
 #include "longlora/eval/score.h"
+#include "longlora/generate/runtime.h"
 #include "longlora/model/decoder.h"
 #include "tests/eval/test_data.h"
 
@@ -18,16 +18,16 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-LoadedModel open(const std::string& name, int64_t context_size) {
-  return open_model(
+generate::Runtime open(const std::string& name, int64_t context_size) {
+  return generate::open_runtime(
       {.base_model = test_data(name), .peft_model = {}, .context_size = context_size, .rope_scaling = {}});
 }
 
-std::unique_ptr<data::TokenData> open_ids(const std::string& name, const LoadedModel& model) {
+std::unique_ptr<data::TokenData> open_ids(const std::string& name, const generate::Runtime& model) {
   return data::open_token_data({test_data(name)}, {.vocab_size = model.vocab_size});
 }
 
-PerplexityResult evaluate(const LoadedModel& model, const data::TokenData& data, int64_t seq_len,
+PerplexityResult evaluate(const generate::Runtime& model, const data::TokenData& data, int64_t seq_len,
                           const WindowOptions& windows, int64_t batch_size = 0) {
   return evaluate_perplexity(*model.decoder, data,
                              {.seq_lens = {seq_len}, .windows = windows, .batch_size = batch_size})
@@ -37,7 +37,7 @@ PerplexityResult evaluate(const LoadedModel& model, const data::TokenData& data,
 class EvaluationGolden : public testing::TestWithParam<const char*> {
  protected:
   Json golden_ = read_json(test_data("goldens/evaluation/eval.json"))[GetParam()];
-  LoadedModel model_ = open(golden_["model"], golden_["context_size"]);
+  generate::Runtime model_ = open(golden_["model"], golden_["context_size"]);
   std::unique_ptr<data::TokenData> data_ = open_ids(golden_["data"], model_);
   int64_t seq_len_ = golden_["seq_len"];
 };
@@ -80,7 +80,7 @@ INSTANTIATE_TEST_SUITE_P(Transformers, EvaluationGolden,
                          [](const auto& test) { return std::string(test.param); });
 
 TEST(Perplexity, SameTargetsScoresTheSpanGivenWhatIsBeforeIt) {
-  const LoadedModel model = open("stories260K_hf", 512);
+  const generate::Runtime model = open("stories260K_hf", 512);
   const auto data = open_ids("goldens/evaluation/stories.bin", model);
   const WindowOptions options = {.mode = WindowMode::kSameTargets, .max_windows = 3, .target_tokens = 40};
   const auto results =
@@ -104,18 +104,18 @@ TEST(Perplexity, SameTargetsScoresTheSpanGivenWhatIsBeforeIt) {
 }
 
 TEST(Perplexity, BFloat16IsCloseToFloat32) {
-  const LoadedModel exact = open("stories260K_hf", 512);
-  const LoadedModel rounded = open_model({.base_model = test_data("stories260K_hf"),
-                                          .peft_model = {},
-                                          .context_size = 512,
-                                          .rope_scaling = {},
-                                          .dtype = "bfloat16"});
+  const generate::Runtime exact = open("stories260K_hf", 512);
+  const generate::Runtime rounded = generate::open_runtime({.base_model = test_data("stories260K_hf"),
+                                                            .peft_model = {},
+                                                            .context_size = 512,
+                                                            .rope_scaling = {},
+                                                            .dtype = "bfloat16"});
   const auto data = open_ids("goldens/evaluation/stories.bin", exact);
   EXPECT_NEAR(evaluate(rounded, *data, 256, {}).loss, evaluate(exact, *data, 256, {}).loss, 0.02);
 }
 
 TEST(Perplexity, EndsAtTheTokenWhoseLossIsNotFinite) {
-  const LoadedModel model = open("stories260K_hf", 512);
+  const generate::Runtime model = open("stories260K_hf", 512);
   const auto data = open_ids("goldens/evaluation/stories.bin", model);
   const auto decoder = std::const_pointer_cast<model::Decoder>(model.decoder);
   decoder->norm.weight.value.dense()[3].fill_(std::nanf(""));
@@ -126,7 +126,7 @@ TEST(Perplexity, EndsAtTheTokenWhoseLossIsNotFinite) {
 }
 
 TEST(Perplexity, RefusesOptionsAndDataThatDoNotFit) {
-  const LoadedModel model = open("stories260K_hf", 512);
+  const generate::Runtime model = open("stories260K_hf", 512);
   const auto data = open_ids("goldens/evaluation/stories.bin", model);
   const auto run = [&](const PerplexityOptions& options) {
     evaluate_perplexity(*model.decoder, *data, options);

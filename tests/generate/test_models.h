@@ -10,6 +10,7 @@
 
 #include "longlora/model/decoder.h"
 #include "longlora/model/load.h"
+#include "tests/support/plain_forward.h"
 
 namespace longlora {
 
@@ -42,14 +43,8 @@ inline std::vector<int64_t> walk(int64_t count) {
 /// Logits [N, V] of all places, without a cache.
 inline at::Tensor full_forward(const model::Decoder& decoder, const std::vector<int64_t>& ids) {
   const c10::NoGradGuard no_grad;
-  const auto count = static_cast<int64_t>(ids.size());
-  const model::Positions positions = {model::make_rotary_table(decoder.config, count),
-                                      at::arange(count, at::TensorOptions(at::kLong))};
-  const auto plan = ops::make_segment_plan({.num_rows = 1, .row_tokens = count});
-  at::Tensor hidden = model::embed(decoder, at::tensor(ids, at::TensorOptions(at::kLong)));
-  for (const auto& block : decoder.blocks)
-    hidden = model::forward_block(block, decoder.config, hidden, positions, plan);
-  return at::linear(model::final_norm(decoder, hidden), decoder.head().value.dense()).to(at::kFloat);
+  const at::Tensor row = at::tensor(ids, at::TensorOptions(at::kLong)).unsqueeze(0);
+  return at::linear(test::hidden_states(decoder, row), decoder.head().value.dense()).to(at::kFloat);
 }
 
 inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {

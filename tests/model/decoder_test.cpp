@@ -74,7 +74,7 @@ TEST(Decoder, HasTheLogitsAndTheLossOfTransformers) {
 
     at::Tensor labels = at::full_like(ids, ops::kIgnoreLabel);
     labels.slice(1, 0, ids.size(1) - 1).copy_(ids.slice(1, 1));
-    const auto loss = ops::linear_cross_entropy(hidden_states(decoder, ids), decoder.head().value,
+    const auto loss = ops::linear_cross_entropy(test::hidden_states(decoder, ids), decoder.head().value,
                                                 labels.reshape({-1}), {});
     EXPECT_EQ(loss.num_labels, 44);
     const double expected = golden.load("loss").item<double>();

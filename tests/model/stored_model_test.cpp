@@ -48,7 +48,7 @@ TEST(StoredModel, UsesAHeadOfTheFilesThatDiffersFromTheEmbeddingItIsTiedTo) {
   EXPECT_FALSE(read_stored_config(folder.path()).tie_word_embeddings);
   const Decoder decoder = load_decoder(folder.path(), at::kFloat);
   const at::Tensor logits = logits_of(decoder, some_ids());
-  EXPECT_CLOSE(logits, at::matmul(hidden_states(decoder, some_ids()), head.t()).view({2, 9, 96}), 1e-6);
+  EXPECT_CLOSE(logits, at::matmul(test::hidden_states(decoder, some_ids()), head.t()).view({2, 9, 96}), 1e-6);
   // It stays with what is written.
   save_decoder(decoder, again.path(), at::kFloat);
   EXPECT_EQ(read_json(again / "config.json")["tie_word_embeddings"], false);

@@ -1,10 +1,11 @@
-// The reference models of tests/data/goldens, and a forward pass through a whole decoder.
+// The reference models of tests/data/goldens and their logits.
 #pragma once
 
 #include <string>
 
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/model/load.h"
+#include "tests/support/plain_forward.h"
 #include "tests/support/tensors.h"
 
 namespace longlora::model {
@@ -36,20 +37,9 @@ inline std::filesystem::path tiny_model(const std::string& name) {
   return test::data_path("goldens/tiny_models") / name;
 }
 
-/// Final hidden states [N, C] of ids [rows, tokens] under full attention.
-inline at::Tensor hidden_states(const Decoder& decoder, const at::Tensor& ids) {
-  const int64_t rows = ids.size(0), tokens = ids.size(1);
-  const Positions positions = {make_rotary_table(decoder.config, tokens), at::arange(tokens).repeat({rows})};
-  const ops::SegmentPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = tokens});
-  at::Tensor hidden = embed(decoder, ids);
-  for (const Block& block : decoder.blocks)
-    hidden = forward_block(block, decoder.config, hidden, positions, plan);
-  return final_norm(decoder, hidden);
-}
-
 /// Logits [rows, tokens, V].
 inline at::Tensor logits_of(const Decoder& decoder, const at::Tensor& ids) {
-  const at::Tensor hidden = hidden_states(decoder, ids);
+  const at::Tensor hidden = test::hidden_states(decoder, ids);
   return at::matmul(hidden, decoder.head().value.dense().t()).detach().view({ids.size(0), ids.size(1), -1});
 }
 

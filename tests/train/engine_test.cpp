@@ -4,11 +4,12 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
-#include "longlora/model/streamed_weights.h"
+#include "longlora/forward/mapped_files.h"
+#include "longlora/model/stored_model.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/train/memory_plan.h"
 #include "tests/model/tiny_models.h"
-#include "tests/train/counting_allocator.h"
+#include "tests/support/counting_allocator.h"
 #include "tests/train/support.h"
 
 namespace longlora::train {
@@ -187,11 +188,13 @@ struct Outcome {
   std::vector<std::pair<std::string, at::Tensor>> grads;
 };
 Outcome outcome_of(model::Decoder& decoder, const Batch& batch, const std::vector<Keep>& keep,
-                   const EngineOptions& options) {
+                   const EngineOptions& options,
+                   std::shared_ptr<const forward::LayerSource> source = forward::resident()) {
   model::visit_parameters(decoder, [](const std::string&, model::Parameter& parameter) {
     if (parameter.grad.defined()) parameter.grad.zero_();
   });
-  const LossSums sums = Engine(decoder, keep, batch.ids.numel(), options).forward_backward(batch, 0.1);
+  const LossSums sums =
+      Engine(decoder, keep, batch.ids.numel(), options, std::move(source)).forward_backward(batch, 0.1);
   return {sums, gradients_of(decoder)};
 }
 
@@ -262,17 +265,18 @@ TEST(Engine, ComputesTheSameBitsWithWeightsOnDisk) {
     model::Decoder shape = model::shape_decoder(in_memory.config, dtype);
     model::add_lora(shape, {}, 1);
     model::train_adapter(shape, {"embed", "norm"});
-    const auto left = model::streamable_weights(shape);
+    const auto left = forward::streamable_weights(shape);
     EXPECT_EQ(left.size(), 3u * 7u + 1u);  // the head too
     model::Decoder on_disk = model::load_decoder(tiny_model("gqa_untied"), dtype, {.left_in_files = left});
-    ASSERT_NE(on_disk.streamed, nullptr);
-    EXPECT_EQ(on_disk.streamed->copies(), dtype != at::kFloat);
+    const auto source = std::make_shared<const forward::MappedFiles>(
+        model::open_stored_model(tiny_model("gqa_untied")).weights, left, dtype);
+    EXPECT_EQ(source->copies(), dtype != at::kFloat);
     add_lora_plus(on_disk);
     EXPECT_TRUE(on_disk.blocks[1].up_proj.weight.value.is_meta());
-    EXPECT_EQ(Engine(on_disk, all_layers(on_disk, Keep::kInput), 40).evaluate(batch).loss,
+    EXPECT_EQ(Engine(on_disk, all_layers(on_disk, Keep::kInput), 40, {}, source).evaluate(batch).loss,
               Engine(in_memory, all_layers(in_memory, Keep::kInput), 40).evaluate(batch).loss);
     for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything})
-      expect_same_bits(outcome_of(on_disk, batch, all_layers(on_disk, keep), {}),
+      expect_same_bits(outcome_of(on_disk, batch, all_layers(on_disk, keep), {}, source),
                        outcome_of(in_memory, batch, all_layers(in_memory, keep), {}));
     EXPECT_TRUE(on_disk.blocks[1].up_proj.weight.value.is_meta());
   }

@@ -1,6 +1,6 @@
 // Options, schedules and the memory plan: what is decided before the first step.
 #include "longlora/core/error.h"
-#include "longlora/model/streamed_weights.h"
+#include "longlora/forward/mapped_files.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/options.h"
 #include "longlora/train/schedule.h"
@@ -375,7 +375,7 @@ TEST(MemoryPlan, CountsWeightsInFourBits) {
   EXPECT_EQ(plan.weights_bytes, 2 * (counts.total - counts.quantized) + counts.quantized_bytes);
   EXPECT_LT(counts.bits_per_quantized(), 4.3);
   EXPECT_EQ(plan_with(shape, 64, Recompute::kAlways, int64_t{1} << 40).weights_bytes, plan.weights_bytes);
-  EXPECT_THAT(model::streamable_weights(shape), ElementsAre("lm_head.weight"));
+  EXPECT_THAT(forward::streamable_weights(shape), ElementsAre("lm_head.weight"));
 }
 
 TEST(MemoryPlan, RefusesWhatCannotFitAndSaysWhatWould) {

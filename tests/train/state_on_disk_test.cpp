@@ -3,7 +3,7 @@
 #include "longlora/model/training_state.h"
 #include "longlora/tensors/disk_tensor.h"
 #include "longlora/train/trainer.h"
-#include "tests/train/counting_allocator.h"
+#include "tests/support/counting_allocator.h"
 #include "tests/train/support.h"
 
 namespace longlora::train {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 
+#include "longlora/forward/ready_decoder.h"
 #include "longlora/model/decoder.h"
 #include "longlora/ops/cross_entropy.h"
 
@@ -17,29 +18,23 @@ namespace longlora::eval {
 void require_finite(const ops::LinearCrossEntropyResult& result, const model::Decoder& decoder,
                     int64_t row_tokens, const std::function<std::string(int64_t row, int64_t token)>& place);
 
-/// Rows through one decoder, which must outlive it. Immutable; thread-safe.
+/// Rows through one decoder. Immutable; thread-safe.
 class RowScorer {
  public:
-  /// Rotary tables reach `max_row_tokens`.
-  RowScorer(const model::Decoder& decoder, int64_t max_row_tokens);
+  /// Rows have at most `max_row_tokens` tokens.
+  RowScorer(const forward::ReadyDecoder& ready, int64_t max_row_tokens);
 
   /// The cross entropy of `labels` given the rows before them, full attention
   /// (within the layer's sliding window) inside each row: ids and labels [B, T] int64 on the CPU, label n is
   /// what should follow id n or ops::kIgnoreLabel. `losses` of the result is [B · T]. Throws Error for T
-  /// beyond the tables; ids must lie inside the vocabulary.
+  /// beyond max_row_tokens; ids must lie inside the vocabulary.
   ops::LinearCrossEntropyResult score(const at::Tensor& ids, const at::Tensor& labels) const;
 
-  const model::Decoder& decoder() const { return decoder_; }
+  const model::Decoder& decoder() const { return ready_.decoder; }
 
  private:
-  model::RotaryTable rotary_table(int64_t row_tokens) const;
-  /// The last block for the places from `first` on of each row: nothing reads the others.
-  /// hidden [B · T, C]; returns [B · (T − first), C].
-  at::Tensor last_block(const at::Tensor& hidden, const model::Positions& positions,
-                        const ops::SegmentPlan& plan, int64_t rows, int64_t first) const;
-
-  const model::Decoder& decoder_;
-  model::RotaryTable rotary_;
+  forward::ReadyDecoder ready_;
+  int64_t max_row_tokens_;
 };
 
 }  // namespace longlora::eval

@@ -1,31 +1,33 @@
-// The model of an evaluation: base, adapter, rotary scaling and tokenizer.
+// The model of an evaluation or a generation, ready to run: base, adapter, rotary scaling, memory.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
-#include "longlora/data/token_data.h"
+#include "longlora/forward/ready_decoder.h"
+#include "longlora/model/decoder.h"
 #include "longlora/ops/device.h"
 #include "longlora/ops/nf4_options.h"
-#include "longlora/tokenizer/tokenizer.h"
 
-namespace longlora::model {
-struct Decoder;
-}
+namespace longlora::generate {
 
-namespace longlora::eval {
+/// Tokens that go through a model at once.
+struct PassTokens {
+  int64_t all = 0;  // of all rows
+  int64_t row = 0;  // of the longest row, those before the pass included
+};
 
 /// Where the model comes from and how it is run.
-struct ModelOptions {
+struct RuntimeOptions {
   /// Hugging Face directory with config.json, weights and, for text, the tokenizer.
   std::filesystem::path base_model;
   /// Adapter directory; empty: none. A config.json in it brings its rotary scaling.
   std::filesystem::path peft_model;
-  /// Window to evaluate at, in tokens; 0 or -1: the one that the model is made for.
+  /// Window to run at, in tokens; 0 or -1: the one that the model is made for.
   int64_t context_size = 0;
   /// How a model without rotary scaling reaches context_size: "linear", "dynamic",
   /// "yarn" by ceil(context_size / original window), or "none": as it is. Empty:
@@ -37,14 +39,21 @@ struct ModelOptions {
   ops::DeviceFlags device = {};
   /// Puts linear layers into four bits while they are read.
   std::optional<ops::Nf4Options> quantize = {};
+  /// Bytes that the process may take; 0: most of what is free. With less than the model and a pass take,
+  /// passes go through the layers in tiles of rows and, on the CPU, large weights stay in their files.
+  int64_t memory_budget_bytes = 0;
+  /// Tokens of the largest pass, given the context. Empty: a chunk of a prompt.
+  std::function<PassTokens(int64_t context_size)> pass_tokens = {};
 };
 
 /// The folder whose tokenizer is the model's: the adapter's where it has one, else the base's.
-std::filesystem::path tokenizer_path(const ModelOptions& options);
+std::filesystem::path tokenizer_path(const RuntimeOptions& options);
 
-/// A decoder that is ready to be evaluated. Copies share it.
-struct LoadedModel {
+/// A model that is ready to run. Copies share it.
+struct Runtime {
   std::shared_ptr<const model::Decoder> decoder;
+  /// The same with who brings its layers and the tiles of its passes.
+  forward::ReadyDecoder ready;
   int64_t context_size = 0;
   int64_t vocab_size = 0;
   /// Some of its weights are in four bits.
@@ -54,13 +63,7 @@ struct LoadedModel {
 };
 
 /// Opens the device, too. Throws UsageError for options that contradict each other, InputError for files and
-/// ResourceError for a GPU that cannot be used.
-LoadedModel open_model(const ModelOptions& options);
+/// ResourceError for a GPU that cannot be used and for a budget that was asked for and is too small.
+Runtime open_runtime(const RuntimeOptions& options);
 
-/// Token data of `paths` (ids, text, JSON, folders) for the model; text goes through the tokenizer at
-/// `tokenizer_path`. Of `reading` vocabulary, tokenizer and threads are set here. Throws InputError.
-std::unique_ptr<data::TokenData> open_data(const std::vector<std::filesystem::path>& paths,
-                                           const std::filesystem::path& tokenizer_path,
-                                           const LoadedModel& loaded, data::TokenDataOptions reading = {});
-
-}  // namespace longlora::eval
+}  // namespace longlora::generate
