@@ -175,7 +175,7 @@ int run(int argc, char** argv) {
     log_error(error.what());
     return static_cast<int>(error.code());
   } catch (const c10::OutOfMemoryError& error) {
-    log_error(ops::describe_out_of_memory(error.what_without_backtrace()));
+    log_error(error.what_without_backtrace());
     return static_cast<int>(ExitCode::kResources);
   }
   return 0;

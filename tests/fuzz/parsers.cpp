@@ -36,7 +36,7 @@ void check_nf4_state(const checkpoint::Nf4State& state) {
   for (const checkpoint::Nf4Part& part : checkpoint::nf4_parts(state)) {
     require(part.count > 0, "a part has elements");
     if (part.suffix == std::string_view(checkpoint::kNf4Absmax)) scales = part.count;
-    if (part.suffix == std::string_view(model::kNf4NestedAbsmax)) nested = part.count;
+    if (part.suffix == std::string_view(checkpoint::kNf4NestedAbsmax)) nested = part.count;
   }
   require(scales == blocks, "a block has a scale");
   require(state.is_nested == (nested > 0), "nested scales are there where they are meant");
