@@ -96,7 +96,8 @@ at::Tensor logits_of(const Runtime& runtime) {
 
 TEST(Runtime, ComputesTheSameWithWeightsThatStayInTheirFiles) {
   const std::string parts = "goldens/adapter_parts/";
-  for (const auto& [name, golden] : read_json(test_data(parts + "cases.json")).items())
+  const Json cases = read_json(test_data(parts + "cases.json"));
+  for (const auto& [name, golden] : cases.items())
     for (const char* dtype : {"float32", "bfloat16"}) {
       SCOPED_TRACE(name + " " + dtype);
       RuntimeOptions options = options_for(parts + "bases/" + golden["base"].get<std::string>(), 0);

@@ -8,7 +8,7 @@
 
 namespace {
 
-void log_steps(longlora::report::TensorBoardWriter& writer, int first, int last, double offset) {
+void log_steps(longlora::results::TensorBoardWriter& writer, int first, int last, double offset) {
   for (int step = first; step <= last; ++step) {
     writer.scalar("train/loss", 4.0 / std::sqrt(step) + offset, step);
     writer.scalar("train/learning_rate", 2e-5, step);
@@ -27,9 +27,9 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    longlora::report::TensorBoardWriter killed(argv[1]);
+    longlora::results::TensorBoardWriter killed(argv[1]);
     log_steps(killed, 1, 60, 0.0);
-    longlora::report::TensorBoardWriter resumed(argv[1], 41);
+    longlora::results::TensorBoardWriter resumed(argv[1], 41);
     log_steps(resumed, 41, 100, 0.5);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());
