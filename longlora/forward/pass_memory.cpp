@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
 
 #include "longlora/core/format.h"
 
@@ -33,9 +36,9 @@ class PassMemory {
  private:
   bool is_whole() const { return tile_ == tokens_; }
   int64_t projecting() const {
-    const int64_t rotated = query_ + key_, made = query_ + 2 * key_;
-    const int64_t tile = hidden_ + made + rotated + head_norms_;
-    return tokens_ * (hidden_ + (is_whole() ? 0 : made)) + tile_ * tile;
+    // First the normed input, then rotated queries and keys beside those before.
+    const int64_t made = query_ + 2 * key_;
+    return tokens_ * (hidden_ + (is_whole() ? 0 : made)) + tile_ * (made + std::max(hidden_, query_ + key_));
   }
   int64_t attending() const {
     return tokens_ * (hidden_ + 2 * query_ + 2 * key_ + (is_whole() ? fused_ : 0) + sums_);
@@ -45,10 +48,9 @@ class PassMemory {
   int64_t tokens_, tile_;
   // Bytes a token.
   int64_t hidden_, query_, key_, vocabulary_;
-  int64_t head_norms_ = 0;  // of queries and keys, where they are normed
-  int64_t fused_ = 0;       // of a fused projection, which stays while a part of it is in use
-  int64_t sums_;            // of attention's exponents
-  int64_t streams_;         // of the MLP
+  int64_t fused_ = 0;  // of a fused projection, which stays while a part of it is in use
+  int64_t sums_;       // of attention's exponents
+  int64_t streams_;    // of the MLP
 };
 
 PassMemory::PassMemory(const model::Decoder& decoder, int64_t tokens, int64_t tile_rows)
@@ -61,7 +63,6 @@ PassMemory::PassMemory(const model::Decoder& decoder, int64_t tokens, int64_t ti
   key_ = config.num_key_value_heads * config.head_dim * element;
   vocabulary_ = config.vocab_size * element;
   sums_ = 4 * config.num_attention_heads;
-  if (form.query_key_norm != model::QueryKeyNorm::kNone) head_norms_ = query_ + key_;
   if (form.qkv != model::QkvLayout::kSeparate) fused_ = query_ + key_;
   const bool is_silu = form.activation == model::Activation::kSilu;
   int64_t widths = form.mlp == model::MlpForm::kPlain ? 2 : 3;  // gate, up and what becomes of them
@@ -123,29 +124,34 @@ std::string PassPlan::describe() const {
   return text;
 }
 
-PassPlan plan_pass(const model::Decoder& decoder, const PassRequest& request) {
+PassPlan predict_pass(const model::Decoder& decoder, const PassRequest& request, int64_t tile_rows,
+                      bool streamed) {
   const WeightBytes weights = count_weights(decoder, request);
+  const PassMemory memory(decoder, request.tokens, tile_rows);
   const int64_t row = request.row_tokens > 0 ? request.row_tokens : request.tokens;
   const int64_t tables = row * decoder.config.head_dim * 4 + request.tokens * kBatchBytes;
-  PassPlan least;
+  PassPlan plan;
+  plan.weights_streamed = streamed;
+  plan.tile_rows = tile_rows;
+  plan.streamed_bytes = streamed ? weights.streamable : 0;
+  plan.weights_bytes = weights.all - plan.streamed_bytes;
+  plan.pass_bytes = tables + std::max(memory.layer() + (streamed ? weights.layer : 0),
+                                      memory.head() + (streamed ? weights.head : 0));
+  plan.program_bytes = request.program_bytes + kRunningBytes + attention_scratch(decoder, request);
+  plan.fits = plan.total_bytes() <= request.budget_bytes;
+  return plan;
+}
+
+PassPlan plan_pass(const model::Decoder& decoder, const PassRequest& request) {
+  std::optional<PassPlan> least;
   for (const bool streamed : {false, true})
     for (const int64_t tile_rows : kTileRows) {
-      if (streamed && weights.streamable == 0) continue;
-      if (tile_rows >= request.tokens) continue;
-      const PassMemory memory(decoder, request.tokens, tile_rows);
-      PassPlan plan;
-      plan.weights_streamed = streamed;
-      plan.tile_rows = tile_rows;
-      plan.streamed_bytes = streamed ? weights.streamable : 0;
-      plan.weights_bytes = weights.all - plan.streamed_bytes;
-      plan.pass_bytes = tables + std::max(memory.layer() + (streamed ? weights.layer : 0),
-                                          memory.head() + (streamed ? weights.head : 0));
-      plan.program_bytes = request.program_bytes + kRunningBytes + attention_scratch(decoder, request);
-      plan.fits = plan.total_bytes() <= request.budget_bytes;
+      if ((streamed && request.streamable.empty()) || tile_rows >= request.tokens) continue;
+      PassPlan plan = predict_pass(decoder, request, tile_rows, streamed);
       if (plan.fits) return plan;
-      if (least.total_bytes() == 0 || plan.total_bytes() < least.total_bytes()) least = plan;
+      if (!least || plan.total_bytes() < least->total_bytes()) least = std::move(plan);
     }
-  return least;
+  return *least;
 }
 
 }  // namespace longlora::forward

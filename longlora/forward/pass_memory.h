@@ -37,6 +37,11 @@ struct PassPlan {
   std::string describe() const;
 };
 
+/// The prediction for one choice: tiles of `tile_rows` (0: all rows at once), the large weights left in their
+/// files where `streamed`. The decoder's tensors need no values.
+PassPlan predict_pass(const model::Decoder& decoder, const PassRequest& request, int64_t tile_rows,
+                      bool streamed = false);
+
 /// Plans for a decoder whose tensors need no values. Everything is in memory and whole rows go through the
 /// layers where that fits; else tiles of rows, smaller ones, and then the same with weights left in their
 /// files. Where nothing fits it is what takes the least.

@@ -43,7 +43,8 @@ TEST(Process, KeepsOutputAndMessagesApart) {
 TEST(Process, KeepsTheEndOfLongMessages) {
   const ChildResult result =
       run_commands("i=0; while [ $i -lt 9000 ]; do echo 'line number' $i; i=$((i+1)); done >&2");
-  EXPECT_EQ(result.messages.size(), ChildResult::kMaxMessageBytes - 1) << "one line end is trimmed";
+  EXPECT_LE(result.messages.size(), ChildResult::kMaxMessageBytes);
+  EXPECT_GE(result.messages.size(), ChildResult::kMaxMessageBytes - 2) << "space at the ends is trimmed";
   EXPECT_THAT(result.messages, EndsWith("line number 8999"));
 }
 

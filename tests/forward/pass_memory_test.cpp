@@ -49,15 +49,6 @@ int64_t peak_of(const model::Decoder& decoder, const LayerSource& source, int64_
   return allocator.peak_bytes();
 }
 
-/// The plan for a budget in which `tile_rows` are the most that fit.
-PassPlan plan_for_tile(const model::Decoder& decoder, int64_t tokens, int64_t tile_rows) {
-  PassPlan plan = plan_pass(decoder, {.tokens = tokens, .row_tokens = kRowTokens, .budget_bytes = kPlenty});
-  while (plan.tile_rows != tile_rows)
-    plan = plan_pass(decoder,
-                     {.tokens = tokens, .row_tokens = kRowTokens, .budget_bytes = plan.total_bytes() - 1});
-  return plan;
-}
-
 TEST(PassMemory, IsWhatThePlanPredicts) {
   test::CountingAllocator::instance();
   constexpr int64_t kTokens = 16384;
@@ -66,7 +57,7 @@ TEST(PassMemory, IsWhatThePlanPredicts) {
     for (const int64_t tile_rows : {0, 4096, 512}) {
       SCOPED_TRACE(::testing::Message() << architecture << " " << tile_rows);
       const auto decoder = model::random_decoder(config_of(architecture, 3), at::kBFloat16, 1);
-      const PassPlan plan = plan_for_tile(decoder, kTokens, tile_rows);
+      const PassPlan plan = predict_pass(decoder, {.tokens = kTokens, .row_tokens = kRowTokens}, tile_rows);
       const auto held = static_cast<double>(peak_of(decoder, *resident(), kTokens, tile_rows));
       const auto predicted = static_cast<double>(plan.pass_bytes);
       EXPECT_LT(held, 1.05 * predicted) << held / 1e6 << " of " << predicted / 1e6;
