@@ -1,4 +1,5 @@
-// Messages for the person at the terminal, on standard error.
+// Messages for the person at the terminal: they go to the log sink of the thread, which is standard error
+// unless another is set (log_sink.h).
 #pragma once
 
 #include <string>
@@ -9,7 +10,7 @@ namespace longlora {
 void log_info(const std::string& message);
 /// One line that starts with "warning: ".
 void log_warning(const std::string& message);
-/// The same, where the process has not said it yet.
+/// The same, where the sink has not had it yet.
 void log_warning_once(const std::string& message);
 /// One line that starts with "error: ".
 void log_error(const std::string& message);

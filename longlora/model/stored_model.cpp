@@ -61,6 +61,7 @@ StoredModel open_stored_model(const fs::path& directory) {
 }
 
 ModelConfig read_stored_config(const fs::path& directory) {
+  require_directory(directory);
   return checkpoint::TensorStore::has_model_files(directory) ? open_stored_model(directory).config
                                                              : read_model_config(directory);
 }
