@@ -56,7 +56,8 @@ struct Family {
   /// Whether the model's code leaves the rest of a head as it is. Otherwise it rotates whole heads, whatever
   /// the key of the share says.
   bool rotates_part = false;
-  /// Whether the model's code fails where an odd number of dimensions is to be rotated; otherwise one more is.
+  /// Whether the model's code fails where an odd number of dimensions is to be rotated; otherwise one more
+  /// is.
   bool rotates_even_only = false;
   /// Whether the configuration knows num_key_value_heads; otherwise every query head has its own.
   bool grouped_query = true;

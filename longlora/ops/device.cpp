@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "longlora/core/log.h"
 #include "longlora/core/format.h"
+#include "longlora/core/log.h"
 #include "longlora/ops/attention_backend.h"
 #include "longlora/tensors/device.h"
 
