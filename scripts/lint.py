@@ -26,7 +26,7 @@ import sys
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 CACHE = REPO / "build" / "lint-cache"
-FOLDERS = ("longlora", "tests", "benchmarks")
+FOLDERS = ("longlora", "benchmarks")
 BATCH_SIZE = 8
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<((?:ATen|c10|torch)/[^>]+)>)', re.MULTILINE)
 
