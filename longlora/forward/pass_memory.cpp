@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <utility>
 
 #include "longlora/core/format.h"
 
@@ -149,7 +148,7 @@ PassPlan plan_pass(const model::Decoder& decoder, const PassRequest& request) {
       if ((streamed && request.streamable.empty()) || tile_rows >= request.tokens) continue;
       PassPlan plan = predict_pass(decoder, request, tile_rows, streamed);
       if (plan.fits) return plan;
-      if (!least || plan.total_bytes() < least->total_bytes()) least = std::move(plan);
+      if (!least || plan.total_bytes() < least->total_bytes()) least = plan;
     }
   return *least;
 }

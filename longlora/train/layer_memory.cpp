@@ -39,7 +39,6 @@ int64_t adapter_scratch(std::initializer_list<const model::Linear*> linears, int
 
 LayerMemory::LayerMemory(const model::Decoder& decoder, const Shape& shape) {
   const model::ModelConfig& config = decoder.config;
-  const model::BlockForm& form = config.form;
   const auto element = static_cast<int64_t>(c10::elementSize(decoder.dtype()));
   tokens_ = shape.tokens;
   tile_ = shape.tile_rows > 0 ? std::min(shape.tile_rows, tokens_) : tokens_;
@@ -48,10 +47,28 @@ LayerMemory::LayerMemory(const model::Decoder& decoder, const Shape& shape) {
   key_ = config.num_key_value_heads * config.head_dim * element;
   feed_forward_ = config.intermediate_size * element;
   heads_ = config.num_attention_heads;
-  const int64_t norm_rows = form.norm == model::NormKind::kLayer ? 8 : 4;  // inverse root mean square, or two
-
   // A layer that trains the most; below the first one that trains nothing runs backward.
   const model::Block& block = decoder.blocks.back();
+  count_saved(block, config.form, element);
+  count_gradients(block, element);
+  projection_scratch_ =
+      adapter_scratch({&block.q_proj, &block.k_proj, &block.v_proj, &block.qkv_proj}, element, shape.dropout);
+  mlp_scratch_ = adapter_scratch(
+      {&block.o_proj, &block.gate_proj, &block.up_proj, &block.gate_up_proj, &block.down_proj}, element,
+      shape.dropout);
+
+  // Query heads of both halves that share a key/value head add up in float32.
+  const int64_t group = heads_ / std::max<int64_t>(1, config.num_key_value_heads);
+  if (group > 1 && (heads_ / 2) % group != 0) shared_key_sums_ = 2 * key_ / element * 4;
+
+  const model::Parameter& head = decoder.head();
+  vocabulary_ = head.value.size(0) * element;
+  loss_rows_ = std::min(tile_, shape.loss_chunk_rows);
+  head_gradient_ = head.trainable() ? head.value.numel() * element : 0;
+}
+
+void LayerMemory::count_saved(const model::Block& block, const model::BlockForm& form, int64_t element) {
+  const int64_t norm_rows = form.norm == model::NormKind::kLayer ? 8 : 4;  // inverse root mean square, or two
   bool projection_input = false;
   for (const model::Linear* linear : {&block.q_proj, &block.k_proj, &block.v_proj, &block.qkv_proj}) {
     const SavedByLinear saved(*linear, element);
@@ -63,11 +80,6 @@ LayerMemory::LayerMemory(const model::Decoder& decoder, const Shape& shape) {
   // v is a view of the whole product unless tiles are put together.
   if (form.qkv != model::QkvLayout::kSeparate && tile_ == tokens_) projections_saved_ += query_ + key_;
 
-  projection_scratch_ =
-      adapter_scratch({&block.q_proj, &block.k_proj, &block.v_proj, &block.qkv_proj}, element, shape.dropout);
-  mlp_scratch_ = adapter_scratch(
-      {&block.o_proj, &block.gate_proj, &block.up_proj, &block.gate_up_proj, &block.down_proj}, element,
-      shape.dropout);
   sequential_ = form.residual == model::ResidualForm::kSequential;
   mlp_streams_ = form.mlp == model::MlpForm::kPlain ? 1 : 2;
   const bool is_silu = form.activation == model::Activation::kSilu;
@@ -79,7 +91,9 @@ LayerMemory::LayerMemory(const model::Decoder& decoder, const Shape& shape) {
   finish_saved_ = norm_rows + (sequential_ ? hidden_ : 0) + (mlp_input_ ? hidden_ : 0) +
                   (mlp_streams_ + extra_streams_) * feed_forward_ + (down.input ? feed_forward_ : 0) +
                   gate.low_rank + up.low_rank + gate_up.low_rank + down.low_rank + out.low_rank;
+}
 
+void LayerMemory::count_gradients(const model::Block& block, int64_t element) {
   const auto gradient = [&](std::initializer_list<const model::Linear*> linears) {
     int64_t bytes = 0;
     for (const model::Linear* linear : linears)
@@ -90,15 +104,6 @@ LayerMemory::LayerMemory(const model::Decoder& decoder, const Shape& shape) {
   down_gradient_ = gradient({&block.down_proj});
   mlp_gradient_ =
       down_gradient_ + gradient({&block.gate_proj, &block.up_proj, &block.gate_up_proj, &block.o_proj});
-
-  // Query heads of both halves that share a key/value head add up in float32.
-  const int64_t group = heads_ / std::max<int64_t>(1, config.num_key_value_heads);
-  if (group > 1 && (heads_ / 2) % group != 0) shared_key_sums_ = 2 * key_ / element * 4;
-
-  const model::Parameter& head = decoder.head();
-  vocabulary_ = head.value.size(0) * element;
-  loss_rows_ = std::min(tile_, shape.loss_chunk_rows);
-  head_gradient_ = head.trainable() ? head.value.numel() * element : 0;
 }
 
 int64_t LayerMemory::everything_per_token() const {

@@ -33,6 +33,10 @@ class LayerMemory {
   int64_t product_scratch() const;
 
  private:
+  /// What the two halves of a layer save for backward.
+  void count_saved(const model::Block& block, const model::BlockForm& form, int64_t element);
+  /// The gradients of its trained matrices.
+  void count_gradients(const model::Block& block, int64_t element);
   int64_t everything_per_token() const;
   int64_t attention_per_token() const { return query_ + 4 * heads_; }
   /// The most that one tile of what follows attention holds while it runs backward, gradients of its
