@@ -195,10 +195,12 @@ void PeftAdapter::check_pairs() const {
 }
 
 // With ensure_weight_tying PEFT gives a head the embedding's pair and takes its name out of target_modules.
+// It gives it back to an "embed_tokens" alone: of other embeddings it would leave the head's pair unread.
 bool PeftAdapter::is_tied_to_embedding(const std::string& module) const {
   return config_.ensure_weight_tying &&
          std::any_of(modules_.begin(), modules_.end(), [&](const std::string& embedding) {
-           return is_embedding(embedding) && shape_b(embedding) == shape_b(module);
+           return is_embedding(embedding) && embedding.ends_with("embed_tokens") &&
+                  shape_b(embedding) == shape_b(module);
          });
 }
 
