@@ -10,7 +10,6 @@
 #include "longlora/core/error.h"
 #include "longlora/core/format.h"
 #include "longlora/ops/segment_plan.h"
-#include "longlora/tensors/device.h"
 
 namespace longlora::train {
 namespace {
