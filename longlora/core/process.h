@@ -10,7 +10,8 @@
 
 namespace longlora {
 
-/// What a child process may use; nullopt: what this process may. The limits hold from just after its start.
+/// What a child process may use; nullopt: what this process may. The limits hold from its first
+/// instruction on.
 struct ChildLimits {
   std::optional<int64_t> memory_bytes = {};  // of address space; more cannot be allocated
   std::optional<int64_t> cpu_seconds = {};  // of processor time, over all threads; SIGXCPU or SIGKILL ends it

@@ -102,6 +102,18 @@ TEST(Process, MayNotWriteMore) {
   EXPECT_LE(result.output.size(), 8192u);
 }
 
+TEST(Process, IsUnderItsLimitsFromItsFirstInstruction) {
+  const ChildLimits limits = {.memory_bytes = int64_t{1} << 30, .cpu_seconds = 7, .output_bytes = 8192};
+  for (int run = 0; run < 50; ++run) {
+    const ChildResult result = run_commands("ulimit -v; ulimit -t; ulimit -f", limits);
+    ASSERT_EQ(result.output, "1048576\n7\n16\n");
+  }
+}
+
+TEST(Process, DoesNotSucceedWhereItsLimitsLeaveNoRoomToStart) {
+  EXPECT_FALSE(run_child({.words = {"true"}, .limits = {.memory_bytes = 1}}).succeeded());
+}
+
 TEST(Process, InheritsNoDescriptorButTheStandardOnes) {
   const int open_here = ::open("/dev/null", O_RDONLY);  // without O_CLOEXEC
   ASSERT_GE(open_here, 3);
