@@ -9,9 +9,10 @@ usage() {
   cat <<'TEXT'
 Usage: ./test.sh [--sanitize] [-L LABEL] [-R REGEX] [-E REGEX]
 
-Sets up what is missing, builds everything, then runs the format check, the
-room-order check, the lints, the check of the scripts and all tests. The last
-line is "N passed, N failed, N skipped"; each of the four checks counts as one.
+Sets up what is missing, builds everything, then runs the checks of format, of
+sizes, braces and comments, of the order of rooms and of the scripts, the lints
+and all tests. Each line says how long its part took; the last line is "N passed,
+N failed, N skipped", in which each of the five checks counts as one.
 
   --sanitize   build and test with address and undefined-behaviour sanitizers
   -L LABEL     only tests with this label (unit, parity, slow, gpu)
@@ -54,6 +55,10 @@ finish() {
 check_format() {
   find "${SOURCE_FOLDERS[@]}" \( -name '*.h' -o -name '*.cpp' \) -print0 |
     xargs -0 clang-format --dry-run --Werror
+}
+
+check_dialect() {
+  "$REPO/scripts/check_sources.py" --self-test && "$REPO/scripts/check_sources.py"
 }
 
 check_room_order() {
@@ -106,6 +111,7 @@ if ! build_preset "$preset" all; then
   finish
 fi
 count_check "Format (clang-format)" check_format
+count_check "Sizes, braces and comments" check_dialect
 count_check "Order of rooms" check_room_order
 count_check "Scripts (shellcheck)" check_scripts
 count_check "Lints (clang-tidy)" "$REPO/scripts/lint.py" "$BUILD"

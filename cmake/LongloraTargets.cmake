@@ -42,8 +42,8 @@ function(longlora_room name)
 endfunction()
 
 # Tests against committed values of other programs have that program in their name, and get the label parity.
-set(longlora_parity_names Transformers Peft Bitsandbytes HuggingFace NumPy Golden TensorBoard Package AutoTokenizer
-  TokenizersLibrary PythonLibrary EqualTheReleased EqualsTheReleased)
+set(longlora_parity_names Transformers Peft Bitsandbytes HuggingFace NumPy TorchLoad Golden TensorBoard Package AutoTokenizer
+  TokenizersLibrary PythonLibrary RealTrainedModel EqualTheReleased EqualsTheReleased TheReleasedScriptWrites)
 list(JOIN longlora_parity_names "|" longlora_parity_regex)
 
 # longlora_test(NAME SOURCES ... [LINK ...] [LABELS ...] [PREFIX ...] [TORCH])

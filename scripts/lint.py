@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs clang-tidy (with .clang-tidy) over the project's sources.
+"""Runs clang-tidy (with .clang-tidy) over the project's sources and tests.
 
     scripts/lint.py build/release [FILE...]
 
@@ -8,10 +8,10 @@ A source that was clean is not looked at again until it, a project header that i
 includes, its flags or the configuration change: build/lint-cache holds an empty
 file for each clean state. Exit code 1 when anything is found.
 
-Nearly all of the time goes into walking libtorch's declarations, once for each
-run of clang-tidy. So sources of one folder are looked at together, as one
-translation unit; only where something is found, or where their local names
-clash, each is looked at by itself.
+Nearly all of the time goes into walking the declarations of libtorch and of the
+standard library, once for each run of clang-tidy. So some sixty sources are
+looked at together, as one translation unit; those whose local names clash with
+the names of others before them come into a second one.
 """
 
 import concurrent.futures
@@ -26,9 +26,13 @@ import sys
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 CACHE = REPO / "build" / "lint-cache"
-FOLDERS = ("longlora", "benchmarks")
-BATCH_SIZE = 8
+FOLDERS = ("longlora", "tests", "benchmarks")
+# What is fast matters less in a test than what is short.
+CHECKS_OF_TESTS = "-performance-inefficient-*"
+MIN_BATCH, MAX_BATCH = 8, 60
+FOUND = 1  # clang-tidy's exit code where it has found something
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<((?:ATen|c10|torch)/[^>]+)>)', re.MULTILINE)
+DIAGNOSED_FILE = re.compile(r"^(/[^:\n]+):\d+:\d+: (?:warning|error|fatal error|note: in instantiation)", re.MULTILINE)
 
 
 def clang_flags(command):
@@ -41,6 +45,16 @@ def clang_flags(command):
         elif word.startswith(("-D", "-I", "-std=", "-m")):
             flags.append(word)
     return flags
+
+
+def union_of_flags(units):
+    """The flags of all units, each once."""
+    flags = {}
+    for unit in units:
+        words = iter(unit.flags)
+        for word in words:
+            flags[(word, next(words)) if word == "-isystem" else (word,)] = None
+    return [word for flag in flags for word in flag]
 
 
 def project_files(source):
@@ -65,10 +79,10 @@ class Unit:
 
     def __init__(self, source, flags, common_key, build):
         self.source, self.flags = source, flags
-        files, self.uses_torch = project_files(source)
+        self.files, self.uses_torch = project_files(source)
         digest = hashlib.sha256(common_key)
         digest.update(" ".join(flags).replace(str(build), "").replace(str(REPO), "").encode())
-        for path in files:
+        for path in self.files:
             digest.update(str(path.relative_to(REPO)).encode() + b"\0" + path.read_bytes() + b"\0")
         self.key = digest.hexdigest()
 
@@ -77,6 +91,15 @@ class Unit:
 
     def is_known_clean(self):
         return (CACHE / self.key).exists()
+
+    def is_test(self):
+        return self.source.is_relative_to(REPO / "tests")
+
+    def kind(self):
+        """Units of one kind can share a translation unit: sources or tests for the same processor, with or without
+        libtorch."""
+        processor = tuple(flag for flag in self.flags if flag.startswith(("-m", "-DLONGLORA_ISA")))
+        return processor, not self.uses_torch, self.is_test()
 
 
 def read_units(build, only):
@@ -94,57 +117,64 @@ def read_units(build, only):
 
 
 def make_batches(units):
-    """Units that can share a translation unit: one folder, the same flags. Those with libtorch first."""
-    groups = {}
+    """Units that are looked at together: as few batches as keep every processor busy. Those with libtorch first."""
+    kinds = {}
     for unit in sorted(units, key=lambda unit: unit.source):
-        groups.setdefault((not unit.uses_torch, str(unit.source.parent), tuple(unit.flags)), []).append(unit)
-    return [group[at : at + BATCH_SIZE] for _, group in sorted(groups.items()) for at in range(0, len(group), BATCH_SIZE)]
+        kinds.setdefault(unit.kind(), []).append(unit)
+    size = max(MIN_BATCH, min(MAX_BATCH, len(units) // os.cpu_count()))
+    batches = []
+    for _, group in sorted(kinds.items()):
+        num = -(-len(group) // size)
+        batches += [group[len(group) * i // num : len(group) * (i + 1) // num] for i in range(num)]
+    return batches
 
 
-def make_torch_header(units):
-    """A precompiled ATen header, which saves parsing it each time; None when clang cannot make it."""
-    first = next((unit for unit in units if unit.uses_torch), None)
-    if first is None:
-        return None
-    header, compiled = CACHE / "aten.h", CACHE / "aten.h.pch"
-    header.write_text("#include <ATen/ATen.h>\n")
-    flags = [flag for flag in first.flags if not flag.startswith(("-D", "-m"))]
-    command = ["clang++", "-x", "c++-header", *flags, str(header), "-o", str(compiled)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return compiled if done.returncode == 0 else None
+def write_batch(units):
+    """A source that includes those of the units."""
+    source = CACHE / f"{units[0].key}.cpp"
+    source.write_text("".join(f'#include "{unit.source}"\n' for unit in units))
+    return source
 
 
-class Linter:
-    def __init__(self, torch_header):
-        self.torch_header = torch_header
+def clashing(units):
+    """The units that do not compile in one translation unit with those before them."""
+    source = write_batch(units)
+    command = ["clang++", "-fsyntax-only", "-ferror-limit=0", *union_of_flags(units), "-w", str(source)]
+    errors = subprocess.run(command, capture_output=True, text=True).stderr
+    files = set(DIAGNOSED_FILE.findall(errors))
+    lines = set(re.findall(rf"^In file included from {re.escape(str(source))}:(\d+)", errors, re.MULTILINE))
+    return [unit for line, unit in enumerate(units, 1) if str(line) in lines or str(unit.source) in files]
 
-    def flags_of(self, unit):
-        if unit.uses_torch and self.torch_header and not any(flag.startswith("-m") for flag in unit.flags):
-            return ["-include-pch", str(self.torch_header), *unit.flags, "-w"]
-        return [*unit.flags, "-w"]
 
-    def tidy(self, source, flags):
-        command = ["clang-tidy", "--quiet", f"--config-file={REPO / '.clang-tidy'}", str(source), "--", *flags]
-        return subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+def tidy(source, units):
+    """What clang-tidy prints, and the units that are not clean: what is found in a header counts for all that have it."""
+    flags = [*union_of_flags(units), "-w"]
+    options = ["--quiet", f"--config-file={REPO / '.clang-tidy'}"]
+    if units[0].is_test():
+        options.append(f"--checks={CHECKS_OF_TESTS}")
+    command = ["clang-tidy", *options, str(source), "--", *flags]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    if done.returncode == 0:
+        return "", []
+    if done.returncode != FOUND:  # It has crashed and not seen everything.
+        return done.stdout + done.stderr, units
+    files = {pathlib.Path(name) for name in DIAGNOSED_FILE.findall(done.stdout)}
+    concerned = [unit for unit in units if files.intersection(unit.files)]
+    return done.stdout.strip(), concerned or units
 
-    def lint_together(self, batch):
-        """[(unit, findings)], findings empty where there are none."""
-        if len(batch) == 1:
-            return [self.lint_alone(batch[0])]
-        source = CACHE / f"{batch[0].key}.cpp"
-        source.write_text("".join(f'#include "{unit.source}"\n' for unit in batch))
-        flags = self.flags_of(batch[0])
-        compiles = subprocess.run(["clang++", "-fsyntax-only", *flags, str(source)], capture_output=True)
-        if compiles.returncode != 0:
-            middle = len(batch) // 2
-            return self.lint_together(batch[:middle]) + self.lint_together(batch[middle:])
-        if self.tidy(source, flags).returncode != 0:
-            return [self.lint_alone(unit) for unit in batch]
-        return [(unit, "") for unit in batch]
 
-    def lint_alone(self, unit):
-        done = self.tidy(unit.source, self.flags_of(unit))
-        return unit, "" if done.returncode == 0 else done.stdout.strip() or done.stderr.strip()
+def lint(batch):
+    """[(units looked at together, what clang-tidy prints, the units among them that are not clean)]"""
+    results, waiting = [], batch
+    while waiting:
+        apart = clashing(waiting) if len(waiting) > 1 else waiting
+        together = [unit for unit in waiting if unit not in apart]
+        if together:
+            results.append((together, *tidy(write_batch(together), together)))
+        else:  # The first does not compile, whatever comes with it.
+            results.append((apart[:1], *tidy(apart[0].source, apart[:1])))
+        waiting = apart if together else apart[1:]
+    return results
 
 
 def main(arguments):
@@ -154,19 +184,18 @@ def main(arguments):
     CACHE.mkdir(parents=True, exist_ok=True)
     units = read_units(pathlib.Path(arguments[0]).resolve(), only)
     todo = [unit for unit in units if not unit.is_known_clean()]
-    linter = Linter(make_torch_header(todo))
     num_done = num_found = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(linter.lint_together, batch) for batch in make_batches(todo)]
-        for job in concurrent.futures.as_completed(jobs):
-            for unit, findings in job.result():
-                num_done += 1
-                print(f"[{num_done}/{len(todo)}] {unit.name()}", flush=True)
+        for job in concurrent.futures.as_completed([pool.submit(lint, batch) for batch in make_batches(todo)]):
+            for looked_at, findings, unclean in job.result():
+                for unit in looked_at:
+                    num_done += 1
+                    print(f"[{num_done}/{len(todo)}] {unit.name()}", flush=True)
+                    if unit not in unclean:
+                        (CACHE / unit.key).touch()
+                num_found += len(unclean)
                 if findings:
-                    num_found += 1
                     print(findings, flush=True)
-                else:
-                    (CACHE / unit.key).touch()
     if not only:
         keep = {unit.key for unit in units}
         for path in CACHE.iterdir():

@@ -34,6 +34,7 @@ mkdir -p "$OUT"
 
 # The novels that the extension was trained on lie in the repository as ids.
 make_questions() {
+  rm -f "$OUT/training-novels.txt" # a text of its own tokenize does not know, and does not replace
   "$LONGLORA" tokenize --tokenizer "$BASE" --decode --skip_special_tokens False \
     --input "$BASE/data/extend-4096.bin" --output "$OUT/training-novels.txt" &&
     {

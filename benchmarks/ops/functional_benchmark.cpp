@@ -1,11 +1,14 @@
-#include "longlora/ops/functional.h"
+#include "longlora/ops/activations.h"
+#include "longlora/ops/linear.h"
+#include "longlora/ops/norms.h"
+#include "longlora/ops/rotate.h"
 
 #include "benchmarks/ops/support.h"
 
 namespace longlora::ops {
 namespace {
 
-/// A frozen weight [out, in], with a low-rank pair where rank > 0.
+// A frozen weight [out, in], with a low-rank pair where rank > 0.
 LinearOperands operands(int64_t in, int64_t out, int64_t rank) {
   LinearOperands made;
   made.weight = bench::random_tensor({out, in});
@@ -63,7 +66,7 @@ void rotate_forward(benchmark::State& state) {
 }
 BENCHMARK(rotate_forward)->Unit(benchmark::kMicrosecond);
 
-/// What the machine's matrix products reach: the measure of all other rates.
+// What the machine's matrix products reach: the measure of all other rates.
 void matrix_product(benchmark::State& state) {
   const int64_t n = state.range(0);
   const at::Tensor a = bench::random_tensor({n, n}), b = bench::random_tensor({n, n});

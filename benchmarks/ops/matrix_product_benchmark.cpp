@@ -5,7 +5,7 @@
 namespace longlora::ops {
 namespace {
 
-/// Rows, inner dimension, columns.
+// Rows, inner dimension, columns.
 struct Sizes {
   int64_t rows, depth, columns;
 

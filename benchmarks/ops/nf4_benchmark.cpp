@@ -5,7 +5,7 @@
 namespace longlora::ops {
 namespace {
 
-/// M rows of activations, a weight [N, K].
+// M rows of activations, a weight [N, K].
 void product(benchmark::State& state, bool quantized, bool transposed) {
   const int64_t rows = state.range(0), depth = state.range(1), columns = state.range(2);
   const at::Tensor weight = bench::random_tensor({columns, depth});

@@ -16,6 +16,7 @@
 #include "longlora/model/load.h"
 #include "longlora/ops/device.h"
 #include "longlora/tensors/device.h"
+#include "longlora/train/batch.h"
 #include "longlora/train/engine.h"
 #include "longlora/train/optimizer.h"
 #include "longlora/train/step_cost.h"
@@ -53,7 +54,7 @@ model::ModelConfig config_of(const std::string& shape) {
                                    shape);
 }
 
-/// Waits until the device has done all that it was given.
+// Waits until the device has done all that it was given.
 void finish(at::Device device) {
   at::zeros({1}, at::TensorOptions(device)).item<float>();
 }
@@ -67,7 +68,7 @@ double seconds_of(at::Device device, const Body& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// bfloat16 FLOP/s of one large product of square matrices: the best of five.
+// bfloat16 FLOP/s of one large product of square matrices: the best of five.
 double matrix_rate(at::Device device, int64_t size) {
   const auto options = at::TensorOptions(at::kBFloat16).device(device);
   const at::Tensor a = at::randn({size, size}, options), b = at::randn({size, size}, options);
@@ -79,7 +80,7 @@ double matrix_rate(at::Device device, int64_t size) {
   return best;
 }
 
-/// LoRA+ on random weights that are made where they are used.
+// LoRA+ on random weights that are made where they are used.
 model::Decoder make_decoder(const model::ModelConfig& config, at::Device device) {
   model::Decoder decoder = model::shape_decoder(config, at::kBFloat16);
   model::visit_parameters(decoder, [&](const std::string&, model::Parameter& parameter) {
@@ -112,11 +113,12 @@ Json measure(const Case& wanted) {
   log_info(fmt::format("predicted memory: {}", plan.describe()));
 
   model::Decoder decoder = make_decoder(config, device);
-  AdamW optimizer(decoder, {});
+  TrainedParameters trained(decoder);
+  AdamW optimizer(trained, {});
   EngineOptions engine_options;
   engine_options.tile_rows = plan.tile_rows;
   engine_options.loss_chunk_rows = plan.loss_chunk_rows;
-  Engine engine(decoder, plan.keep, wanted.tokens, engine_options);
+  Engine engine(trained, plan.keep, wanted.tokens, engine_options);
   const Batch batch = make_next_token_batch(at::randint(config.vocab_size, {1, wanted.tokens}, at::kLong),
                                             options.group_tokens());
   std::vector<double> losses;

@@ -9,6 +9,7 @@
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
 #include "longlora/tensors/tensor_memory.h"
+#include "longlora/train/batch.h"
 #include "longlora/train/engine.h"
 #include "longlora/train/memory_plan.h"
 #include "longlora/train/optimizer.h"
@@ -17,7 +18,7 @@
 namespace longlora::train {
 namespace {
 
-/// The embedded model's shape, and a hundred million parameters.
+// The embedded model's shape, and a hundred million parameters.
 model::ModelConfig config_of(int64_t width) {
   const bool small = width == 256;
   return model::parse_model_config({{"architectures", {"LlamaForCausalLM"}},
@@ -31,7 +32,7 @@ model::ModelConfig config_of(int64_t width) {
                                    "benchmark");
 }
 
-/// Puts the linear layers into four bits.
+// Puts the linear layers into four bits.
 void quantize(model::Decoder& decoder) {
   model::visit_linears(decoder, [&](const std::string&, model::Linear& linear) {
     linear.weight.value = ops::Weight(ops::quantize_nf4(linear.weight.value.dense()), decoder.dtype());
@@ -46,9 +47,10 @@ void training_step(benchmark::State& state) {
   if (state.range(3) != 0) quantize(decoder);
   model::add_lora(decoder, {}, 1);
   model::train_adapter(decoder, {"embed", "norm"});
-  AdamW optimizer(decoder, {});
+  TrainedParameters trained(decoder);
+  AdamW optimizer(trained, {});
   const std::vector<Keep> keeps(decoder.blocks.size(), keep);
-  Engine engine(decoder, keeps, tokens);
+  Engine engine(trained, keeps, tokens);
   const at::Tensor ids = at::randint(decoder.config.vocab_size, {1, tokens}, at::kLong);
   const Batch batch = make_next_token_batch(ids, tokens / 4);
   const auto step = [&] {

@@ -36,13 +36,13 @@ bool is_leaf(const std::string& part) {
   return part == "weight" || part == "bias";
 }
 
-// Modules and parameters below which PEFT puts the adapter's own name.
+// Whether a part of a name is a module or parameter below which PEFT puts the adapter's own name.
 bool holds_adapters(const std::string& part) {
   return is_one_of(part, {"lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "lora_magnitude_vector",
                           "trainable_tokens_delta", "trainable_tokens_original", "modules_to_save"});
 }
 
-// Without what stands before the model: everything up to the last "base_model.model".
+// Drops what stands before the model: everything up to the last "base_model.model".
 void drop_prefix(Parts& parts) {
   for (size_t i = parts.size(); i-- > 1;)
     if (parts[i - 1] == "base_model" && parts[i] == "model") {
@@ -78,7 +78,7 @@ constexpr std::array kEndings = {
 
 AdapterName parse_adapter_name(std::string_view stored) {
   Parts parts = split(without_wrappers(stored));
-  // PEFT's own wrapper of an adapted layer.
+  // "base_layer" stands for the layer that PEFT's wrapper adapts.
   parts.erase(std::remove(parts.begin(), parts.end(), "base_layer"), parts.end());
   drop_prefix(parts);
   drop_adapter_names(parts);
@@ -86,10 +86,10 @@ AdapterName parse_adapter_name(std::string_view stored) {
   const auto saved = std::find(parts.begin(), parts.end(), "modules_to_save");
   result.is_saved_copy = saved != parts.end();
   if (result.is_saved_copy) parts.erase(saved);
-  // Below the wrapper of selected token rows lies the weight that they belong to.
+  // The wrapper of selected token rows holds the weight to which they belong.
   if (parts.size() > 1 && is_leaf(parts.back()) && parts[parts.size() - 2] == "token_adapter")
     parts.erase(parts.end() - 2);
-  // A wrapped model has the magnitude in a module of its own.
+  // In a wrapped model the magnitude lies in a module of its own.
   if (parts.size() > 1 && parts.back() == "weight" && parts[parts.size() - 2] == "lora_magnitude_vector")
     parts.pop_back();
   result.name = join(parts.begin(), parts.end());

@@ -16,7 +16,8 @@ Number read_number(std::string_view bytes, size_t offset) {
   return value;
 }
 
-/// Text of a stranger's file for a message: control characters as '?', cut at a sane length.
+/// Text from a file of others in a form fit for a message: control characters become '?', and long text is
+/// cut.
 inline std::string shown_text(std::string_view text) {
   constexpr size_t kMaxShown = 120;
   std::string result(text.substr(0, kMaxShown));

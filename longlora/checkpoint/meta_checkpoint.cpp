@@ -21,13 +21,13 @@ fs::path shard_path(const fs::path& directory, size_t index) {
   throw InputError(fmt::format("[{}] expected {}, got {}", source.string(), expected, got));
 }
 
-/// How the tensors of the files make up the model.
+// Says how the tensors of the files make up the model.
 class Assembly {
  public:
   Assembly(const std::vector<TensorStore>& parts, const MetaParams& params)
       : parts_(parts), params_(params) {}
 
-  /// Of the shape that a tensor has in all files.
+  // The shape of a tensor, which is the same in all files.
   const std::vector<int64_t>& part_shape(const std::string& name, size_t rank) const {
     const TensorInfo& first = parts_.front().info(name);
     for (const TensorStore& part : parts_) {
@@ -40,9 +40,9 @@ class Assembly {
     }
     return first.shape;
   }
-  /// Rows of all files together.
+  // The number of rows that all files have together.
   int64_t whole_rows(const std::string& name) const { return part_shape(name, 2)[0] * num_parts(); }
-  /// Llama 1 and 2 cut the embedding by columns, Llama 3 by rows.
+  // The dimension by which the embedding is cut: Llama 1 and 2 cut it by columns, Llama 3 by rows.
   int64_t embedding_dim() const { return part_shape(kEmbedding, 2)[1] == params_.dim ? 0 : 1; }
   int64_t embedding_rows() const {
     return embedding_dim() == 0 ? whole_rows(kEmbedding) : part_shape(kEmbedding, 2)[0];
@@ -84,14 +84,14 @@ class Assembly {
     add(name + "mlp.down_proj.weight", meta + "feed_forward.w2.weight", {width, feed_forward}).dim = 1;
   }
 
-  /// A tensor that the files share by rows.
+  // Adds a tensor whose rows are spread over the files.
   JoinedTensor& add(const std::string& name, const std::string& meta_name, const std::vector<int64_t>& shape,
                     int64_t copies = 1) {
     part_shape(meta_name, shape.size());
     return tensors_.emplace_back(
         JoinedTensor{.name = name, .shape = shape, .piece_name = meta_name, .copies = copies});
   }
-  /// Every file has the whole.
+  // Adds a tensor that every file has whole.
   void add_norm(const std::string& name, const std::string& meta_name) {
     add(name, meta_name, {params_.dim}, num_parts());
   }
@@ -135,8 +135,8 @@ MetaCheckpoint MetaCheckpoint::open(const std::vector<fs::path>& files, const fs
   return checkpoint;
 }
 
-// params.json does not say it: Llama 1 is told by its epsilon, Code Llama by its
-// theta, Llama 3 by its vocabulary.
+// The window, which params.json does not state: Llama 1 is known by its epsilon, Code Llama by its theta, and
+// Llama 3 by its vocabulary.
 int64_t MetaCheckpoint::window() const {
   if (params_.max_seq_len > 0) return params_.max_seq_len;
   if (params_.use_scaled_rope) return 131072;

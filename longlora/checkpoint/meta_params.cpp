@@ -12,13 +12,13 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kLargestSize = int64_t{1} << 31;
 constexpr int64_t kMostLayers = 1 << 16;
-constexpr double kLargestMultiplier = 1e4;  // times kLargestSize it is far below 2^63
+constexpr double kLargestMultiplier = 1e4;  // times kLargestSize this is far below 2^63
 
 [[noreturn]] void fail(const fs::path& source, const std::string& expected, const std::string& got) {
   throw InputError(fmt::format("[{}] expected {}, got {}", source.string(), expected, got));
 }
 
-// Members of params.json, checked as they are read.
+// Reads members of params.json and checks them.
 class Reader {
  public:
   Reader(const Json& json, const fs::path& source) : json_(json), source_(source) {}
@@ -55,7 +55,8 @@ class Reader {
 
 int64_t MetaParams::feed_forward_size() const {
   if (multiple_of == 0) return 0;
-  const int64_t two_thirds = 8 * dim / 3;  // of 4 dim, rounded down before the multiplier as Meta's code does
+  const int64_t two_thirds =
+      8 * dim / 3;  // two thirds of 4 dim, rounded down before the multiplier as in Meta's code
   const auto width = static_cast<int64_t>(ffn_dim_multiplier * static_cast<double>(two_thirds));
   return (width + multiple_of - 1) / multiple_of * multiple_of;
 }

@@ -1,4 +1,4 @@
-// Folders of weights: which files hold them, and what a folder without any is.
+// Opens folders of weights: finds which files hold them, and says what a folder without any is.
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
@@ -22,6 +22,14 @@ constexpr const char* kIndexFile = "model.safetensors.index.json";
 constexpr const char* kTorchFile = "pytorch_model.bin";
 constexpr const char* kTorchIndexFile = "pytorch_model.bin.index.json";
 
+// Whether a shard's name leads to a file below the folder of its index.
+bool is_below_the_folder(const std::string& shard) {
+  const fs::path path(shard);
+  return path.is_relative() && path.has_filename() && shard.find('\0') == std::string::npos &&
+         std::none_of(path.begin(), path.end(),
+                      [](const fs::path& part) { return part == "." || part == ".."; });
+}
+
 // tensor name -> shard file name, from the index; shard names may not leave the folder.
 std::map<std::string, std::string> read_weight_map(const fs::path& index_path) {
   const Json index = read_json(index_path);
@@ -32,8 +40,7 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index_path) {
   std::map<std::string, std::string> weight_map;
   for (const auto& [name, shard] : index["weight_map"].items()) {
     const std::string file = shard.is_string() ? shard.get<std::string>() : "";
-    if (file.empty() || file == "." || file == ".." || file.find('/') != std::string::npos ||
-        file.find('\0') != std::string::npos)
+    if (!is_below_the_folder(file))
       throw InputError(
           fmt::format("[{}] tensor \"{}\": expected the name of a file in the same folder, got {}",
                       index_path.string(), name, shard.dump()));
@@ -44,8 +51,8 @@ std::map<std::string, std::string> read_weight_map(const fs::path& index_path) {
   return weight_map;
 }
 
-/// What a folder is that holds no weights under the names looked for, and the way out; empty for a
-/// stranger's.
+// Says what a folder is that holds no weights under the names looked for, and the way out. Empty for a folder
+// that is not known.
 std::string describe_other_folder(const fs::path& directory) {
   bool has_gguf = false, has_shards = false, has_distributed = false, has_deepspeed = false,
        has_checkpoints = false;
@@ -157,20 +164,28 @@ TensorStore TensorStore::open_shards(const fs::path& index_path) {
                                    directory.string(), shard, index_name));
     TensorStore part = open_one_file(directory / shard);
     for (auto& [name, info] : part.tensors_) {
-      const auto listed = weight_map.find(name);
-      if (listed != weight_map.end() && listed->second != shard) continue;  // the index decides
+      if (store.contains(name)) {
+        if (!weight_map.contains(name))
+          throw InputError(fmt::format("[{}] expected tensor \"{}\" in one shard, got it in two",
+                                       directory.string(), name));
+        if (!are_equal(store, name, part, name))
+          log_warning(fmt::format(
+              "{}: tensor \"{}\" has other values in {} than in {} (a file of an older save?); the last in "
+              "the "
+              "order of names is taken, as transformers takes it, though {} names {}",
+              directory.string(), name, shard, fs::relative(store.file_of(name), directory).string(),
+              index_name, weight_map.at(name)));
+      }
       info.file_index = store.files_.size();
-      if (!store.tensors_.emplace(name, std::move(info)).second)
-        throw InputError(
-            fmt::format("[{}] expected tensor \"{}\" in one shard, got it in two", directory.string(), name));
+      store.tensors_.insert_or_assign(name, std::move(info));
     }
+    for (const auto& [name, listed] : weight_map)
+      if (listed == shard && !part.contains(name))
+        throw InputError(fmt::format("[{}] expected tensor \"{}\", which {} promises, got a shard without it",
+                                     (directory / shard).string(), name, index_name));
     if (store.files_.empty()) store.metadata_ = std::move(part.metadata_);
     store.files_.push_back(std::move(part.files_.front()));
   }
-  for (const auto& [name, shard] : weight_map)
-    if (!store.contains(name))
-      throw InputError(fmt::format("[{}] expected tensor \"{}\", which {} promises, got a shard without it",
-                                   (directory / shard).string(), name, index_name));
   return store;
 }
 

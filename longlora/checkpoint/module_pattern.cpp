@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kLongestPattern = 1 << 14;
 constexpr uint32_t kMatchLimit = 100'000;
 
-// Python's {,n} is written {0,n} in PCRE2.
+// The pattern for PCRE2, in which Python's {,n} is written {0,n}.
 std::string translated(const std::string& pattern) {
   std::string result;
   for (size_t i = 0; i < pattern.size(); ++i) {

@@ -21,7 +21,7 @@ using ops::Nf4Matrix;
   refuse_nf4(store.file_of(name).string(), name, reason);
 }
 
-/// A part whose type and number of elements are known, whatever its shape.
+// Loads a part whose type and number of elements are known and whose shape may be any.
 at::Tensor load_part(const TensorStore& store, const std::string& weight, const Nf4Part& part) {
   const std::string name = weight + part.suffix;
   if (!store.contains(name)) refuse(store, weight, fmt::format("{} is missing", name));
@@ -89,7 +89,7 @@ Nf4Matrix load_nf4(const TensorStore& store, const std::string& name, at::IntArr
     refuse(
         store, name,
         fmt::format("wanted shape [{}], found [{}]", fmt::join(shape, ", "), fmt::join(state.shape, ", ")));
-  // Whatever type the bytes are stored as.
+  // The type as which the bytes are stored does not matter.
   const uint64_t found = store.info(name).num_bytes;
   if (found != static_cast<uint64_t>(nf4_code_bytes(state)))
     refuse(store, name, fmt::format("wanted {} bytes of codes, found {}", nf4_code_bytes(state), found));

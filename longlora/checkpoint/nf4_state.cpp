@@ -16,7 +16,7 @@ namespace {
 
 constexpr int64_t kLargestNestedBlock = int64_t{1} << 20;
 
-/// A whole number: the JSON library would convert any.
+// Reads a whole number. The JSON library would convert any number to one.
 int64_t integer(const Json& json) {
   return json.is_number_integer() ? json.get<int64_t>() : -1;
 }

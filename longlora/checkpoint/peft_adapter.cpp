@@ -26,7 +26,7 @@ constexpr const char* kEmbeddingB = ".lora_embedding_B";
 constexpr const char* kPairBias = ".lora_B.bias";
 constexpr const char* kMagnitude = ".lora_magnitude_vector";
 constexpr const char* kTokenRows = ".token_adapter.trainable_tokens_delta";
-// In the adapter file's metadata: how many parameters trainable_params.safetensors holds.
+// A key in the adapter file's metadata, which says how many parameters trainable_params.safetensors holds.
 constexpr const char* kTrainableCountKey = "longlora.trainable_params";
 
 fs::path require_adapter_file(const fs::path& directory) {
@@ -47,8 +47,8 @@ std::string shape_text(const std::vector<int64_t>& shape) {
       directory.string(), expected, kTrainableFile));
 }
 
-// The name of a whole parameter in PEFT's file: the bias of a layer with a pair lies in the layer that it
-// wraps.
+// The name of a whole parameter in PEFT's file. There the bias of a layer with a pair lies in the layer that
+// the pair wraps.
 std::string peft_name(const LoraConfig& config, const std::string& parameter) {
   const size_t leaf = parameter.rfind('.');
   const std::string module = parameter.substr(0, leaf);
@@ -84,8 +84,8 @@ void PeftAdapter::index_adapter_file() {
   modules_.assign(modules.begin(), modules.end());
 }
 
-// What is in the adapter file beside pairs and their like is loaded by PEFT wherever the model has a
-// parameter of that name: modules of modules_to_save, embeddings whose rows grew, biases.
+// Registers a stored tensor. PEFT loads whatever is in the adapter file beside pairs and their like wherever
+// the model has a parameter of that name: modules of modules_to_save, embeddings whose rows grew, biases.
 void PeftAdapter::index_tensor(const std::string& stored) {
   const std::string source = adapter_file_.string();
   const AdapterName name = parse_adapter_name(stored);
@@ -113,7 +113,8 @@ void PeftAdapter::index_tensor(const std::string& stored) {
   found->second.is_saved_copy = found->second.is_saved_copy || is_saved_copy;
 }
 
-// Where the vocabulary grew, PEFT writes what it trained of embedding and head under two names.
+// Checks the copies that PEFT writes where the vocabulary grew: it then stores what it trained of embedding
+// and head under two names.
 void PeftAdapter::require_copy(const std::string& name, const std::string& stored,
                                const std::string& again) const {
   if (!TensorStore::are_equal(adapter_, stored, adapter_, again))
@@ -154,8 +155,8 @@ void PeftAdapter::index_trainable_params() {
   }
 }
 
-// The file has the values; which rows they are is in adapter_config.json. A head that is tied to the
-// embedding may come with a copy of its rows.
+// Registers the trained rows. The file has their values; which rows they are is in adapter_config.json. A
+// head that is tied to the embedding may come with a copy of its rows.
 void PeftAdapter::index_token_rows() {
   const auto& asked = config_.trainable_token_indices;
   for (const auto& [name, stored] : lora_names_) {
@@ -194,8 +195,9 @@ void PeftAdapter::check_pairs() const {
   }
 }
 
-// With ensure_weight_tying PEFT gives a head the embedding's pair and takes its name out of target_modules.
-// It gives it back to an "embed_tokens" alone: of other embeddings it would leave the head's pair unread.
+// Whether the pair of a head is that of the embedding. With ensure_weight_tying PEFT gives a head the
+// embedding's pair and takes its name out of target_modules. When it loads, it gives the pair back only where
+// the embedding is called "embed_tokens": for other embeddings it would leave the head's pair unread.
 bool PeftAdapter::is_tied_to_embedding(const std::string& module) const {
   return config_.ensure_weight_tying &&
          std::any_of(modules_.begin(), modules_.end(), [&](const std::string& embedding) {
@@ -233,8 +235,8 @@ bool PeftAdapter::is_embedding(const std::string& module) const {
   return lora_names_.count(module + kEmbeddingA) != 0 || lora_names_.count(module + kEmbeddingB) != 0;
 }
 
-// PEFT computes an embedding's output as that of a linear layer of one-hot rows: its A is [R, V], its B [C,
-// R].
+// The stored name of A. PEFT computes the output of an embedding as that of a linear layer of one-hot rows,
+// whose A is [R, V] and whose B is [C, R].
 const std::string& PeftAdapter::stored_a(const std::string& module) const {
   return stored_name(module, is_embedding(module) ? kEmbeddingB : kHalfA);
 }
@@ -335,7 +337,8 @@ void write_peft_adapter(const fs::path& directory, const LoraConfig& config, con
     metadata[kTrainableCountKey] = std::to_string(others.size());
     write_safetensors(directory / kTrainableFile, others);
   } else {
-    fs::remove(directory / kTrainableFile);  // of an earlier adapter: it does not belong to this one
+    fs::remove(directory /
+               kTrainableFile);  // the file would be an earlier adapter's, and does not belong to this one
     fs::remove(directory / (std::string(kTrainableName) + ".bin"));
   }
   write_safetensors(directory / kAdapterFile, stored, metadata);

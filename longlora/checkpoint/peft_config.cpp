@@ -20,12 +20,13 @@ namespace fs = std::filesystem;
 
 constexpr const char* kConfigFile = "adapter_config.json";
 constexpr int64_t kMaxRank = 65536;
-constexpr int64_t kLargestId = std::numeric_limits<int32_t>::max();  // of a layer or a token
+constexpr int64_t kLargestId =
+    std::numeric_limits<int32_t>::max();  // the largest number of a layer or a token
 
-// Fields whose value never changes what the trained adapter computes, or which
-// this file reads itself.
+// The fields whose value never changes what the trained adapter computes, and those that this file reads
+// itself.
 const std::set<std::string>& harmless_fields() {
-  // fan_in_fan_out speaks of a class of layers that no model here has: PEFT sets it right by itself.
+  // fan_in_fan_out speaks of a class of layers that no model here has, and PEFT corrects it by itself.
   static const std::set<std::string> fields = {"auto_mapping",
                                                "base_model_name_or_path",
                                                "corda_config",
@@ -61,7 +62,7 @@ const std::set<std::string>& harmless_fields() {
   return fields;
 }
 
-// null, false, "", [] and {} all mean "not used".
+// Whether a value means "not used": null, false, "", [] and {} do.
 bool is_unused(const Json& value) {
   if (value.is_null()) return true;
   if (value.is_boolean()) return !value.get<bool>();
@@ -89,8 +90,8 @@ void check_initialisation(const Json& config, const std::string& source) {
          found->dump() + " (it changes them; convert the adapter to plain LoRA with PEFT first)");
 }
 
-// Everything that is set and is not known to be harmless is refused by name:
-// computing something else than PEFT in silence would be worse.
+// Refuses by name everything that is set and not known to be harmless: to compute something else than PEFT in
+// silence would be worse.
 void check_supported(const Json& config, const std::string& source) {
   if (const Json& type = require(config, "peft_type", source); type != "LORA")
     refuse(source, "peft_type", "\"LORA\"", type.dump());
@@ -139,7 +140,7 @@ bool read_flag(const Json& config, const char* field, const std::string& source)
   return found->get<bool>();
 }
 
-// A field that may be missing or unused, and where it is not is one text or a list of names.
+// Reads a field that may be missing or unused, and otherwise is one text or a list of names.
 void read_names_or_text(const Json& config, const char* field, std::vector<std::string>& names,
                         std::string& text, const std::string& source) {
   const auto found = config.find(field);
@@ -173,7 +174,7 @@ void read_layers(const Json& config, LoraConfig& result, const std::string& sour
     check_module_pattern(each, source + ": layers_pattern");
 }
 
-// One list is for the embedding; an object gives each module its own.
+// Reads trainable_token_indices: a list is for the embedding, an object has a list for each module.
 void read_token_rows(const Json& config, LoraConfig& result, const std::string& source) {
   constexpr const char* kField = "trainable_token_indices";
   const auto found = config.find(kField);
@@ -209,7 +210,7 @@ void read_targets(const Json& config, LoraConfig& result, const std::string& sou
   if (result.target_modules.empty()) refuse(source, "target_modules", "a list of module names", value.dump());
 }
 
-// rank_pattern or alpha_pattern: an object from pattern to number.
+// Reads rank_pattern or alpha_pattern, which is an object from pattern to number.
 template <typename Number, typename Read>
 std::vector<std::pair<std::string, Number>> read_pattern(const Json& config, const char* field,
                                                          const Read& read, const std::string& source) {
@@ -232,13 +233,13 @@ const Number& pattern_value(const std::vector<std::pair<std::string, Number>>& p
   return otherwise;
 }
 
-// 16, not 16.0, where it is whole: PEFT's own field is an integer.
+// A number as JSON: a whole one is written 16, not 16.0, because PEFT's own field is an integer.
 Json number_json(double value) {
   const bool is_whole = value == std::floor(value) && std::abs(value) < 1e15;
   return is_whole ? Json(static_cast<int64_t>(value)) : Json(value);
 }
 
-// Fields that PEFT writes and that stay as they are for plain LoRA.
+// The fields that PEFT writes and that have the same values for all plain LoRA.
 const char* const kDefaults = R"({
   "alora_invocation_tokens": null, "alpha_pattern": {}, "arrow_config": null, "auto_mapping": null,
   "base_model_name_or_path": null, "bias": "none", "corda_config": null, "ensure_weight_tying": false,
@@ -262,13 +263,13 @@ Json token_rows_json(const std::vector<TokenRows>& rows) {
   return json;
 }
 
-// PEFT's rule for a list of names: the module itself or the end of its name after a dot.
+// Whether a list of names means the module. PEFT's rule: a name is the module's own, or its end behind a dot.
 bool is_named(const std::string& module, const std::vector<std::string>& names) {
   return std::any_of(names.begin(), names.end(),
                      [&](const std::string& name) { return module == name || module.ends_with("." + name); });
 }
 
-// Calls visit(name) for the module of a parameter and those around it, until it says true.
+// Calls visit(name) for the module of a parameter and then for those around it, until it returns true.
 template <typename Visit>
 bool any_module_of(std::string parameter, const Visit& visit) {
   for (size_t end = parameter.rfind('.'); end != std::string::npos; end = parameter.rfind('.')) {
@@ -278,7 +279,7 @@ bool any_module_of(std::string parameter, const Visit& visit) {
   return false;
 }
 
-// The number of a module's layer as PEFT finds it, or -1.
+// The number of the layer that a module lies in, found as PEFT finds it, or -1.
 int64_t layer_of(const std::string& module, const std::vector<std::string>& patterns) {
   int64_t found = -1;
   size_t begin = 0, parts = 0;

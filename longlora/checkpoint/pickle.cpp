@@ -138,7 +138,7 @@ class Machine {
     value.items = std::move(items);
     push_value(std::move(value));
   }
-  // Values below the last mark belong to what is being built around it.
+  // The height of the stack at the last mark. Values below it belong to what is built around the mark.
   size_t floor() const { return marks_.empty() ? 0 : marks_.back(); }
   PickleRef top() const {
     if (stack_.size() <= floor()) fail("a value", "an empty stack");
@@ -244,7 +244,7 @@ class Machine {
     return static_cast<uint64_t>(length);
   }
 
-  // Two's complement, little-endian, as short as it can be.
+  // Pushes a whole number in two's complement, little-endian and as short as it can be.
   void push_long(std::string_view digits) {
     if (digits.size() > 8) return push_text(PickleKind::kBigInt, digits);
     uint64_t value = 0;
@@ -303,7 +303,7 @@ class Machine {
     }
   }
 
-  // What is built of everything since the mark.
+  // Runs an opcode that builds its value from everything since the mark.
   bool run_marked(uint8_t opcode) {
     switch (opcode) {
       case kTuple:
@@ -388,7 +388,7 @@ class Machine {
         push(internal::load_persistent(pickle_, pop(), source_));
         return true;
       case kBuild:
-        // Attributes of an OrderedDict, which are not tensors: state_dict()._metadata.
+        // The attributes of an OrderedDict (state_dict()._metadata) are no tensors.
         pop();
         container(PickleKind::kDict, "attributes of an OrderedDict alone");
         return true;

@@ -9,9 +9,9 @@
 namespace longlora::checkpoint::internal {
 namespace {
 
-// A state dict of 100,000 tensors has 2 million.
+// The largest number of values: a state dict of 100,000 tensors has 2 million.
 constexpr size_t kMaxValues = 8'000'000;
-// A call may copy a long list again and again.
+// The largest number of items in all containers, because a call may copy a long list again and again.
 constexpr uint64_t kMaxItems = 64'000'000;
 constexpr size_t kMaxRank = 64;
 
@@ -49,7 +49,7 @@ bool is_global(const PickleValue& value, PickleGlobal global) {
   return value.kind == PickleKind::kGlobal && value.integer == static_cast<int64_t>(global);
 }
 
-// Arguments of a call, checked as they are taken.
+// The arguments of a call, which are checked as they are taken.
 class Arguments {
  public:
   Arguments(const Pickle& pickle, const std::vector<PickleRef>& items, const char* what,
@@ -126,7 +126,7 @@ PickleRef rebuild_tensor(Pickle& pickle, PickleGlobal global, const PickleValue&
   return add_value(pickle, std::move(value), source);
 }
 
-// OrderedDict() and OrderedDict([[key, value], …]).
+// Calls OrderedDict() or OrderedDict([[key, value], …]).
 PickleRef make_dict(Pickle& pickle, const PickleValue& tuple, const std::string& source) {
   const Arguments arguments(pickle, tuple.items, "an OrderedDict", source);
   PickleValue dict;

@@ -1,4 +1,4 @@
-// What the few globals of a torch.save pickle make of their arguments.
+// What the few globals that a torch.save pickle may name make of their arguments.
 #pragma once
 
 #include <string>
@@ -25,7 +25,7 @@ enum class PickleGlobal : uint8_t {
 /// The value that stands for module.name. Throws InputError that names a global that is not known.
 PickleValue find_global(std::string_view module, std::string_view name, const std::string& source);
 
-/// global(*arguments), where `arguments` refers to a tuple. Adds to `pickle` and returns the result.
+/// Calls global(*arguments), where `arguments` refers to a tuple. Adds the result to `pickle` and returns it.
 PickleRef call_global(Pickle& pickle, PickleRef global, PickleRef arguments, const std::string& source);
 
 /// The storage that a persistent id ("storage", type, key, location, size[, view]) names.

@@ -6,10 +6,10 @@ namespace longlora::checkpoint {
 
 std::string quantised_kind(const std::map<std::string, TensorInfo>& tensors) {
   struct Sign {
-    const char* end;  // of a tensor's name
+    const char* end;  // how the name of a tensor ends
     const char* kind;
   };
-  // In this order: GPTQ has what AWQ has, and its own.
+  // The order counts: GPTQ has the names that AWQ has, and one of its own.
   constexpr Sign kSigns[] = {{".g_idx", "GPTQ"},
                              {".qweight", "AWQ or GPTQ"},
                              {".q_weight", "EXL2"},

@@ -1,4 +1,4 @@
-// Quantised checkpoints, told by the names of their tensors.
+// Recognises quantised checkpoints by the names of their tensors.
 #pragma once
 
 #include <map>
@@ -8,8 +8,8 @@ namespace longlora::checkpoint {
 
 struct TensorInfo;
 
-/// What tensors show of how the weights are quantised in a form that is not read: "GPTQ"; empty where nothing
-/// shows it.
+/// The method by which the weights are quantised ("GPTQ"), as far as names of tensors show it and the form is
+/// one that is not read. Empty where nothing shows it.
 std::string quantised_kind(const std::map<std::string, TensorInfo>& tensors);
 
 }  // namespace longlora::checkpoint

@@ -19,9 +19,9 @@ namespace {
 
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the limit of the format's own library
-constexpr size_t kMaxRank = 64;                    // what ATen's iterators take
+constexpr size_t kMaxRank = 64;                    // as many as ATen's iterators take
 
-// What the header says of one tensor, before any of it is believed.
+// What the header says of one tensor, before any of it is checked.
 struct RawEntry {
   std::string name;
   std::optional<std::string> dtype;
@@ -29,8 +29,8 @@ struct RawEntry {
   std::optional<std::vector<uint64_t>> offsets;
 };
 
-// Takes JSON events of exactly the structure the format has and refuses
-// anything else, so depth and element types are bounded by construction.
+// Takes JSON events of exactly the structure that the format has and refuses all others, so that neither
+// depth nor types can surprise it.
 class HeaderReader : public nlohmann::json_sax<Json> {
  public:
   explicit HeaderReader(const std::string& source) : source_(source) {}
@@ -54,13 +54,12 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   }
 
   bool string(string_t& value) override {
-    if (state_ == State::kMetadata) {
+    if (state_ == State::kMetadata)
       metadata[key_] = value;
-    } else if (state_ == State::kTensor && field_ == "dtype") {
+    else if (state_ == State::kTensor && field_ == "dtype")
       entries.back().dtype = value;
-    } else {
+    else
       return refuse("a string");
-    }
     return true;
   }
 
@@ -130,7 +129,7 @@ class HeaderReader : public nlohmann::json_sax<Json> {
 
   const std::string& source_;
   State state_ = State::kStart;
-  std::string key_;    // the tensor, or the metadata key
+  std::string key_;    // the name of the tensor, or a key of the metadata
   std::string field_;  // dtype, shape or data_offsets
   std::set<std::string> names_;
   std::set<std::string> fields_;
@@ -148,8 +147,8 @@ at::ScalarType parse_dtype(const std::string& text, const std::string& source, c
   fail(source, name, "a known dtype (F32, F16, BF16, I64 …)", "\"" + shown_text(text) + "\"");
 }
 
-// Bytes of a dense tensor, or nothing when the count does not fit. Zero sizes
-// are left out of the overflow check's product: strides use the other sizes.
+// The number of bytes of a dense tensor, or nullopt when it does not fit. Sizes of zero are left out of the
+// product that is checked for overflow, because strides use the other sizes.
 std::optional<uint64_t> dense_bytes(const std::vector<uint64_t>& shape, uint64_t element_bytes) {
   constexpr uint64_t kMax = std::numeric_limits<int64_t>::max();
   uint64_t product = element_bytes;

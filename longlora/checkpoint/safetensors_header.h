@@ -1,4 +1,5 @@
-// The header of a .safetensors file: parsing that trusts nothing, and the dtype names of the format.
+// The header of a .safetensors file: a parser that trusts nothing, and the names that the format gives to
+// dtypes.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -25,13 +26,13 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// Checks and reads the header at the start of `file` (the bytes of the whole
-/// file; `source` names it in errors). Guarantees that every tensor lies inside
-/// the file, has exactly the bytes its shape and dtype need, and that the
-/// tensors cover the data without overlap, hole or rest. Throws InputError.
+/// Checks and reads the header at the start of `file`, which holds the bytes of the whole file; `source`
+/// names it in errors. Afterwards it is certain that every tensor lies inside the file and has exactly the
+/// bytes that its shape and dtype need, and that the tensors cover the data without overlap, hole or rest.
+/// Throws InputError.
 SafetensorsHeader parse_safetensors_header(std::string_view file, const std::string& source);
 
-/// "BF16" for at::kBFloat16. Throws InputError for a dtype the format has no name for.
+/// The format's name for a dtype: "BF16" for at::kBFloat16. Throws InputError for a dtype that has none.
 std::string safetensors_dtype_name(at::ScalarType dtype);
 
 }  // namespace longlora::checkpoint

@@ -22,13 +22,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kBytesAtOnce = uint64_t{16} << 20;  // of a file
+constexpr uint64_t kBytesAtOnce = uint64_t{16} << 20;  // how much of a file is read at once
 
 std::string shape_text(at::IntArrayRef shape) {
   return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
 }
 
-// The stored name most like the one asked for; names of absurd length are not compared.
+// The stored name that is most like the one asked for. Names of absurd length are not compared.
 std::string nearest_name(const std::string& wanted, const std::map<std::string, TensorInfo>& tensors) {
   constexpr size_t kMaxCompared = 256;
   std::string best;
@@ -44,12 +44,13 @@ std::string nearest_name(const std::string& wanted, const std::map<std::string, 
   return best;
 }
 
-// A header's length (little-endian, far below 2^32) and '{', or the name says so.
+// Whether a file is in the safetensors format: it begins with the length of a header (little-endian, far
+// below 2^32) and '{', or its name says so.
 bool is_safetensors(const fs::path& path, std::string_view file) {
   return path.extension() == ".safetensors" || (file.size() > 8 && file[8] == '{');
 }
 
-/// What is there instead of weights: JSON too, which is none.
+// What a file holds in place of weights, JSON among it.
 std::string foreign_weights(std::string_view file) {
   const std::string other = foreign_content(file);
   if (!other.empty() || file.front() != '{') return other;
@@ -78,7 +79,7 @@ TensorInfo torch_info(StoredTensor tensor) {
   return info;
 }
 
-// Bytes from the first to the last element of a tensor that is not empty.
+// The number of bytes from the first to the last element of a tensor that is not empty.
 uint64_t span_bytes(const TensorInfo& tensor) {
   if (tensor.strides.empty()) return tensor.num_bytes;
   int64_t last = 0;
@@ -86,11 +87,11 @@ uint64_t span_bytes(const TensorInfo& tensor) {
   return (static_cast<uint64_t>(last) + 1) * tensors::element_bytes(tensor.dtype);
 }
 
-// The tensor over bytes that outlive it. Any byte but 0 and 1 in a bool is
-// undefined behaviour: those are seen as bytes.
+// The tensor over bytes that outlive it. A bool with a byte other than 0 and 1 is undefined behaviour, so
+// that bools are seen as bytes.
 at::Tensor view_of(const TensorInfo& tensor, const void* bytes) {
   const at::TensorOptions options(tensor.dtype == at::kBool ? at::kByte : tensor.dtype);
-  void* data = const_cast<void*>(bytes);  // it is only read
+  void* data = const_cast<void*>(bytes);  // nobody writes through it
   if (tensor.strides.empty()) return at::from_blob(data, tensor.shape, options);
   return at::from_blob(data, tensor.shape, tensor.strides, options);
 }
@@ -158,13 +159,13 @@ at::Tensor TensorStore::load(const std::string& name) const {
   return result;
 }
 
-// Copies a stored tensor once, converted on the way, into one of the same shape.
+// Copies a stored tensor into one of the same shape, converted on the way.
 void TensorStore::read_into(const TensorInfo& stored, const at::Tensor& target) const {
   if (stored.num_bytes == 0) return;
   const MappedFile& file = *files_[stored.file_index];
   const std::byte* start = file.bytes().data() + stored.offset_bytes;
   const uint64_t num_bytes = span_bytes(stored);
-  // Older files put tensors at any byte; the operators want them aligned.
+  // Older files put tensors at any byte, but the operators want them aligned.
   std::vector<std::byte> aligned;
   const bool is_plain_copy = stored.strides.empty() && stored.dtype == target.scalar_type() &&
                              target.is_contiguous() && stored.dtype != at::kBool;
@@ -173,7 +174,7 @@ void TensorStore::read_into(const TensorInfo& stored, const at::Tensor& target) 
   const at::Tensor source = view_of(stored, aligned.empty() ? start : aligned.data());
 
   if (is_plain_copy) {
-    // In parts, lest all of it be in memory twice.
+    // The file is read in parts, so that it is not in memory twice.
     for (uint64_t at = 0; at < num_bytes; at += kBytesAtOnce) {
       const uint64_t count = std::min(kBytesAtOnce, num_bytes - at);
       std::memcpy(static_cast<std::byte*>(target.data_ptr()) + at, start + at, count);
@@ -192,7 +193,7 @@ void TensorStore::check_copy(const Piece& first, const Piece& copy) const {
     return tensor;
   };
   const at::Tensor a = read(first), b = read(copy);
-  // By bits: a NaN may equal itself.
+  // Bits are compared, because a NaN differs from itself.
   if (std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0) return;
   throw InputError(
       fmt::format("[{}] tensor \"{}\": expected a copy of the one in {}, got other values; are the files of "
@@ -290,7 +291,7 @@ const TensorInfo& TensorStore::info_with_shape(const std::string& name, at::IntA
 void TensorStore::check(const std::string& name, at::IntArrayRef shape, at::ScalarType dtype) const {
   const TensorInfo& tensor = info_with_shape(name, shape);
   if (!at::isFloatingType(dtype)) return;
-  // Numbers of eight bits count by themselves where no scales stand beside them.
+  // Numbers of eight bits count as they are where no scales stand beside them.
   const bool is_number = at::isFloatingType(tensor.dtype);
   const std::string kind =
       !is_number || c10::isFloat8Type(tensor.dtype) ? quantised_kind(tensors_) : std::string();

@@ -45,8 +45,8 @@ void check_writable(const fs::path& path, TensorFormat format, const std::vector
   }
 }
 
-// The order of the data: as given, wider dtypes first, so that every tensor
-// starts at a multiple of its element size (the format allows no gaps).
+// The specs in the order of the data: as given, but wider dtypes first, so that every tensor starts at a
+// multiple of its element size (the format allows no gaps).
 std::vector<TensorSpec> in_data_order(std::vector<TensorSpec> specs) {
   std::stable_sort(specs.begin(), specs.end(), [](const TensorSpec& a, const TensorSpec& b) {
     return tensors::element_bytes(a.dtype) > tensors::element_bytes(b.dtype);
@@ -76,11 +76,12 @@ std::string build_header(const std::vector<TensorSpec>& specs,
   return text;
 }
 
-/// Of a contiguous tensor; one on disk becomes resident a piece at a time.
-void write_elements(AtomicFileWriter& writer, const at::Tensor& tensor) {
+// Of a contiguous tensor, whose numbers have to be finite; one on disk becomes resident a piece at a time.
+void write_elements(AtomicFileWriter& writer, const TensorSpec& spec, const at::Tensor& tensor) {
   const auto* bytes = static_cast<const char*>(tensor.const_data_ptr());
   const auto size = static_cast<int64_t>(tensor.element_size());
   const auto write = [&](int64_t begin, int64_t end) {
+    internal::check_finite(spec, tensor, begin, end);
     writer.write(bytes + begin * size, static_cast<size_t>((end - begin) * size));
     tensors::release_elements(tensor, begin, end);
   };
@@ -102,7 +103,7 @@ void write_safetensors_file(const fs::path& path, const std::vector<TensorSpec>&
   writer.write(header.data(), header.size());
   for (const TensorSpec& spec : ordered) {
     const at::Tensor tensor = internal::make_tensor(spec, source);
-    write_elements(writer, tensor);
+    write_elements(writer, spec, tensor);
   }
   writer.commit();
 }
@@ -191,7 +192,7 @@ void write_model_files(const fs::path& directory, const std::vector<TensorSpec>&
   check_writable(directory, options.format, specs);
   const auto shards = cut_into_shards(specs, options.max_shard_bytes);
   const FileNames names = names_of(options.format);
-  // The other form must not stay behind: a reader would find two models.
+  // The other form must not stay behind, because a reader would find two models.
   if (shards.size() == 1) {
     write_tensor_file(directory / names.single(), options.format, specs, source);
     fs::remove(directory / names.index());

@@ -1,4 +1,4 @@
-// Writing tensor files one tensor at a time: no more than the tensor being written is in memory.
+// Writes tensor files one tensor at a time, so that only the tensor being written is in memory.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -19,7 +19,8 @@ struct TensorSpec {
   std::vector<int64_t> shape;
 };
 
-/// Makes the tensor of a spec, of its dtype and shape. Called once for each, in the order of the file.
+/// Makes the tensor of a spec, with its dtype and shape. It is called once for each tensor, in the order of
+/// the file.
 using TensorSource = std::function<at::Tensor(const TensorSpec& spec)>;
 
 enum class TensorFormat {
@@ -28,8 +29,8 @@ enum class TensorFormat {
 };
 
 /// Writes one file atomically. `metadata` is for safetensors. Throws InputError
-/// for names that repeat and dtypes the format does not have, ResourceError when
-/// the disk is full or not writable, and what `source` throws.
+/// for names that repeat, dtypes the format does not have and numbers that are not finite, ResourceError when
+/// the disk is full or not writable, and what `source` throws; nothing is left of the file then.
 void write_tensor_file(const std::filesystem::path& path, TensorFormat format,
                        const std::vector<TensorSpec>& specs, const TensorSource& source,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
@@ -39,15 +40,14 @@ struct ModelFileOptions {
   uint64_t max_shard_bytes = 5'000'000'000;
 };
 
-/// Writes model.safetensors or pytorch_model.bin, or shards of at most
-/// max_shard_bytes (a larger tensor is a shard of its own) numbered as
-/// transformers numbers them with their index, into an existing folder. The other
-/// form, if it is there, is removed.
+/// Writes model.safetensors or pytorch_model.bin into a folder that exists, or shards of at most
+/// max_shard_bytes (a larger tensor is a shard of its own) with their index, numbered as transformers numbers
+/// them. The other of the two forms, if it is there, is removed.
 void write_model_files(const std::filesystem::path& directory, const std::vector<TensorSpec>& specs,
                        const TensorSource& source, const ModelFileOptions& options = {});
 
-/// "5GB", "500MB", "200KB" (powers of ten, as transformers reads them), "2GiB", "2MiB", or plain bytes.
-/// Throws UsageError that names `what`.
+/// The number of bytes that a text means: "5GB", "500MB", "200KB" (powers of ten, as transformers reads
+/// them), "2GiB", "2MiB", or plain bytes. Throws UsageError that names `what`.
 uint64_t parse_byte_size(const std::string& text, const std::string& what);
 
 }  // namespace longlora::checkpoint

@@ -17,7 +17,7 @@ namespace longlora::checkpoint {
 namespace {
 
 constexpr char kProtoOpcode = '\x80';
-// 0x1950a86a20f9469cfc6c, the first pickle of the older format.
+// The number 0x1950a86a20f9469cfc6c, with which the first pickle of the older format begins.
 constexpr std::string_view kLegacyMagic("\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 10);
 constexpr int64_t kLegacyProtocol = 1001;
 
@@ -37,7 +37,7 @@ class Flattener {
 
  private:
   static constexpr size_t kMaxDepth = 64;
-  static constexpr size_t kMaxVisits = 4'000'000;  // a container may occur in many places
+  static constexpr size_t kMaxVisits = 4'000'000;  // the same container may occur in many places
   static constexpr size_t kMaxNameBytes = 4096;
   static constexpr size_t kMaxAllNameBytes = size_t{1} << 28;
 
@@ -113,7 +113,7 @@ class Flattener {
   size_t num_name_bytes_ = 0;
 };
 
-// One key is one storage: all that name it must agree on what it is.
+// Checks that all who name a storage by the same key agree on what it is.
 void check_storages_agree(const Pickle& pickle, const std::string& source) {
   std::map<std::string_view, const PickledStorage*> known;
   for (const PickledStorage& storage : pickle.storages) {
@@ -123,7 +123,7 @@ void check_storages_agree(const Pickle& pickle, const std::string& source) {
   }
 }
 
-/// Where the bytes of each storage lie in the file, by key.
+// Where the bytes of a storage lie in the file.
 struct StoragePlace {
   uint64_t offset_bytes;
   uint64_t num_bytes;
@@ -141,7 +141,8 @@ uint64_t storage_bytes(const PickledStorage& storage) {
   return storage.num_elements * tensors::element_bytes(storage.dtype);
 }
 
-// Elements that a storage must hold for the tensor's last one; nothing when the number overflows.
+// How many elements a storage must hold so that it has the tensor's last one; nullopt when the number
+// overflows.
 std::optional<uint64_t> needed_elements(const PickledTensor& tensor) {
   uint64_t last = tensor.offset;
   for (size_t i = 0; i < tensor.shape.size(); ++i) {
@@ -154,7 +155,8 @@ std::optional<uint64_t> needed_elements(const PickledTensor& tensor) {
   return last + 1;
 }
 
-// A stride of 0 may repeat what is stored, but not to a size that no memory holds.
+// Whether the size of a tensor is sane. A stride of 0 may repeat what is stored, but not to a size that no
+// memory holds.
 bool has_sane_size(const PickledTensor& tensor, uint64_t num_stored_bytes) {
   constexpr uint64_t kMaxRepeatedBytes = uint64_t{1} << 31;
   const bool is_empty = std::count(tensor.shape.begin(), tensor.shape.end(), 0) != 0;
@@ -232,7 +234,7 @@ class ZipFile {
   }
 
  private:
-  // All entries lie in one folder, whose name is any.
+  // Finds the folder in which all entries lie, and whose name may be any.
   void find_root() {
     constexpr std::string_view kPickle = "/data.pkl";
     for (const auto& [name, entry] : entries_) {
@@ -333,7 +335,7 @@ class LegacyFile {
   std::string_view file_;
   const std::string& source_;
   size_t position_ = 0;
-  std::map<std::string_view, std::string> owners_;  // of each storage, the first tensor
+  std::map<std::string_view, std::string> owners_;  // the first tensor that uses each storage
 };
 
 bool is_zip(std::string_view file) {

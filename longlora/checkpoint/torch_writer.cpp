@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <string>
 
 #include "longlora/checkpoint/bytes.h"
@@ -27,6 +28,50 @@ std::string_view bytes_of(const at::Tensor& tensor) {
 template <typename Number>
 void put(std::string& bytes, Number value) {
   bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+// -- finite numbers ----------------------------------------------------------------------------------------
+
+// The first of `count` numbers all of whose exponent's bits are set, which makes them infinite or NaN; -1
+// where there is none. Whole blocks are looked at without a branch, at the speed of the memory.
+template <typename Bits>
+int64_t find_not_finite(const Bits* numbers, int64_t count, Bits exponent) {
+  constexpr int64_t kBlock = 4096;
+  for (int64_t start = 0; start < count; start += kBlock) {
+    const int64_t end = std::min(count, start + kBlock);
+    bool found = false;
+    for (int64_t i = start; i < end; ++i) found |= (numbers[i] & exponent) == exponent;
+    if (!found) continue;
+    for (int64_t i = start; i < end; ++i)
+      if ((numbers[i] & exponent) == exponent) return i;
+  }
+  return -1;
+}
+
+int64_t find_not_finite(const at::Tensor& tensor, int64_t begin, int64_t count) {
+  const void* data =
+      static_cast<const char*>(tensor.const_data_ptr()) + begin * static_cast<int64_t>(tensor.element_size());
+  switch (tensor.scalar_type()) {
+    case at::kHalf:
+      return find_not_finite<uint16_t>(static_cast<const uint16_t*>(data), count, 0x7c00);
+    case at::kBFloat16:
+      return find_not_finite<uint16_t>(static_cast<const uint16_t*>(data), count, 0x7f80);
+    case at::kFloat:
+      return find_not_finite<uint32_t>(static_cast<const uint32_t*>(data), count, 0x7f800000);
+    case at::kDouble:
+      return find_not_finite<uint64_t>(static_cast<const uint64_t*>(data), count, 0x7ff0000000000000);
+    default:
+      return -1;
+  }
+}
+
+std::string way_out(at::ScalarType dtype, bool is_nan) {
+  if (is_nan) return "its source is damaged, or the training that wrote it diverged; take another copy";
+  if (dtype == at::kHalf)
+    return "a number outgrew float16, or was infinite before; write with --dtype bfloat16 or float32";
+  if (dtype == at::kBFloat16)
+    return "a number outgrew bfloat16, or was infinite before; write with --dtype float32";
+  return "its source is damaged, or numbers outgrew it; take another copy";
 }
 
 // -- pickle ------------------------------------------------------------------------------------------------
@@ -76,8 +121,8 @@ int64_t count(const std::vector<int64_t>& shape) {
   return elements;
 }
 
-// _rebuild_tensor_v2(storage, 0, sizes, strides, False, OrderedDict()); v3 with
-// the dtype at the end where there is no storage type of its own.
+// Writes _rebuild_tensor_v2(storage, 0, sizes, strides, False, OrderedDict()), or v3 with the dtype at the
+// end where there is no storage type for it.
 void put_tensor(std::string& pickle, const TensorSpec& spec, size_t key) {
   const tensors::DtypeNames& names = *tensors::dtype_names(spec.dtype);
   const bool is_typed = names.torch_storage != nullptr;
@@ -123,7 +168,7 @@ class ZipWriter {
     put(header, uint32_t{0x04034b50});
     put_common(header, entry, std::min<uint64_t>(data.size(), kIn64));
     const std::string extra = sizes_field(entry);
-    // Padding in a field of its own, "FB", as torch writes it.
+    // The padding stands in a field of its own, "FB", as torch writes it.
     const uint64_t end = position_ + header.size() + 2 + entry.name.size() + extra.size() + 4;
     const uint64_t padding = (kDataAlignment - end % kDataAlignment) % kDataAlignment;
     put(header, static_cast<uint16_t>(extra.size() + 4 + padding));
@@ -166,7 +211,7 @@ class ZipWriter {
     position_ += bytes.size();
   }
 
-  // From "version needed" to the length of the name: the same in both headers.
+  // Writes the fields from "version needed" to the length of the name, which are the same in both headers.
   static void put_common(std::string& header, const Entry& entry, uint64_t stated_bytes) {
     put(header, static_cast<uint16_t>(entry.num_bytes >= kIn64 || entry.offset >= kIn64 ? 45 : 20));
     put(header, uint16_t{0x0800});      // names are UTF-8
@@ -252,7 +297,7 @@ constexpr auto kCrcTables = make_crc_tables();
 
 }  // namespace
 
-// Eight bytes at a time ("slicing by 8").
+// Takes eight bytes at a time ("slicing by 8").
 uint32_t crc32(std::string_view bytes) {
   uint32_t crc = 0xffffffff;
   while (bytes.size() >= 8) {
@@ -275,13 +320,27 @@ at::Tensor make_tensor(const TensorSpec& spec, const TensorSource& source) {
   return tensor.detach().to(at::kCPU).contiguous();
 }
 
+void check_finite(const TensorSpec& spec, const at::Tensor& tensor, int64_t begin, int64_t end) {
+  const int64_t found = find_not_finite(tensor, begin, end - begin);
+  if (found < 0 || spec.name.ends_with("attention.masked_bias")) return;
+  // The sign of a NaN says nothing.
+  const double value = tensor.view(-1)[begin + found].item<double>();
+  const double number = std::isnan(value) ? std::abs(value) : value;
+  throw InputError(fmt::format("[{}] expected finite numbers to write, got {} at element {} of {} in {}; {}",
+                               spec.name, number, begin + found, tensor.numel(),
+                               tensors::dtype_name(spec.dtype), way_out(spec.dtype, std::isnan(number))));
+}
+
 void write_torch_file(const fs::path& path, const std::vector<TensorSpec>& specs,
                       const TensorSource& source) {
   ZipWriter zip(path);
   zip.add("data.pkl", state_dict_pickle(specs));
   zip.add("byteorder", "little");
-  for (size_t i = 0; i < specs.size(); ++i)
-    zip.add("data/" + std::to_string(i), bytes_of(make_tensor(specs[i], source)));
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const at::Tensor tensor = make_tensor(specs[i], source);
+    check_finite(specs[i], tensor, 0, tensor.numel());
+    zip.add("data/" + std::to_string(i), bytes_of(tensor));
+  }
   zip.add("version", "3\n");
   zip.commit();
 }

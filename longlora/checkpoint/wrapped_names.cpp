@@ -15,24 +15,25 @@ namespace {
 constexpr std::array<std::string_view, 5> kWrappers = {"module.", "_orig_mod.", "_fsdp_wrapped_module.",
                                                        "_checkpoint_wrapped_module.", "_forward_module."};
 
-/// A tensor of every model by its whole name, and by its name in one saved without its head.
+// A tensor that every model has, by its whole name and by its name in a model that was saved without its
+// head.
 struct Landmark {
   std::string_view whole;
   std::string_view bare;
 };
-// The norms are looked for where training put something in the place of the embedding.
+// The norms are looked for, too, because training may put something in the place of the embedding.
 constexpr std::array<std::array<Landmark, 2>, 2> kLandmarks = {
     {{{{"model.embed_tokens.weight", "embed_tokens.weight"},
        {"gpt_neox.embed_in.weight", "embed_in.weight"}}},
      {{{"model.layers.0.input_layernorm.weight", "layers.0.input_layernorm.weight"},
        {"gpt_neox.layers.0.input_layernorm.weight", "layers.0.input_layernorm.weight"}}}}};
 
-/// Whether a name ends in whole parts of another.
+// Whether a name ends with another one, in whole parts.
 bool ends_in_part(std::string_view name, std::string_view end) {
   return name.ends_with(end) && (name.size() == end.size() || name[name.size() - end.size() - 1] == '.');
 }
 
-/// What stands before the model's own names, and what is missing in front of them.
+// What stands before the model's own names, and what they lack at their beginning.
 struct Place {
   std::string above;
   std::string missing;
@@ -58,8 +59,9 @@ std::set<Place> find_models(const std::vector<std::string>& names) {
   return places;
 }
 
-/// A head that is named as a part of the model's root is the head: names without a root, below the key
-/// "model", read so. transformers 5 calls GPT-NeoX's head lm_head in memory, and embed_out in its files.
+// Gives heads the names that they have in files. A head whose name is a part of the model's root is the head:
+// names without a root below the key "model" read like that. GPT-NeoX's head is called lm_head in the memory
+// of transformers 5, and embed_out in its files.
 std::map<std::string, std::string> with_head_of_files(std::map<std::string, std::string> names) {
   for (const char* root : {"model.", "gpt_neox."})
     for (const char* head : {"lm_head.weight", "embed_out.weight"})
@@ -109,7 +111,7 @@ std::map<std::string, std::string> unwrapped_names(const std::vector<std::string
   for (const auto& [name, stored] : clean) {
     if (!name.starts_with(model.above)) continue;
     const std::string own = name.substr(model.above.size());
-    // A head stands beside the model, not in it.
+    // The head lies beside the model, not in it.
     const bool is_head = own.starts_with("lm_head.") || own.starts_with("embed_out.");
     result.emplace((is_head ? "" : model.missing) + own, stored);
   }

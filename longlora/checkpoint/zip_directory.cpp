@@ -19,7 +19,7 @@ constexpr uint32_t kLocator64Signature = 0x07064b50;
 constexpr size_t kLocalBytes = 30, kCentralBytes = 46, kEndBytes = 22, kEnd64Bytes = 56, kLocator64Bytes = 20;
 constexpr size_t kMaxCommentBytes = 65535;
 constexpr uint16_t kZip64Field = 1;
-constexpr uint32_t kIn64 = 0xffffffff;  // "the real value is in the zip64 field"
+constexpr uint32_t kIn64 = 0xffffffff;  // means that the real value is in the zip64 field
 
 // Where the central directory lies and how many entries it has.
 struct CentralDirectory {
@@ -72,7 +72,7 @@ class Reader {
     return offset <= file_.size() && num_bytes <= file_.size() - offset;
   }
 
-  // The end record is the last thing in the file but for a comment, whose length it states.
+  // Finds the end record. It is the last thing in the file, except a comment whose length it states.
   uint64_t find_end_record() const {
     if (file_.size() >= kEndBytes) {
       const size_t last = file_.size() - kEndBytes;
@@ -138,7 +138,7 @@ class Reader {
     return {name, sizes[2], sizes[0]};
   }
 
-  // Values that are all ones stand in the zip64 field instead, in this order.
+  // Reads the zip64 field, in which the values stand, in this order, that are all ones elsewhere.
   void read_zip64_field(std::string_view name, std::string_view extra, uint64_t (&sizes)[3]) const {
     if (std::none_of(std::begin(sizes), std::end(sizes), [](uint64_t size) { return size == kIn64; })) return;
     while (extra.size() >= 4) {

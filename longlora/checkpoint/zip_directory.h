@@ -15,11 +15,11 @@ struct ZipEntry {
   uint64_t num_bytes;
 };
 
-/// Reads the central directory (zip64 too) and every local header of `file`,
-/// the bytes of the whole file; `source` names it in errors. Guarantees that
-/// entries lie inside the file, do not overlap and have unique names. Checksums
-/// are not looked at: that would read the whole file. Throws InputError: no zip,
-/// truncated, several disks, an entry that is compressed or encrypted.
+/// Reads the central directory (zip64 too) and every local header of `file`, which holds the bytes of the
+/// whole file; `source` names it in errors. Afterwards it is certain that entries lie inside the file, do not
+/// overlap and have unique names. Checksums are not looked at, because that would read the whole file. Throws
+/// InputError for a file that is no zip, is truncated, spans several disks, or has an entry that is
+/// compressed or encrypted.
 std::vector<ZipEntry> read_zip_directory(std::string_view file, const std::string& source);
 
 }  // namespace longlora::checkpoint

@@ -12,6 +12,7 @@
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/eval/answers.h"
+#include "longlora/generate/generation_settings.h"
 #include "longlora/generate/text_ends.h"
 #include "longlora/tokenizer/chat_template.h"
 
@@ -34,18 +35,28 @@ void print_table(const std::vector<results::AnswerTask>& tasks) {
                task.exact);
 }
 
+// What memory is planned for where the known answers say when to stop.
+constexpr int64_t kUsualAnswerTokens = 512;
+
 void run_answer(AnswerArguments& arguments) {
-  prepare_output_file({"--json", arguments.json},
-                      model_inputs(arguments.model, named_paths("--data_path", arguments.data_paths)));
+  prepare_output_files({{"--json", arguments.json}},
+                       model_inputs(arguments.model, named_paths("--data_path", arguments.data_paths)));
   const std::filesystem::path tokenizer_path = generate::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const std::string chat_template =
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
   const tokenizer::PromptForm form = choose_prompt_form(
       {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, chat_template}, *tokenizer);
-  const auto settings = generate::read_settings(arguments.model.base_model, generate::Decoding::kGreedy);
+  const auto settings =
+      generate::read_and_log_settings(arguments.model.base_model, generate::Decoding::kGreedy);
   // Faults of the data show before a model is loaded.
   const auto questions = eval::read_questions(arguments.data_paths, *tokenizer, form);
+  arguments.model.pass_tokens = [&](int64_t context_size) {
+    int64_t longest = 0;
+    for (const eval::Question& question : questions) longest = std::max(longest, std::ssize(question.ids));
+    const int64_t answer = arguments.options.max_new_tokens;
+    return generate::tokens_of_generation(context_size, longest, answer > 0 ? answer : kUsualAnswerTokens);
+  };
   const generate::Runtime model = generate::open_runtime(arguments.model);
   arguments.options.context_size = model.context_size;
   arguments.options.ends =
@@ -73,7 +84,7 @@ void add_answer_verb(CLI::App& app) {
   CLI::App& verb = *app.add_subcommand(
       "answer", "Answer questions whose answers are known, and count those that are right word for word");
   auto arguments = std::make_shared<AnswerArguments>();
-  add_model_flags(verb, arguments->model);
+  add_runtime_flags(verb, arguments->model);
   add_paths(verb, "--data_path", arguments->data_paths,
             "Questions and answers in the forms that sft reads; a field \"task\" makes a row of the table")
       ->required();

@@ -36,7 +36,7 @@ struct Arguments {
   fs::path json;
 };
 
-/// A model in any format, its config.json where that is not a file of the input, and what is stored of it.
+// A model in any format, its config.json where that is not a file of the input, and what is stored of it.
 struct Model {
   checkpoint::TensorStore weights;
   std::optional<Json> config;
@@ -71,15 +71,15 @@ void change_dtype(Model& model, at::ScalarType dtype) {
     if (at::isFloatingType(spec.dtype)) spec.dtype = dtype;
 }
 
-/// Everything beside the weights: what describes them, the tokenizer, a model card.
+// Everything beside the weights: what describes them, the tokenizer, a model card.
 void copy_other_files(const fs::path& from, const fs::path& to, const fs::path& output) {
   for (const char* name : {"config.json", "adapter_config.json"})
     if (fs::exists(from / name)) write_file_atomic(to / name, read_file(from / name));
   model::log_left_out(model::copy_companion_files({.model = from}, to), output);
 }
 
-/// Whether `config` ties a head to the embedding that differs from it in the files: such a model is read with
-/// its own head, and says so where it is written.
+// Whether `config` ties a head to the embedding that differs from it in the files: such a model is read with
+// its own head, and says so where it is written.
 bool has_untied_head(const Json& config, const checkpoint::TensorStore& weights) {
   if (!config.is_object() || config.value("tie_word_embeddings", Json()) != Json(true)) return false;
   const Json type = config.value("model_type", Json());
@@ -130,9 +130,20 @@ void convert_directory(const Arguments& arguments, const Model& model,
   output.commit();
 }
 
-/// Claims what is written before anything is done; a folder where the input is more than a file.
+// Whether a file holds tensors, as safetensors or as a torch.save archive. Neither says who wrote it, which
+// is why --overwrite has to be given as well.
+bool is_tensor_file(const fs::path& file) {
+  constexpr size_t kSafetensorsLength = 8;  // bytes that say how long the JSON behind them is
+  const MappedFile mapped(file);
+  const std::string_view text = mapped.text();
+  return text.starts_with("PK\x03\x04") ||
+         (text.size() > kSafetensorsLength && text[kSafetensorsLength] == '{');
+}
+
+// Claims what is written before anything is done; a folder where the input is more than a file.
 std::unique_ptr<OutputFolder> claim_outputs(const Arguments& arguments, bool is_file) {
   const std::vector<NamedPath> inputs = {{"--input", arguments.input}, {"--params", arguments.params}};
+  std::vector<OutputFile> files = {{"--json", arguments.json}};
   std::unique_ptr<OutputFolder> folder;
   if (!is_file) {
     folder = std::make_unique<OutputFolder>(FolderClaim{.output = {"--output", arguments.output},
@@ -141,13 +152,13 @@ std::unique_ptr<OutputFolder> claim_outputs(const Arguments& arguments, bool is_
                                                         .overwrite = arguments.overwrite,
                                                         .result_file = arguments.json});
   } else {
-    prepare_output_file({"--output", arguments.output}, inputs);
-    if (fs::exists(arguments.output) && !arguments.overwrite)
-      throw UsageError(
-          fmt::format("[--output {}] expected a new path; add --overwrite True to replace the file",
-                      arguments.output.string()));
+    files.push_back({"--output", arguments.output, is_tensor_file});
   }
-  prepare_output_file({"--json", arguments.json}, inputs);
+  prepare_output_files(files, inputs, is_file ? NamedPath() : NamedPath{"--output", arguments.output});
+  if (is_file && fs::exists(arguments.output) && !arguments.overwrite)
+    throw UsageError(
+        fmt::format("[--output {}] expected a new path; add --overwrite True to replace the file",
+                    arguments.output.string()));
   return folder;
 }
 

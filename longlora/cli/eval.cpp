@@ -47,15 +47,20 @@ void print_table(const std::vector<eval::PerplexityResult>& results) {
                result.perplexity, result.accuracy, result.num_windows);
 }
 
-/// The tokens of the largest batch of windows.
+// The tokens of the largest batch of windows.
 generate::PassTokens tokens_at_once(const eval::PerplexityOptions& options, int64_t context_size) {
   std::vector<int64_t> seq_lens = options.seq_lens;
   if (seq_lens.empty()) seq_lens = {context_size};
   generate::PassTokens tokens;
+  int64_t most_windows = 0;
   for (const int64_t seq_len : seq_lens) {
-    tokens.all = std::max(tokens.all, seq_len * eval::windows_at_once(options, seq_len));
+    const int64_t windows = eval::windows_at_once(options, seq_len);
+    most_windows = std::max(most_windows, windows);
+    tokens.all = std::max(tokens.all, seq_len * windows);
     tokens.row = std::max(tokens.row, seq_len);
   }
+  if (options.windows.mode == eval::WindowMode::kSameTargets)
+    tokens.wanted = std::min(tokens.all, most_windows * options.windows.target_tokens);
   return tokens;
 }
 
@@ -68,8 +73,8 @@ void run_eval(EvalArguments& arguments) {
     arguments.model.context_size = *std::max_element(seq_lens.begin(), seq_lens.end());
   // Before the weights are read, where the command line alone tells.
   if (arguments.model.context_size > 0) check_lengths(seq_lens, arguments.model.context_size);
-  prepare_output_file({"--json", arguments.json},
-                      model_inputs(arguments.model, named_paths("--data_path", arguments.data_paths)));
+  prepare_output_files({{"--json", arguments.json}},
+                       model_inputs(arguments.model, named_paths("--data_path", arguments.data_paths)));
   arguments.model.memory_budget_bytes = memory_budget_bytes(arguments.memory_budget_gib);
   arguments.model.pass_tokens = [&](int64_t context_size) {
     return tokens_at_once(arguments.options, context_size);
@@ -100,7 +105,7 @@ void run_eval(EvalArguments& arguments) {
 void add_eval_verb(CLI::App& app) {
   CLI::App& verb = *app.add_subcommand("eval", "Perplexity and next-token accuracy on held-out data");
   auto arguments = std::make_shared<EvalArguments>();
-  add_model_flags(verb, arguments->model);
+  add_runtime_flags(verb, arguments->model);
   add_paths(verb, "--data_path", arguments->data_paths,
             "Held-out data: .bin ids, text or JSON (a list or lines; also .gz, .zst), or folders of them")
       ->required();

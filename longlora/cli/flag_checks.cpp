@@ -13,13 +13,13 @@
 namespace longlora::cli {
 namespace {
 
-/// What was given of some flags, and a line for each that cannot stay.
+// What was given of some flags, and a line for each that cannot stay.
 class Flags {
  public:
   explicit Flags(const TrainingArguments& arguments) : given_(arguments.given) {}
 
   bool has(const std::string& flag) const { return given_.count(flag) != 0; }
-  /// A line where `holds` and the flag was given.
+  // A line where `holds` and the flag was given.
   void note(bool holds, const std::string& flag, const std::string& why) {
     if (holds && has(flag)) lines_.push_back(fmt::format("{} {}", flag, why));
   }
@@ -43,7 +43,7 @@ void refuse_of_full_training(const TrainingArguments& arguments, Flags& flags) {
 }
 
 void refuse_of_attention(const TrainingArguments& arguments, Flags& flags) {
-  const bool is_full = arguments.attention == "full";
+  const bool is_full = arguments.options.attention == train::AttentionKind::kFull;
   for (const char* flag : {"--group_size", "--group_size_ratio"})
     flags.note(is_full, flag, "is of shifted sparse attention: it needs --attention s2");
   flags.note(is_full && arguments.options.full_attention_steps > 0, "--full_attention_steps",
@@ -65,11 +65,11 @@ void refuse_of_output(const TrainingArguments& arguments, Flags& flags) {
              "goes on with what --overwrite_output_dir discards: give one");
 }
 
-/// Names of the linear layers that get a pair.
-std::set<std::string> layers_with_pairs(const model::Decoder& base, checkpoint::LoraConfig config) {
-  model::choose_targets(base, config);
+// Names of the linear layers that get a pair.
+std::set<std::string> layers_with_pairs(const model::Decoder& shape, checkpoint::LoraConfig config) {
+  model::choose_targets(shape, config);
   std::set<std::string> names;
-  model::visit_linears(base, [&](const std::string& name, const model::Linear&) {
+  model::visit_linears(shape, [&](const std::string& name, const model::Linear&) {
     if (config.targets(name)) names.insert(name);
   });
   return names;
@@ -107,8 +107,8 @@ std::vector<std::string> idle_flags(const TrainingArguments& arguments) {
   return flags.take();
 }
 
-void check_adapter_flags(const TrainingArguments& arguments, const model::Decoder& base) {
-  const auto adapter = checkpoint::PeftAdapter::open(arguments.options.peft_model);
+void check_adapter_flags(const TrainingArguments& arguments, const checkpoint::PeftAdapter& adapter,
+                         const model::Decoder& shape) {
   const checkpoint::LoraConfig& present = adapter.config();
   const checkpoint::LoraConfig& asked = arguments.options.lora;
   Flags flags(arguments);
@@ -120,7 +120,7 @@ void check_adapter_flags(const TrainingArguments& arguments, const model::Decode
   compare("--use_rslora", asked.use_rslora, present.use_rslora);
   compare("--use_dora", asked.use_dora, present.use_dora);
   const std::set<std::string> layers(adapter.modules().begin(), adapter.modules().end());
-  if (flags.has("--lora_target_modules") && layers_with_pairs(base, asked) != layers)
+  if (flags.has("--lora_target_modules") && layers_with_pairs(shape, asked) != layers)
     flags.note(
         true, "--lora_target_modules",
         present.target_pattern.empty()

@@ -17,8 +17,9 @@ std::vector<std::string> refused_flags(const TrainingArguments& arguments);
 std::vector<std::string> idle_flags(const TrainingArguments& arguments);
 
 /// Throws UsageError that names every flag whose value is not that of the adapter that a run with
-/// --peft_model goes on from: its pairs have their shape already. `base` is the run's decoder, which needs no
-/// values.
-void check_adapter_flags(const TrainingArguments& arguments, const model::Decoder& base);
+/// --peft_model goes on from: its pairs have their shape already. `shape` is the run's decoder, which needs
+/// no values.
+void check_adapter_flags(const TrainingArguments& arguments, const checkpoint::PeftAdapter& adapter,
+                         const model::Decoder& shape);
 
 }  // namespace longlora::cli

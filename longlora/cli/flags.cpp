@@ -22,7 +22,7 @@ std::string lower(std::string text) {
   return text;
 }
 
-/// GiB that can be counted in bytes, in a round number.
+// GiB that can be counted in bytes, in a round number.
 constexpr double kMostGib = 1e9;
 
 std::optional<double> finite_number(const std::string& text) {
@@ -34,7 +34,7 @@ std::optional<double> finite_number(const std::string& text) {
   return value;
 }
 
-/// The number as plain digits; empty where it is no whole number that `Whole` holds.
+// The number as plain digits; empty where it is no whole number that `Whole` holds.
 template <typename Whole>
 std::string plain_digits(const std::string& text) {
   const char *begin = text.data() + (text.starts_with("+") ? 1 : 0), *end = text.data() + text.size();
@@ -48,7 +48,7 @@ std::string plain_digits(const std::string& text) {
   return fmt::format("{}", static_cast<Whole>(*value));
 }
 
-/// Makes plain digits of a whole number; returns what is wrong with another text.
+// Makes plain digits of a whole number; returns what is wrong with another text.
 std::string as_whole_number(std::string& text) {
   const std::string digits = plain_digits<int64_t>(text);
   if (digits.empty()) return fmt::format("expected a whole number, got {}", text);
@@ -56,7 +56,7 @@ std::string as_whole_number(std::string& text) {
   return "";
 }
 
-/// The same for numbers that are never negative.
+// The same for numbers that are never negative.
 std::string as_count(std::string& text) {
   const std::string digits = plain_digits<uint64_t>(text);
   if (digits.empty()) return fmt::format("expected a whole number of at least 0, got {}", text);

@@ -12,7 +12,7 @@
 namespace longlora::cli {
 namespace {
 
-/// Calls visit(flag) for every flag that the tables have for a verb.
+// Calls visit(flag) for every flag that the tables have for a verb.
 template <typename Visit>
 void visit_flags(std::string_view verb, const Visit& visit) {
   const auto visit_group = [&](const FlagGroup& group) {
@@ -63,7 +63,7 @@ bool is_boolean(const CLI::Option& option) {
   return option.get_items_expected_min() == 0 && option.get_items_expected_max() == 1;
 }
 
-/// The name that a flag has in its verb; empty where it has none.
+// The name that a flag has in its verb; empty where it has none.
 std::string declared_name(const CLI::App& verb, std::string name) {
   if (verb.get_option_no_throw(name) != nullptr) return name;
   std::replace(name.begin() + 2, name.end(), '-', '_');
@@ -73,7 +73,7 @@ std::string declared_name(const CLI::App& verb, std::string name) {
   return verb.get_option_no_throw(name) != nullptr ? name : "";
 }
 
-/// A word that begins with two dashes as the verb spells it.
+// A word that begins with two dashes as the verb spells it.
 std::string own_spelling(const CLI::App& verb, const std::string& word) {
   const size_t equals = word.find('=');
   const std::string written = word.substr(0, equals);

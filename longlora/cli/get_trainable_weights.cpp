@@ -36,7 +36,7 @@ struct Arguments {
   fs::path json;
 };
 
-/// The tensors that go into one file, and where each comes from.
+// The tensors that go into one file, and where each comes from.
 struct Selection {
   std::vector<TensorSpec> specs;
   std::map<std::string, std::string> stored_names;
@@ -50,14 +50,14 @@ struct Selection {
   }
 };
 
-/// What PEFT reads, under its names, and what matches a pattern beside it, under the model's.
+// What PEFT reads, under its names, and what matches a pattern beside it, under the model's.
 struct TrainedTensors {
   Selection adapter;
   Selection parameters;
 };
 
-/// The configuration of the adapter, beside the checkpoint or in the output directory; null where there is
-/// none.
+// The configuration of the adapter, beside the checkpoint or in the output directory; null where there is
+// none.
 std::optional<fs::path> find_config(const Arguments& arguments) {
   for (const fs::path& folder : {arguments.output_dir, arguments.checkpoint_path})
     if (const fs::path path = folder / "adapter_config.json"; fs::exists(path)) return path;
@@ -107,7 +107,7 @@ void write_selection(const fs::path& directory, const std::string& name, const S
     checkpoint::write_tensor_file(directory / (name + ".bin"), TensorFormat::kTorch, selection.specs, source);
 }
 
-/// Files of the result, by --format.
+// Files of the result, by --format.
 std::vector<std::string> names_of(const Arguments& arguments, const TrainedTensors& trained) {
   std::vector<std::string> names;
   const auto add = [&](const std::string& name, const Selection& selection) {
@@ -120,15 +120,15 @@ std::vector<std::string> names_of(const Arguments& arguments, const TrainedTenso
   return names;
 }
 
-/// The marker of the output folder, which another verb may have made, and the names there that an earlier
-/// command of this verb wrote.
+// The marker of the output folder, which another verb may have made, and the names there that an earlier
+// command of this verb wrote.
 struct EarlierResult {
   FolderManifest manifest;
   std::vector<std::string> names;
 };
 
-/// The result may be put beside the checkpoint, as the released script does it, so that the rule is one for
-/// files: what is there stays, but for an earlier result of this verb.
+// The result may be put beside the checkpoint, as the released script does it, so that the rule is one for
+// files: what is there stays, but for an earlier result of this verb.
 EarlierResult find_earlier(const Arguments& arguments, const std::vector<std::string>& names) {
   EarlierResult found = {FolderManifest::read(arguments.output_dir).value_or(FolderManifest(kVerb)), {}};
   if (found.manifest.notes().is_object())
@@ -141,8 +141,8 @@ EarlierResult find_earlier(const Arguments& arguments, const std::vector<std::st
       arguments.output_dir.string(), list_names(in_the_way)));
 }
 
-/// Writes the files aside, reads them back as merge will where their configuration is known, and moves them
-/// into the output directory.
+// Writes the files aside, reads them back as merge will where their configuration is known, and moves them
+// into the output directory.
 void write_adapter(const Arguments& arguments, const TrainedTensors& trained,
                    const checkpoint::TensorStore& store, const std::optional<fs::path>& config) {
   const auto lock = lock_folder("--output_dir", arguments.output_dir);
@@ -174,7 +174,8 @@ void run(Arguments& arguments) {
                                ? arguments.checkpoint_path.parent_path()
                                : arguments.checkpoint_path;
   if (arguments.output_dir.empty()) arguments.output_dir = ".";
-  prepare_output_file({"--json", arguments.json}, {{"--checkpoint_path", arguments.checkpoint_path}});
+  prepare_output_files({{"--json", arguments.json}}, {{"--checkpoint_path", arguments.checkpoint_path}},
+                       {"--output_dir", arguments.output_dir});
   const auto store = checkpoint::TensorStore::open_checkpoint(arguments.checkpoint_path);
   const std::optional<fs::path> config = find_config(arguments);
   const TrainedTensors trained =

@@ -40,7 +40,7 @@ struct InferenceArguments {
   std::filesystem::path json;
 };
 
-/// The text that the question is about.
+// The text that the question is about.
 std::string read_material(const std::filesystem::path& path) {
   std::string text = data::read_text(path);
   if (text.find_first_not_of(" \t\r\n") == std::string::npos)
@@ -51,7 +51,7 @@ std::string read_material(const std::filesystem::path& path) {
   return text;
 }
 
-/// Seconds since it was made.
+// Seconds since it was made.
 class Watch {
  public:
   double seconds() const {
@@ -87,7 +87,7 @@ struct Written : generate::TextGeneration {
   }
 };
 
-/// Writes the answer to standard output as it comes.
+// Writes the answer to standard output as it comes.
 Written write_answer(const generate::Runtime& model, const tokenizer::Tokenizer& tokenizer,
                      const std::vector<int64_t>& question, const generate::TextEnds& ends,
                      int64_t max_new_tokens, const generate::PickToken& pick) {
@@ -120,10 +120,11 @@ constexpr int64_t kDefaultAnswerTokens = 512;
 void run_inference(InferenceArguments& arguments) {
   if (find_invalid_utf8(arguments.question) != std::string::npos)
     throw UsageError("[--question] expected UTF-8, got bytes that are none");
-  prepare_output_file({"--json", arguments.json},
-                      model_inputs(arguments.model, {{"--material", arguments.material}}));
+  prepare_output_files({{"--json", arguments.json}},
+                       model_inputs(arguments.model, {{"--material", arguments.material}}));
   const std::string material = arguments.material.empty() ? "" : read_material(arguments.material);
-  const auto settings = generate::read_settings(arguments.model.base_model, generate::Decoding::kSampled);
+  const auto settings =
+      generate::read_and_log_settings(arguments.model.base_model, generate::Decoding::kSampled);
   const generate::SamplingOptions sampling = generate::choose_sampling(settings, arguments.sampling);
   generate::make_sampler(sampling);  // refuses flags out of range
   log_info(fmt::format("sampling: {}{}", generate::describe_sampling(sampling),
@@ -138,8 +139,13 @@ void run_inference(InferenceArguments& arguments) {
       {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, chat_template}, *tokenizer);
   const std::vector<int64_t> prompt =
       tokenizer::tokenize_question(*tokenizer, form, tokenizer::ask(form, arguments.question, material));
-  const generate::Runtime model = generate::open_runtime(arguments.model);
   const auto num_tokens = std::ssize(prompt);
+  const int64_t answer_tokens =
+      arguments.max_gen_len.value_or(settings.max_new_tokens.value_or(kDefaultAnswerTokens));
+  arguments.model.pass_tokens = [&](int64_t context_size) {
+    return generate::tokens_of_generation(context_size, num_tokens, answer_tokens);
+  };
+  const generate::Runtime model = generate::open_runtime(arguments.model);
   if (num_tokens >= model.context_size)
     throw InputError(
         fmt::format("[{}] expected material and question to leave room for an answer in the context of {} "
@@ -150,9 +156,7 @@ void run_inference(InferenceArguments& arguments) {
   const generate::TextEnds ends =
       generate::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
   const Written written =
-      write_answer(model, *tokenizer, prompt, ends,
-                   arguments.max_gen_len.value_or(settings.max_new_tokens.value_or(kDefaultAnswerTokens)),
-                   generate::make_sampler(sampling, prompt));
+      write_answer(model, *tokenizer, prompt, ends, answer_tokens, generate::make_sampler(sampling, prompt));
   log_info(fmt::format("{} tokens read in {}, {} written at {:.1f} tokens/s; {}", format_count(num_tokens),
                        format_duration(written.prompt_seconds),
                        format_count(std::ssize(written.generation.ids)), written.tokens_per_second(),
@@ -197,7 +201,7 @@ void add_inference_verb(CLI::App& app) {
       "inference", "Answer one question, about a book or a paper where --material names one");
   auto arguments = std::make_shared<InferenceArguments>();
   arguments->model.dtype = "bfloat16";
-  add_model_flags(verb, arguments->model);
+  add_runtime_flags(verb, arguments->model);
   verb.add_option("--question", arguments->question, "The question")->required();
   verb.add_option("--material", arguments->material,
                   "A text that it is about, UTF-8; it goes in front of the question")

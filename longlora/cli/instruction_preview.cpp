@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kShownBytes = 600;  // at either end of a long stretch
 
-/// The start of the character at or before a byte.
+// The start of the character at or before a byte.
 size_t character_start(const std::string& text, size_t at) {
   while (at > 0 && at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
   return at;
@@ -24,7 +24,7 @@ std::string shortened(const std::string& text) {
                      format_count(static_cast<int64_t>(last - first)), text.substr(last));
 }
 
-/// Bytes of tokens, so that a character which is cut in two shows on both sides.
+// Bytes of tokens, so that a character which is cut in two shows on both sides.
 std::string text_of(const data::InstructionTokens& sample, const data::TokenRange& range,
                     const tokenizer::Tokenizer& tokenizer) {
   std::string text;

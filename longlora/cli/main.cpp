@@ -34,7 +34,9 @@ constexpr const char* kDescription =
 constexpr const char* kFooter =
     "\nlonglora VERB --help lists the flags of a verb and their defaults.\n"
     "Exit codes: 0 done, 2 wrong usage, 3 unusable file, model or data, 4 memory, disk or GPU, 1 anything "
-    "else;\n130 and 143: a training run was stopped with a checkpoint by Ctrl-C or SIGTERM.";
+    "else;\n130, 143, 129 and 138: a training run was stopped with a checkpoint by Ctrl-C, SIGTERM, SIGHUP "
+    "or "
+    "SIGUSR1.";
 
 int run(int argc, char** argv) {
   CLI::App app{kDescription, "longlora"};
@@ -66,7 +68,7 @@ int run(int argc, char** argv) {
   return static_cast<int>(ExitCode::kDone);
 }
 
-/// Whether the system refused memory, disk or permission, which the user can change.
+// Whether the system refused memory, disk or permission, which the user can change.
 bool is_about_resources(const std::error_code& code) {
   for (const int error_number : {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOMEM, EMFILE, ENFILE, EIO})
     if (code == std::error_code(error_number, std::generic_category()) || code.value() == error_number)
@@ -85,7 +87,7 @@ int fail_without_memory() {
       ExitCode::kResources);
 }
 
-/// Runs the command line; every error becomes a message and an exit code.
+// Runs the command line; every error becomes a message and an exit code.
 int run_guarded(int argc, char** argv) {
   try {
     return run(argc, argv);

@@ -50,7 +50,7 @@ model::MergeOptions merge_options(const MergeArguments& arguments, at::Device de
           .device = device};
 }
 
-/// Claims what is written before anything is done.
+// Claims what is written before anything is done.
 OutputFolder claim_outputs(const MergeArguments& arguments) {
   const std::vector<NamedPath> inputs = {{"--base_model", arguments.base_model},
                                          {"--peft_model", arguments.peft_model}};
@@ -59,7 +59,7 @@ OutputFolder claim_outputs(const MergeArguments& arguments) {
                        .inputs = inputs,
                        .overwrite = arguments.overwrite,
                        .result_file = arguments.json});
-  prepare_output_file({"--json", arguments.json}, inputs);
+  prepare_output_files({{"--json", arguments.json}}, inputs, {"--save_path", arguments.save_path});
   return folder;
 }
 

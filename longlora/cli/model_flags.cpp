@@ -11,7 +11,7 @@
 
 namespace longlora::cli {
 
-void add_model_flags(CLI::App& verb, generate::RuntimeOptions& options) {
+void add_runtime_flags(CLI::App& verb, generate::RuntimeOptions& options) {
   verb.add_option(
           "--base_model", options.base_model,
           "Hugging Face directory (config.json, weights, tokenizer; NF4 too), or one in Meta's layout")

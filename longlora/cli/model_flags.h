@@ -17,9 +17,9 @@ namespace longlora::cli {
 /// It must live as long as the verb.
 void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize);
 
-/// --base_model, --peft_model, --context_size, --rope_scaling, --dtype, and the
-/// flags of the released scripts that have no effect.
-void add_model_flags(CLI::App& verb, generate::RuntimeOptions& options);
+/// The flags of a model that a verb runs without training it: --base_model, --peft_model, --context_size,
+/// --rope_scaling, --dtype, and the flags of the released scripts that have no effect.
+void add_runtime_flags(CLI::App& verb, generate::RuntimeOptions& options);
 
 /// What a verb with these flags reads, by flag; `more` are the verb's own inputs.
 std::vector<NamedPath> model_inputs(const generate::RuntimeOptions& options,

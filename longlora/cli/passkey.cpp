@@ -12,6 +12,7 @@
 #include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/eval/passkey.h"
+#include "longlora/generate/generation_settings.h"
 #include "longlora/generate/text_ends.h"
 #include "longlora/tokenizer/chat_template.h"
 
@@ -38,12 +39,13 @@ void print_table(const std::vector<results::PasskeyLength>& lengths) {
 }
 
 void run_passkey(const PasskeyArguments& arguments) {
-  prepare_output_file({"--json", arguments.json}, model_inputs(arguments.model));
-  prepare_output_file({"--csv", arguments.csv}, model_inputs(arguments.model));
+  prepare_output_files({{"--json", arguments.json}, {"--csv", arguments.csv, results::Passkey::is_csv}},
+                       model_inputs(arguments.model));
   const generate::Runtime model = generate::open_runtime(arguments.model);
   const std::filesystem::path tokenizer_path = generate::tokenizer_path(arguments.model);
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
-  const auto settings = generate::read_settings(arguments.model.base_model, generate::Decoding::kGreedy);
+  const auto settings =
+      generate::read_and_log_settings(arguments.model.base_model, generate::Decoding::kGreedy);
   const std::string chat_template =
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
   eval::PasskeyOptions options;
@@ -53,7 +55,7 @@ void run_passkey(const PasskeyArguments& arguments) {
   options.context_size = model.context_size;
   options.target_tokens = arguments.lengths;
   if (options.target_tokens.empty())
-    options.target_tokens = eval::passkey_lengths(
+    options.target_tokens = eval::passkey_lengths_up_to(
         arguments.max_tokens > 0 ? arguments.max_tokens : model.context_size, arguments.interval);
   results::Passkey result;
   result.lengths = eval::run_passkey(model.ready, *tokenizer, options);
@@ -78,7 +80,7 @@ void add_passkey_verb(CLI::App& app) {
   CLI::App& verb =
       *app.add_subcommand("passkey", "Find a number hidden in a long text: accuracy by length and depth");
   auto arguments = std::make_shared<PasskeyArguments>();
-  add_model_flags(verb, arguments->model);
+  add_runtime_flags(verb, arguments->model);
   verb.add_option("--max_tokens", arguments->max_tokens,
                   "Longest text, in tokens of Llama's tokenizer (default: --context_size)")
       ->check(at_least(1));

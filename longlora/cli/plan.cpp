@@ -20,18 +20,18 @@
 namespace longlora::cli {
 namespace {
 
-/// Share of a GPU's memory that a plan may fill.
+// Share of a GPU's memory that a plan may fill.
 constexpr double kDeviceShare = 0.8;
-/// What a GPU's driver and libraries take of its memory.
+// What a GPU's driver and libraries take of its memory.
 constexpr int64_t kDeviceProgramBytes = int64_t{500} << 20;
-/// Shares of its peak rate that a GPU reaches in such training (arXiv 2307.08691, table 12 of 2309.12307).
+// Shares of its peak rate that a GPU reaches in such training (arXiv 2307.08691, table 12 of 2309.12307).
 constexpr double kGpuMatrixShare = 0.5, kGpuAttentionShare = 0.4;
-/// Elements a second of its optimizer: 30 bytes each at 1 TB/s.
+// Elements a second of its optimizer: 30 bytes each at 1 TB/s.
 constexpr double kGpuUpdateRate = 3e10;
-/// Measurements that differ by more than this were disturbed.
+// Measurements that differ by more than this were disturbed.
 constexpr double kNoticedVariation = 1.5;
 
-/// Well-known Llama shapes: hidden, intermediate, layers, heads, key/value heads, vocabulary.
+// Well-known Llama shapes: hidden, intermediate, layers, heads, key/value heads, vocabulary.
 struct Shape {
   int64_t hidden, intermediate, layers, heads, kv_heads, vocab;
 };
@@ -45,12 +45,13 @@ const std::map<std::string, Shape>& shapes() {
   return all;
 }
 
-/// All that a run can be told, and what it is planned for.
+// All that a run can be told, and what it is planned for.
 struct PlanArguments : TrainingArguments {
   std::string shape_name;
   std::optional<double> device_memory_gib;
   std::optional<double> device_tflops;
   bool measure = true;
+  std::optional<model::ModelConfig> shape;  // a model that is nowhere on disk
 };
 
 model::ModelConfig named_shape(const std::string& name) {
@@ -68,7 +69,7 @@ model::ModelConfig named_shape(const std::string& name) {
 
 void finish_plan_arguments(PlanArguments& arguments) {
   const train::TrainOptions& options = arguments.options;
-  const bool by_path = !options.model_name_or_path.empty() || arguments.init == "random";
+  const bool by_path = !options.model_name_or_path.empty() || options.init_random;
   if (by_path != arguments.shape_name.empty())
     throw UsageError("[plan] expected either --model_name_or_path or --shape");
   if (arguments.device_memory_gib.has_value() != arguments.device_tflops.has_value())
@@ -78,17 +79,16 @@ void finish_plan_arguments(PlanArguments& arguments) {
   finish_arguments(arguments);
 }
 
-/// What a run on this machine would plan for, or one on a GPU that is described.
-train::PlanRequest plan_request(const PlanArguments& arguments, const ShapedRun& run) {
-  train::TrainOptions options = run.options;
-  const int64_t asked = std::exchange(options.memory_budget_bytes, 0);
+// What a run on this machine would plan for, or one on a GPU that is described.
+train::PlanRequest plan_request(const PlanArguments& arguments, train::RunSetup& run) {
+  const int64_t asked = run.options.memory_budget_bytes;
   // What a run here may take is never more than is free; a shape may be planned for another machine.
-  if (!arguments.shape && !arguments.device_memory_gib) options.memory_budget_bytes = asked;
-  train::PlanRequest request = train::run_request(options, run.frozen_weights, run.program_bytes);
+  if (arguments.shape || arguments.device_memory_gib) run.options.memory_budget_bytes = 0;
+  train::PlanRequest request = train::run_request(run);
   if (arguments.shape && asked > 0) request.budget_bytes = asked;
   if (!arguments.device_memory_gib) return request;
   request.budget_bytes = asked > 0 ? asked : memory_budget_bytes(*arguments.device_memory_gib * kDeviceShare);
-  request.frozen_weights = train::FrozenWeights::kInMemory;
+  request.streamable.clear();
   request.on_gpu = true;
   request.disk = false;
   request.program_bytes = kDeviceProgramBytes;
@@ -108,7 +108,7 @@ void describe_layers(const train::MemoryPlan& plan) {
   }
 }
 
-/// Fills in what the memory plan says.
+// Fills in what the memory plan says.
 void set_memory(const train::MemoryPlan& plan, results::Plan& result) {
   result.memory_bytes = plan.total_bytes();
   result.weights_bytes = plan.weights_bytes;
@@ -126,13 +126,14 @@ void set_memory(const train::MemoryPlan& plan, results::Plan& result) {
   result.state_bytes = plan.state_bytes;
 }
 
-/// Those of the GPU that is described, or of this machine as they are measured.
-train::TrainingRates find_rates(const PlanArguments& arguments, const ShapedRun& run, double seen_tokens) {
+// Those of the GPU that is described, or of this machine as they are measured.
+train::TrainingRates find_rates(const PlanArguments& arguments, const train::RunSetup& run,
+                                double seen_tokens) {
   if (arguments.device_tflops)
     return {kGpuMatrixShare * *arguments.device_tflops * 1e12,
             kGpuAttentionShare * *arguments.device_tflops * 1e12, kGpuUpdateRate};
   const auto lora = run.options.low_rank_training ? std::optional(run.options.lora) : std::nullopt;
-  return train::measure_training_rates(run.decoder.config, run.decoder.dtype(), lora, seen_tokens);
+  return train::measure_training_rates(run.shape.config, run.shape.dtype(), lora, seen_tokens);
 }
 
 void describe_rates(const PlanArguments& arguments, const train::TrainingRates& rates) {
@@ -147,8 +148,8 @@ void describe_rates(const PlanArguments& arguments, const train::TrainingRates& 
         "the rates varied: other work runs on this machine, and beside it a run takes longer than planned");
 }
 
-/// Says how long a run takes.
-results::PlannedTime plan_time(const PlanArguments& arguments, const ShapedRun& run,
+// Says how long a run takes.
+results::PlannedTime plan_time(const PlanArguments& arguments, const train::RunSetup& run,
                                const train::PlanRequest& request, const train::MemoryPlan& plan,
                                const train::StepFlops& flops) {
   const train::TrainOptions& options = run.options;
@@ -156,7 +157,7 @@ results::PlannedTime plan_time(const PlanArguments& arguments, const ShapedRun& 
   describe_rates(arguments, rates);
   const double seconds = train::estimate_seconds(flops, rates);
   const auto accumulated = static_cast<double>(options.gradient_accumulation_steps);
-  const auto trained = static_cast<double>(model::count_parameters(run.decoder).trainable);
+  const auto trained = static_cast<double>(model::count_parameters(run.shape).trainable);
   const double step_seconds = seconds * accumulated + trained / rates.update +
                               static_cast<double>(plan.state_moved_bytes) / train::kStateBytesPerSecond;
   const double tokens_per_second = static_cast<double>(request.batch_tokens) * accumulated / step_seconds;
@@ -178,9 +179,9 @@ results::PlannedTime plan_time(const PlanArguments& arguments, const ShapedRun& 
 
 void run_plan(PlanArguments& arguments) {
   finish_plan_arguments(arguments);
-  prepare_output_file({"--json", arguments.json}, train::run_inputs(arguments.options));
-  const ShapedRun run = shape_run(arguments);
-  const model::ParameterCounts counts = model::count_parameters(run.decoder);
+  prepare_output_files({{"--json", arguments.json}}, train::run_inputs(arguments.options));
+  train::RunSetup run = set_up(arguments, arguments.shape);
+  const model::ParameterCounts counts = model::count_parameters(run.shape);
   const train::PlanRequest request = plan_request(arguments, run);
   const int64_t group_tokens = run.options.group_tokens();
   log_info(fmt::format("parameters: {}, of which {} train", format_count(counts.total),
@@ -189,11 +190,11 @@ void run_plan(PlanArguments& arguments) {
       "attention: {}, a token sees {:.0f} on average",
       group_tokens == 0 ? std::string("full") : fmt::format("shifted sparse in groups of {}", group_tokens),
       request.seen_tokens));
-  const train::MemoryPlan plan = train::make_memory_plan(run.decoder, request);
+  const train::MemoryPlan plan = train::make_memory_plan(run.shape, request);
   log_info(fmt::format("memory: {}, of a budget of {}", plan.describe(), format_bytes(request.budget_bytes)));
   describe_layers(plan);
   const train::StepFlops flops =
-      train::count_step_flops(run.decoder, request.batch_tokens, request.seen_tokens, plan.keep);
+      train::count_step_flops(run.shape, request.batch_tokens, request.seen_tokens, plan.keep);
   log_info(fmt::format("work of a micro-batch: {:.2f} TFLOP, {:.2f} TFLOP with what is computed again",
                        flops.model() / 1e12, flops.executed() / 1e12));
   results::Plan result = {.parameters = counts.total,
@@ -238,7 +239,7 @@ void add_plan_verb(CLI::App& app) {
   auto arguments = std::make_shared<PlanArguments>();
   arguments->verb = "plan";
   add_own_flags(verb, *arguments);
-  add_model_flags(verb, *arguments);
+  add_trained_model_flags(verb, *arguments);
   add_context_flags(verb, *arguments);
   add_adapter_flags(verb, *arguments);
   add_step_flags(verb, *arguments);

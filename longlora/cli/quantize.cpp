@@ -36,7 +36,7 @@ void check_arguments(const QuantizeArguments& arguments) {
                     arguments.options.block_size));
 }
 
-/// Claims what is written before anything is done.
+// Claims what is written before anything is done.
 OutputFolder claim_outputs(const QuantizeArguments& arguments) {
   const std::vector<NamedPath> inputs = {{"--model_name_or_path", arguments.model}};
   OutputFolder folder({.output = {"--output_dir", arguments.output_dir},
@@ -44,11 +44,11 @@ OutputFolder claim_outputs(const QuantizeArguments& arguments) {
                        .inputs = inputs,
                        .overwrite = arguments.overwrite,
                        .result_file = arguments.json});
-  prepare_output_file({"--json", arguments.json}, inputs);
+  prepare_output_files({{"--json", arguments.json}}, inputs, {"--output_dir", arguments.output_dir});
   return folder;
 }
 
-/// What is not put into four bits: as asked, or as the embedding is stored.
+// What is not put into four bits: as asked, or as the embedding is stored.
 at::ScalarType stored_dtype(const QuantizeArguments& arguments, const model::StoredModel& model) {
   if (const auto asked = tensors::weight_dtype_from_name(arguments.dtype)) return *asked;
   const at::ScalarType found =

@@ -32,7 +32,7 @@ FlagGroup training() {
            {"trainable_params", kWorks, kSeveral, "", "what trains beside the pairs"}}};
 }
 
-/// Options of fine-tune or sft that a plan does not depend on.
+// Options of fine-tune or sft that a plan does not depend on.
 FlagGroup planning() {
   constexpr std::string_view kWhy = "the plan does not depend on it";
   FlagGroup group = {"Planning", {}, {"plan"}, {}};

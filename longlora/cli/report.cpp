@@ -8,7 +8,6 @@
 #include "longlora/cli/flags.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/log.h"
-#include "longlora/core/output_paths.h"
 
 namespace longlora::cli {
 namespace {
@@ -18,7 +17,7 @@ struct ReportArguments {
   report::ReportOptions options;
 };
 
-/// "LABEL=PATH" or a path alone.
+// "LABEL=PATH" or a path alone.
 report::InputPath parse_input(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos || std::filesystem::exists(text)) return {text, ""};
@@ -28,10 +27,7 @@ report::InputPath parse_input(const std::string& text) {
 void run_report(ReportArguments& arguments) {
   for (const auto& path : arguments.inputs) arguments.options.inputs.push_back(parse_input(path.string()));
   arguments.options.version = version();
-  std::vector<NamedPath> inputs;
-  for (const report::InputPath& input : arguments.options.inputs) inputs.push_back({"--input", input.path});
-  prepare_output_file({"--output", arguments.options.output}, inputs);
-  prepare_output_file({"--json", arguments.options.results_json}, inputs);
+  report::prepare_report(arguments.options);
   const report::ReportResult result = report::write_report(arguments.options);
   for (const report::NamedTable& table : result.tables)
     fmt::print("{}\n{}\n", table.name, report::to_text(table.table));

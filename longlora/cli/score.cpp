@@ -37,7 +37,7 @@ std::vector<int64_t> ids_to_score(const ScoreArguments& arguments, const tokeniz
   return tokenizer::encode_for_model(*tokenizer, text, /*add_special_tokens=*/true);
 }
 
-/// The text of one id alone, in quotes and on one line; empty without a tokenizer.
+// The text of one id alone, in quotes and on one line; empty without a tokenizer.
 std::string piece(const tokenizer::Tokenizer* tokenizer, int64_t id) {
   if (tokenizer == nullptr || !tokenizer::has_text(*tokenizer, id)) return "";
   return Json(tokenizer::decode_written(*tokenizer, std::vector{id}))
@@ -48,8 +48,8 @@ void run_score(ScoreArguments& arguments) {
   const bool from_ids = !arguments.ids.empty();
   if (!from_ids && arguments.text.empty() && arguments.file.empty())
     throw UsageError("[score] expected one of --text, --file and --ids, got none");
-  prepare_output_file({"--json", arguments.json},
-                      model_inputs(arguments.model, {{"--file", arguments.file}}));
+  prepare_output_files({{"--json", arguments.json}},
+                       model_inputs(arguments.model, {{"--file", arguments.file}}));
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   const std::filesystem::path tokenizer_path = generate::tokenizer_path(arguments.model);
   if (!from_ids || tokenizer::has_tokenizer(tokenizer_path))
@@ -83,7 +83,7 @@ void run_score(ScoreArguments& arguments) {
 void add_score_verb(CLI::App& app) {
   CLI::App& verb = *app.add_subcommand("score", "Log-probability of every token of a text or a list of ids");
   auto arguments = std::make_shared<ScoreArguments>();
-  add_model_flags(verb, arguments->model);
+  add_runtime_flags(verb, arguments->model);
   CLI::Option* text = verb.add_option("--text", arguments->text, "The text");
   CLI::Option* file = verb.add_option("--file", arguments->file, "A file that holds the text, UTF-8")
                           ->type_name("FILE")

@@ -10,6 +10,7 @@
 
 #include "longlora/cli/flags.h"
 #include "longlora/cli/instruction_preview.h"
+#include "longlora/cli/option_flags.h"
 #include "longlora/cli/prompt_flag.h"
 #include "longlora/cli/training_verb.h"
 #include "longlora/cli/verbs.h"
@@ -22,14 +23,12 @@ namespace {
 
 struct SftArguments : TrainingArguments {
   std::string prompt;
-  std::string truncate = "middle";
   std::string order = "random";
   int64_t preview = 0;
 };
 
 void finish_sft_arguments(SftArguments& arguments) {
   train::TrainOptions& options = arguments.options;
-  options.truncation = data::truncation_from_name(arguments.truncate);
   options.shuffle = arguments.order != "sequential";
   options.group_by_length = arguments.order == "length";
   set_tokenizer_path(options);
@@ -69,7 +68,7 @@ std::unique_ptr<const data::InstructionRows> read_rows(const SftArguments& argum
   return rows;
 }
 
-/// Prints the first samples and goes no further.
+// Prints the first samples and goes no further.
 void preview(SftArguments& arguments) {
   const train::TrainOptions& options = arguments.options;
   if (options.data_path.empty() || options.tokenizer_path.empty() || options.model_max_length < 2)
@@ -101,31 +100,20 @@ void run_sft(SftArguments& arguments) {
   std::unique_ptr<const data::InstructionRows> eval_rows;
   if (!options.eval_data_path.empty())
     eval_rows = read_rows(arguments, options.eval_data_path, *tokenizer, vocab_size, "held-out data");
-  const train::MemoryPlan plan = plan_before_loading(arguments);
-  PreparedModel prepared = prepare_decoder(arguments, plan);
-  run_training(arguments, prepared, std::move(rows), std::move(eval_rows), plan);
+  train::BuiltRun run = build(arguments);
+  run_training(arguments, run, std::move(rows), std::move(eval_rows));
 }
 
 void add_data_flags(CLI::App& verb, SftArguments& arguments) {
-  train::TrainOptions& options = arguments.options;
-  add_paths(verb, "--data_path", options.data_path,
-            "Samples: JSON lists or JSON lines of instruction and output, messages or conversations");
-  add_paths(verb, "--eval_data_path", options.eval_data_path, "Held-out samples, in the same forms");
-  add_prompt_flag(verb, arguments.prompt);
-  verb.add_option("--truncate", arguments.truncate,
-                  "What goes of a sample longer than a row: middle (of the user's longest text; question and "
-                  "answer stay), left, right, or drop (all of it)")
-      ->check(CLI::IsMember(data::truncation_names()))
-      ->capture_default_str();
-  add_bool(verb, "--packing", options.packing, "Put several samples into a row; none sees another");
-  verb.add_option("--order", arguments.order,
-                  "random; sequential: as in the files; length: like lengths together")
-      ->check(CLI::IsMember({"random", "sequential", "length"}))
-      ->capture_default_str();
-  add_bool(verb, "--skip_bad_samples", options.skip_bad_samples,
-           "Leave broken samples out instead of stopping");
-  add_bool(verb, "--cache_tokens", options.cache_tokens,
-           "Keep tokens beside each file of samples for the next run");
+  OptionFlags flags(verb);
+  flags.behind("--eval_data_path", [&] { add_prompt_flag(verb, arguments.prompt); });
+  flags.behind("--packing", [&] {
+    verb.add_option("--order", arguments.order,
+                    "random; sequential: as in the files; length: like lengths together")
+        ->check(CLI::IsMember({"random", "sequential", "length"}))
+        ->capture_default_str();
+  });
+  train::DataOptions::list_fields(arguments.options, flags);
   verb.add_option("--preview", arguments.preview,
                   "Print this many samples with what is learned marked, and do not train")
       ->check(at_least(0));
@@ -139,7 +127,7 @@ void add_sft_verb(CLI::App& app) {
   auto arguments = std::make_shared<SftArguments>();
   arguments->verb = "sft";
   arguments->options.supervised = true;
-  add_model_flags(verb, *arguments);
+  add_trained_model_flags(verb, *arguments);
   add_context_flags(verb, *arguments);
   add_adapter_flags(verb, *arguments);
   add_data_flags(verb, *arguments);

@@ -33,14 +33,14 @@ LONGLORA_BEFORE_SANITIZERS bool is_variable(const char* entry, const char* name)
   return *name == '\0' && *entry == '=';
 }
 
-/// Starts the program again with OMP_WAIT_POLICY=passive in its environment.
-///
-/// libgomp's threads spin for milliseconds at the end of every parallel loop before they sleep. On a machine
-/// with other work the thread that they wait for may not be running, and spinning keeps it from running:
-/// small models were 20 to 40 times slower than on one thread. libgomp reads the policy when it is loaded,
-/// before main, so the variable has to be there when the process starts. This function runs before the
-/// constructors of all libraries, when starting again costs 10 ms; it must not use anything that such a
-/// constructor sets up.
+// Starts the program again with OMP_WAIT_POLICY=passive in its environment.
+//
+// libgomp's threads spin for milliseconds at the end of every parallel loop before they sleep. On a machine
+// with other work the thread that they wait for may not be running, and spinning keeps it from running:
+// small models were 20 to 40 times slower than on one thread. libgomp reads the policy when it is loaded,
+// before main, so the variable has to be there when the process starts. This function runs before the
+// constructors of all libraries, when starting again costs 10 ms; it must not use anything that such a
+// constructor sets up.
 LONGLORA_BEFORE_SANITIZERS void start_with_sleeping_threads(int, char** arguments, char** environment) {
   static std::array<char*, kMaxVariables> changed;
   static std::array<char, PATH_MAX + 1> program;

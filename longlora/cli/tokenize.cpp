@@ -26,32 +26,36 @@ struct TokenizeArguments {
 };
 
 void check_arguments(const TokenizeArguments& arguments) {
-  if (arguments.prints_ids && arguments.decodes) {
+  if (arguments.prints_ids && arguments.decodes)
     throw UsageError("[tokenize] expected --ids or --decode, got both; they are opposites");
-  }
   if (arguments.prints_ids && !arguments.options.output.empty()) {
     throw UsageError(
         "[tokenize] expected no --output with --ids, which prints; use --json FILE, or --output without "
         "--ids");
   }
   if (arguments.prints_ids || arguments.decodes) return;
-  if (!arguments.ids.texts.empty()) {
+  if (!arguments.ids.texts.empty())
     throw UsageError("[tokenize] expected --ids or --decode with --text, got neither");
-  }
   if (arguments.options.inputs.empty() || arguments.options.output.empty()) {
     throw UsageError(
         "[tokenize] expected --input and --output to write a .bin, or --ids or --decode, got none of these");
   }
 }
 
-/// Before any work.
+// Before any work.
 void prepare_outputs(const TokenizeArguments& arguments) {
   std::vector<NamedPath> inputs = named_paths("--input", arguments.options.inputs);
   inputs.push_back({"--tokenizer", arguments.tokenizer});
-  prepare_output_file({"--json", arguments.ids.json}, inputs);
-  prepare_output_file({"--output", arguments.options.output}, inputs);
-  if (arguments.prints_ids || arguments.decodes || arguments.options.output.empty()) return;
-  prepare_output_file({"--output", arguments.options.output.string() + ".json"}, inputs);
+  const std::filesystem::path& output = arguments.options.output;
+  std::vector<OutputFile> files = {{"--json", arguments.ids.json}};
+  if (arguments.decodes) {
+    // A text has nothing by which it could be known as an earlier result.
+    files.push_back({"--output", output, [](const auto&) { return false; }});
+  } else if (!output.empty()) {
+    files.push_back({"--output", output, data::is_described_token_file});
+    files.push_back({"--output", data::info_path(output)});
+  }
+  prepare_output_files(files, inputs);
 }
 
 void write_bin(TokenizeArguments* arguments, const tokenizer::Tokenizer& tokenizer) {
@@ -60,9 +64,8 @@ void write_bin(TokenizeArguments* arguments, const tokenizer::Tokenizer& tokeniz
   const data::TokenFileInfo info = data::tokenize_files(arguments->options);
   log_info(fmt::format("{}: {} tokens of {} documents", arguments->options.output.string(),
                        format_count(info.num_tokens), format_count(info.num_documents)));
-  if (!arguments->ids.json.empty()) {
+  if (!arguments->ids.json.empty())
     write_file_atomic(arguments->ids.json, data::format_token_file_info(info));
-  }
 }
 
 void run_tokenize(TokenizeArguments* arguments) {
@@ -74,11 +77,10 @@ void run_tokenize(TokenizeArguments* arguments) {
   ids.inputs = arguments->options.inputs;
   ids.output = arguments->options.output;
   ids.num_threads = arguments->options.num_threads;
-  if (arguments->prints_ids) {
+  if (arguments->prints_ids)
     print_ids(*tokenizer, ids);
-  } else {
+  else
     print_texts(*tokenizer, ids);
-  }
 }
 
 void add_ids_flags(CLI::App& verb, TokenizeArguments* arguments) {

@@ -50,9 +50,8 @@ std::string format_ids(const Ids& ids) {
 
 // Standard output in one piece, zero bytes included.
 void print_bytes(const std::string& bytes) {
-  if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size() || std::fflush(stdout) != 0) {
+  if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size() || std::fflush(stdout) != 0)
     throw ResourceError("[standard output] expected to write the result, got an error; is the disk full?");
-  }
 }
 
 // One result stands at the top as well.
@@ -62,9 +61,8 @@ void write_results(const std::filesystem::path& path, const char* key, const std
   Json json{{"verb", "tokenize"}};
   if (values.size() == 1) json[key] = values[0];
   json["inputs"] = Json::array();
-  for (size_t i = 0; i < inputs.size(); ++i) {
+  for (size_t i = 0; i < inputs.size(); ++i)
     json["inputs"].push_back(Json{{"input", inputs[i].name}, {key, std::move(values[i])}});
-  }
   write_file_atomic(path, json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
@@ -111,14 +109,12 @@ Ids ids_of_token_file(const std::filesystem::path& path, int64_t vocab_size,
 }
 
 std::vector<Ids> ids_of(const Input& input, int64_t vocab_size, std::optional<data::IdType> bin_type) {
-  if (!input.path.empty() && data::lower_extension(input.path) == ".bin") {
+  if (!input.path.empty() && data::lower_extension(input.path) == ".bin")
     return {ids_of_token_file(input.path, vocab_size, bin_type)};
-  }
   const std::string content = content_of(input);
   const size_t first = content.find_first_not_of(" \t\r\n");
-  if (first != std::string::npos && content[first] == '{') {
+  if (first != std::string::npos && content[first] == '{')
     return ids_of_json(parse_json(content, input.name), input.name);
-  }
   return {parse_ids(content, input.name)};
 }
 
@@ -151,11 +147,10 @@ void print_texts(const tokenizer::Tokenizer& tokenizer, const TokenizeIdsArgumen
       texts.emplace_back(text);
     }
   }
-  if (arguments.output.empty()) {
+  if (arguments.output.empty())
     print_bytes(all);
-  } else {
+  else
     write_file_atomic(arguments.output, all);
-  }
   write_results(arguments.json, "text", inputs, std::move(texts));
 }
 

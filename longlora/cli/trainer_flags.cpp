@@ -34,7 +34,7 @@ constexpr std::string_view kOwnColumns = "which fields of a sample are read is f
 constexpr std::string_view kMetrics =
     "an evaluation sums up loss and accuracy as it goes and keeps no predictions";
 
-/// What has to be told of flags that work is their default where Hugging Face's differs, and their limits.
+// What has to be told of flags that work is their default where Hugging Face's differs, and their limits.
 std::vector<ForeignFlag> steps() {
   return {
       works("max_steps", "updates; -1 or 0: from --num_train_epochs"),
@@ -217,7 +217,8 @@ std::vector<ForeignFlag> output() {
       no_effect("save_safetensors", kMaybeOne,
                 "weights are written as safetensors; longlora convert makes .bin files of them"),
       no_effect("save_on_each_node", kMaybeOne, kOneProcess),
-      no_effect("enable_jit_checkpoint", kMaybeOne, "a signal always ends a run with a checkpoint"),
+      no_effect("enable_jit_checkpoint", kMaybeOne,
+                "Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP always end a run with a checkpoint"),
       refused("push_to_hub", kMaybeOne, kOff, kNoUpload),
       no_effect("push_to_hub_model_id", kOne, kNoUpload),
       no_effect("push_to_hub_organization", kOne, kNoUpload),

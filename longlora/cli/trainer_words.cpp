@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "longlora/cli/flags.h"
+#include "longlora/cli/option_flags.h"
 #include "longlora/cli/training_verb.h"
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
@@ -18,7 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kCheckpointPrefix = "checkpoint-";
 
-/// Updates of warm-up, or their share of all, as the Trainer reads the two flags.
+// Updates of warm-up, or their share of all, as the Trainer reads the two flags.
 void set_warmup(const TrainingArguments& arguments, train::TrainOptions& options) {
   if (!arguments.warmup_steps && !arguments.warmup_ratio) return;
   const double steps = arguments.warmup_steps.value_or(0.0);
@@ -31,7 +32,6 @@ void set_warmup(const TrainingArguments& arguments, train::TrainOptions& options
 }
 
 void set_order(const TrainingArguments& arguments, train::TrainOptions& options) {
-  options.data_seed = arguments.data_seed;
   const std::string& sampling = arguments.group_by_length ? "group_by_length" : arguments.sampling;
   if (sampling.empty()) return;
   options.shuffle = sampling != "sequential";
@@ -39,7 +39,7 @@ void set_order(const TrainingArguments& arguments, train::TrainOptions& options)
   options.group_by_length = options.supervised && sampling == "group_by_length";
 }
 
-/// The path of a checkpoint is taken where it is the newest one of the run's own folder: what --resume takes.
+// The path of a checkpoint is taken where it is the newest one of the run's own folder: what --resume takes.
 void check_resumed_path(const fs::path& asked, const fs::path& output_dir) {
   const fs::path path = asked.has_filename() ? asked : asked.parent_path();
   const auto number_of = [](const fs::path& checkpoint) {
@@ -75,10 +75,8 @@ void set_resumption(const TrainingArguments& arguments, train::TrainOptions& opt
 }  // namespace
 
 void add_order_flags(CLI::App& verb, TrainingArguments& arguments) {
-  verb.add_option("--seed", arguments.options.seed,
-                  "Decides the order of rows, new weights and what is drawn")
-      ->capture_default_str();
-  verb.add_option("--data_seed", arguments.data_seed, "Decides the order of rows in place of --seed");
+  OptionFlags flags(verb);
+  train::SeedOptions::list_fields(arguments.options, flags);
   CLI::Option* sampling = verb.add_option("--train_sampling_strategy", arguments.sampling,
                                           "The order of rows in the Trainer's words")
                               ->check(CLI::IsMember({"random", "sequential", "group_by_length"}));
@@ -97,7 +95,7 @@ void apply_trainer_words(TrainingArguments& arguments) {
   set_warmup(arguments, options);
   set_order(arguments, options);
   set_resumption(arguments, options);
-  if (arguments.use_full_attn) arguments.attention = "full";
+  if (arguments.use_full_attn) options.attention = train::AttentionKind::kFull;
   if (arguments.use_cpu) arguments.device.device = "cpu";
   if (options.max_steps == -1) options.max_steps = 0;
   if (options.save_total_limit == -1) options.save_total_limit = 0;

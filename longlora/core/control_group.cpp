@@ -25,7 +25,7 @@ bool contains(const std::vector<std::string>& parts, const std::string& wanted) 
   return std::find(parts.begin(), parts.end(), wanted) != parts.end();
 }
 
-/// Where a hierarchy of groups is mounted, and which part of it.
+// Where a hierarchy of groups is mounted, and which part of it.
 struct Hierarchy {
   fs::path mount;          // as seen from this process
   std::string mount_root;  // the group that the mount point shows
@@ -33,7 +33,8 @@ struct Hierarchy {
   bool unified;
 };
 
-/// The process's group in the unified hierarchy (`controller` empty) or in that of a v1 controller.
+// The group that this process has in the unified hierarchy (`controller` empty) or in that of a v1
+// controller.
 std::optional<std::string> find_group(const std::string& cgroup_file, const std::string& controller) {
   for (const std::string& line : split(cgroup_file, '\n')) {
     const size_t first = line.find(':');
@@ -51,7 +52,7 @@ std::vector<Hierarchy> find_hierarchies(const fs::path& root, const std::string&
   const std::string cgroup_file = read_or_empty(root / "proc/self/cgroup");
   std::vector<Hierarchy> found;
   for (const std::string& line : split(read_or_empty(root / "proc/self/mountinfo"), '\n')) {
-    // id parent device root mount-point options [optional fields…] - type source options
+    // A line reads: id parent device root mount-point options [optional fields…] - type source options
     const std::vector<std::string> fields = split(line, ' ');
     const auto dash = std::find(fields.begin(), fields.end(), "-");
     if (fields.size() < 10 || fields.end() - dash < 4 || dash - fields.begin() < 6) continue;
@@ -95,7 +96,7 @@ std::optional<int64_t> leading_number(std::string_view text) {
   if (start == std::string_view::npos) return std::nullopt;
   int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data() + start, text.data() + text.size(), value);
-  // v1 writes 2^63 rounded down where there is no limit.
+  // Where there is no limit, v1 writes 2^63 rounded down.
   if (error == std::errc::result_out_of_range) return std::numeric_limits<int64_t>::max();
   if (error != std::errc{}) return std::nullopt;
   return value;

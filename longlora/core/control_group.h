@@ -13,19 +13,20 @@ namespace longlora::internal {
 /// The folder of one control group.
 struct ControlGroup {
   std::filesystem::path folder;
-  bool unified;  // v2, whose files have other names than those of v1
+  bool unified;  // version 2, whose files have other names than those of version 1
 };
 
-/// The groups of `controller` ("memory", "cpu") that this process is in: of each hierarchy the group at its
-/// mount point first, then down to the process's own. A limit of any of them holds for the process.
-/// Files are looked for under `root`, "/" for this machine. Empty where there are none.
+/// The groups of `controller` ("memory", "cpu") that this process is in. Of each hierarchy the group at its
+/// mount point comes first and the process's own last; the limits of all of them hold for the process. The
+/// function reads files under `root`, which is "/" for this machine, and returns nothing where the process is
+/// in no group.
 std::vector<ControlGroup> control_groups(const std::filesystem::path& root, const std::string& controller);
 
-/// A file of /proc or /sys; empty where it cannot be read.
+/// The content of a file of /proc or /sys, or an empty string where it cannot be read.
 std::string read_or_empty(const std::filesystem::path& path);
 
-/// The number at the start of a text behind blanks, INT64_MAX where it is larger; nothing for other texts, as
-/// "max".
+/// The number with which a text begins, blanks aside, or INT64_MAX where it is larger than that. Returns
+/// nullopt where the text begins with something else, such as "max".
 std::optional<int64_t> leading_number(std::string_view text);
 
 }  // namespace longlora::internal

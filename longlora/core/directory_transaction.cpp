@@ -30,9 +30,8 @@ internal::Descriptor open_folder(const fs::path& path) {
 }
 
 void rename_folder(const fs::path& from, const fs::path& to, const fs::path& named_in_error) {
-  if (::rename(from.c_str(), to.c_str()) != 0) {
+  if (::rename(from.c_str(), to.c_str()) != 0)
     throw write_error(named_in_error, "move the finished folder into place", errno);
-  }
 }
 
 void remove_replaced(const fs::path& old) {
@@ -93,9 +92,8 @@ void repair_directory(const fs::path& path) {
 DirectoryTransaction::DirectoryTransaction(const fs::path& final_path)
     : final_path_(internal::resolve_target(final_path)) {
   struct stat info;
-  if (::stat(final_path_.c_str(), &info) == 0 && !S_ISDIR(info.st_mode)) {
+  if (::stat(final_path_.c_str(), &info) == 0 && !S_ISDIR(info.st_mode))
     throw write_error(final_path_, "write a folder", ENOTDIR);
-  }
   make_directories(internal::parent_folder(final_path_));
   repair_directory(final_path_);
   remove_stale_staging(final_path_);
@@ -108,7 +106,7 @@ DirectoryTransaction::DirectoryTransaction(const fs::path& final_path)
     internal::Descriptor folder = open_folder(staging_);
     if (!folder.is_open()) {
       const int error_number = errno;
-      if (error_number == ENOENT) continue;  // taken for stale by another process before it was locked
+      if (error_number == ENOENT) continue;  // before it was locked, another process took it for stale
       ::rmdir(staging_.c_str());
       throw write_error(final_path_, "open a folder just made beside it", error_number);
     }

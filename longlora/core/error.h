@@ -27,19 +27,19 @@ class Error : public std::runtime_error {
   ExitCode code_;
 };
 
-/// Wrong command line: exit code 2.
+/// The command line is wrong: exit code 2.
 class UsageError : public Error {
  public:
   explicit UsageError(const std::string& message) : Error(message, ExitCode::kUsage) {}
 };
 
-/// A file, model or data set that cannot be used: exit code 3.
+/// A file, model or data set cannot be used: exit code 3.
 class InputError : public Error {
  public:
   explicit InputError(const std::string& message) : Error(message, ExitCode::kInput) {}
 };
 
-/// Out of memory or disk, not permitted to write, or without the GPU that was asked for: exit code 4.
+/// Memory or disk is full, writing is not permitted, or the GPU that was asked for is missing: exit code 4.
 class ResourceError : public Error {
  public:
   explicit ResourceError(const std::string& message) : Error(message, ExitCode::kResources) {}

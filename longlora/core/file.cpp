@@ -28,7 +28,7 @@ InputError read_error(const fs::path& path, const std::string& expected, int err
 }
 
 internal::Descriptor open_regular_file(const fs::path& path, size_t* size) {
-  // O_NONBLOCK: opening a FIFO must not wait for a writer before it can be refused.
+  // With O_NONBLOCK a FIFO is opened without a wait for its writer, and can then be refused.
   internal::Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file.is_open()) throw read_error(path, "a readable file", errno);
   struct stat info;
@@ -91,7 +91,7 @@ std::string read_file(const fs::path& path) {
   size_t num_read = 0;
   while (true) {
     if (num_read == bytes.size()) {
-      // At the expected end, or in a file that grew or states no size (/proc).
+      // The end may be that of the whole file, but a file may also have grown, or state no size (/proc).
       bytes.resize(bytes.size() + 4096);
     }
     const ssize_t result = ::read(file.get(), bytes.data() + num_read, bytes.size() - num_read);
@@ -133,9 +133,8 @@ void make_directories(const fs::path& path) {
   }
   const fs::path parent = path.parent_path();
   if (!parent.empty() && parent != path) make_directories(parent);
-  if (path.has_filename() && ::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST) {
+  if (path.has_filename() && ::mkdir(path.c_str(), 0777) != 0 && errno != EEXIST)
     throw write_error(path, "create the folder", errno);
-  }
 }
 
 }  // namespace longlora

@@ -25,8 +25,9 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
-  /// Says that a range inside bytes() is done with: its pages no longer count as memory of this process
-  /// (the system may keep them) and are read again when touched. Small ranges are left alone.
+  /// Tells the system that a range inside bytes() is no longer needed. Its pages stop counting as memory of
+  /// this process (the system may keep them) and are read again when touched. A range below 64 KiB is not
+  /// worth the call, and stays.
   void release(size_t offset, size_t num_bytes) const;
   /// Asks the system to read a range inside bytes() ahead.
   void will_need(size_t offset, size_t num_bytes) const;
@@ -37,7 +38,7 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-/// The whole file as bytes. Throws InputError.
+/// The content of a whole file. Throws InputError.
 std::string read_file(const std::filesystem::path& path);
 
 /// Writes to a temporary sibling, syncs it and renames it over `path`: a reader
@@ -45,11 +46,11 @@ std::string read_file(const std::filesystem::path& path);
 /// temporary is removed and ResourceError names path and cause.
 void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
-/// Sequential writer behind the same promise: nothing appears at `path` until
-/// commit(); destroyed without it, the temporary is removed. A temporary left by
-/// a killed process is removed by the next writer of the same path. A link is
-/// followed, and a device or pipe (/dev/stdout) is written to, not replaced.
-/// Unbuffered: write in pieces of some kilobytes.
+/// Writes a file piece by piece with the same promise: nothing appears at `path` until commit(), and an
+/// object that is destroyed without it removes its temporary. A temporary that a killed process left is
+/// removed by the next writer of the same path. Where `path` is a link, the file that it leads to is
+/// replaced; a device, a pipe or an open stream (/dev/stdout, whatever it leads to) is written to, not
+/// replaced. There is no buffer: write in pieces of some kilobytes.
 class AtomicFileWriter {
  public:
   explicit AtomicFileWriter(const std::filesystem::path& path);
@@ -57,7 +58,7 @@ class AtomicFileWriter {
   AtomicFileWriter(const AtomicFileWriter&) = delete;
   AtomicFileWriter& operator=(const AtomicFileWriter&) = delete;
   void write(const void* data, size_t num_bytes);
-  /// Brings what was written to disk, so that of commit() only the renaming can still fail.
+  /// Brings what was written so far to the disk. Then only the renaming can still fail in commit().
   void sync();
   void commit();
 
@@ -67,11 +68,10 @@ class AtomicFileWriter {
   int descriptor_ = -1;
 };
 
-/// A folder built aside and published by one rename. Files are written under
-/// staging(); commit() syncs every file and the folder, then renames it to the
-/// final path (an existing folder there is replaced: renamed aside, removed
-/// last). Destroyed without commit(), the staging folder is removed. Staging
-/// folders left by a killed process (".NAME.staging*") are removed by the next
+/// A folder that is built aside and published by one rename. Files are written under staging(). commit()
+/// syncs every file and the folder, then renames the folder to the final path; a folder that exists there is
+/// renamed aside first and removed last. An object that is destroyed without commit() removes its staging
+/// folder. Staging folders that a killed process left (".NAME.staging*") are removed by the next
 /// DirectoryTransaction for the same path.
 class DirectoryTransaction {
  public:
@@ -94,13 +94,13 @@ class DirectoryTransaction {
 /// path; a reader that finds a folder missing may call it first.
 void repair_directory(const std::filesystem::path& final_path);
 
-/// Names in a folder, sorted; not recursive. Throws InputError.
+/// The paths of what a folder holds, sorted, without what lies in its subfolders. Throws InputError.
 std::vector<std::filesystem::path> list_directory(const std::filesystem::path& path);
 
 /// Creates the folder and its parents. Throws ResourceError with the cause.
 void make_directories(const std::filesystem::path& path);
 
-/// Lower-case hexadecimal SHA-256.
+/// The SHA-256 of the bytes in lower-case hexadecimal.
 std::string sha256_hex(std::string_view bytes);
 
 }  // namespace longlora

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 
 #include "longlora/core/file.h"
 
@@ -47,6 +48,28 @@ fs::path resolve_target(const fs::path& path) {
   return result;
 }
 
+std::optional<int> descriptor_behind(const fs::path& path) {
+  constexpr int kMostLinks = 40;  // as many as Linux follows
+  const fs::path own = fmt::format("/proc/{}/fd", ::getpid());
+  fs::path place = path;
+  for (int i = 0; i < kMostLinks; ++i) {
+    std::error_code error;
+    const fs::path folder = fs::canonical(parent_folder(place), error);
+    if (error) return std::nullopt;
+    if (folder == own) {
+      const std::string name = place.filename().string();
+      int number = -1;
+      const auto [end, problem] = std::from_chars(name.data(), name.data() + name.size(), number);
+      if (problem != std::errc() || end != name.data() + name.size() || number < 0) return std::nullopt;
+      return number;
+    }
+    const fs::path target = fs::read_symlink(place, error);
+    if (error) return std::nullopt;
+    place = folder / target;
+  }
+  return std::nullopt;
+}
+
 fs::path parent_folder(const fs::path& path) {
   const fs::path parent = path.parent_path();
   return parent.empty() ? fs::path(".") : parent;
@@ -56,11 +79,11 @@ std::vector<fs::path> find_siblings(const fs::path& path, const std::string& kin
   const std::string prefix = fmt::format(".{}.{}-", path.filename().string(), kind);
   std::vector<fs::path> found;
   try {
-    for (const fs::path& name : list_directory(parent_folder(path))) {
+    for (const fs::path& name : list_directory(parent_folder(path)))
       if (name.filename().string().starts_with(prefix)) found.push_back(name);
-    }
   } catch (const InputError&) {
-    // Write permission without read permission: nothing to tidy, writing may still work.
+    // A folder may be writable and not readable: then there is nothing to tidy up, and writing may still
+    // work.
   }
   return found;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,13 @@ class Descriptor {
   int value_ = -1;
 };
 
-/// `path` made absolute, without "." components or a trailing slash; a link that
-/// leads somewhere is followed, so that what it points to is replaced, not it.
+/// `path` made absolute, without "." components or a trailing slash. A link that leads somewhere is followed,
+/// so that the file that it leads to is replaced and the link stays.
 std::filesystem::path resolve_target(const std::filesystem::path& path);
+
+/// The descriptor of this process that `path` leads to by way of /proc/self/fd: /dev/stdout, /dev/fd/3 and
+/// links to them. Nothing for any other path.
+std::optional<int> descriptor_behind(const std::filesystem::path& path);
 
 /// The folder that holds `path` ("." for a bare name).
 std::filesystem::path parent_folder(const std::filesystem::path& path);
@@ -41,14 +46,14 @@ enum class LockResult { kLocked, kHeldElsewhere, kUnsupported };
 /// Takes the advisory lock that marks a temporary as in use; it ends with the process.
 LockResult try_lock(int descriptor);
 
-/// fsync of every regular file below `path` and of every folder, innermost first. Throws ResourceError.
+/// Calls fsync on every regular file below `path` and on every folder, innermost first. Throws ResourceError.
 void sync_tree(const std::filesystem::path& path);
 
 enum class Replacement { kExchangeWhenPossible, kRenameAside };
 
-/// Makes the folder `staging` appear at `final_path`. What was there is taken
-/// away without a moment in which both are lost: exchanged in one step where the
-/// file system can, else renamed aside first (see repair_directory). Throws ResourceError.
+/// Makes the folder `staging` appear at `final_path`. A folder that was there is taken away without a moment
+/// in which both are lost: the two are exchanged in one step where the file system can do that; otherwise the
+/// old one is renamed aside first (see repair_directory). Throws ResourceError.
 void publish_directory(const std::filesystem::path& staging, const std::filesystem::path& final_path,
                        Replacement replacement = Replacement::kExchangeWhenPossible);
 

@@ -81,9 +81,8 @@ void sync_directory(const fs::path& path) {
   const internal::Descriptor folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder.is_open()) throw write_error(path, "open the folder", errno);
   // Some network file systems cannot sync a folder; they order renames themselves.
-  if (::fsync(folder.get()) != 0 && errno != EINVAL && errno != ENOTSUP) {
+  if (::fsync(folder.get()) != 0 && errno != EINVAL && errno != ENOTSUP)
     throw write_error(path, "sync the folder", errno);
-  }
 }
 
 }  // namespace longlora

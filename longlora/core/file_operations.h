@@ -19,7 +19,7 @@ std::filesystem::path sibling_name(const std::filesystem::path& path, const std:
 /// Removes a file or a folder with all it holds. Returns 0 or the errno of the first failure.
 int remove_tree(const std::filesystem::path& path);
 
-/// fsync of the folder's entries. Throws ResourceError.
+/// Calls fsync on the folder, which brings its list of names to the disk. Throws ResourceError.
 void sync_directory(const std::filesystem::path& path);
 
 }  // namespace longlora

@@ -25,7 +25,7 @@ FolderIdentity identity(const struct stat& info) {
   return {info.st_dev, info.st_ino};
 }
 
-/// The folders on the way to `path` that do not exist yet, outermost first.
+// The folders on the way to `path` that do not exist yet, outermost first.
 std::vector<fs::path> missing_folders(fs::path path) {
   std::vector<fs::path> missing;
   struct stat info;
@@ -66,7 +66,7 @@ std::shared_ptr<FolderLock> lock_folder(const std::string& flag, const fs::path&
     if (result == internal::LockResult::kUnsupported)
       log_warning(fmt::format("{}: this file system has no locks; see to it that no other run writes there",
                               folder.string()));
-    // Another process may have put a new folder in its place, or taken the empty one away, in between.
+    // In between another process may have put a new folder in its place, or removed the empty one.
     if (::stat(path.c_str(), &again) != 0 || identity(again) != identity(info)) continue;
     auto lock = std::make_shared<FolderLock>(opened.release(), std::move(missing));
     held[identity(info)] = lock;

@@ -1,4 +1,4 @@
-// The marker in a folder that this program wrote: which files in it are its own.
+// The marker in a folder that this program wrote. It says which files in the folder are the program's own.
 #pragma once
 
 #include <filesystem>
@@ -11,33 +11,34 @@
 
 namespace longlora {
 
-/// The list in a folder's .longlora.json: names of the files that this program put there and the fingerprint
-/// of each (file_fingerprint). A file that is not in it, or has another content by now, is somebody else's:
-/// it is neither replaced nor removed.
+/// The list in a folder's .longlora.json: the names of the files that this program put there, and the
+/// fingerprint of each (file_fingerprint). A file that is not in the list, or whose content is another by
+/// now, belongs to somebody else: it is neither replaced nor removed.
 class FolderManifest {
  public:
   static constexpr const char* kName = ".longlora.json";
 
-  /// Nothing where the folder has no marker. Throws InputError for one that cannot be understood.
+  /// Returns nullopt where the folder has no marker. Throws InputError for a marker that cannot be
+  /// understood.
   static std::optional<FolderManifest> read(const std::filesystem::path& folder);
 
-  /// Of a folder that `verb` writes.
+  /// A list without files, for a folder that `verb` writes.
   explicit FolderManifest(const std::string& verb);
 
   const std::string& verb() const { return verb_; }
-  /// Names relative to the folder, with "/" where a file lies in a subfolder.
+  /// Fingerprints by name. Names are relative to the folder, with "/" where a file lies in a subfolder.
   const std::map<std::string, std::string>& files() const { return files_; }
-  /// Whether `name` was written by this program and still is what it was, in `folder`.
+  /// Whether this program wrote the file `name` in `folder` and nobody has changed it since.
   bool owns(const std::filesystem::path& folder, const std::string& name) const;
 
-  /// Adds the file as it lies in `folder` now.
+  /// Adds a file of `folder` with the content that it has now.
   void add(const std::filesystem::path& folder, const std::string& name);
   void remove(const std::string& name) { files_.erase(name); }
   void clear() { files_.clear(); }
   std::vector<std::string> names() const;
   void write(const std::filesystem::path& folder) const;
 
-  /// What else the verb keeps there; null where it keeps nothing.
+  /// What the verb wants to keep beside the list; null where it keeps nothing.
   Json& notes() { return notes_; }
   const Json& notes() const { return notes_; }
 
@@ -47,23 +48,25 @@ class FolderManifest {
   Json notes_;
 };
 
-/// Whether a file or folder of this name is what a killed run leaves of a write that was not finished.
+/// Whether a killed run could have left a file or folder of this name of a write that was not finished. Who
+/// removes one has to know more: a user may have chosen such a name.
 bool is_temporary_name(const std::string& name);
 
-/// Every file below `folder` but markers, by name relative to it, sorted. Links are files. Empty folders are
-/// listed with "/" at the end. Throws InputError.
+/// Every file below `folder` but markers and their temporaries, by name relative to it, sorted. Links are
+/// files. Empty folders are listed with "/" at the end. Throws InputError.
 std::vector<std::string> files_below(const std::filesystem::path& folder);
 
-/// What `folder` holds beside this program's own files and what killed runs left: names at its top; those of
-/// own files whose content was changed since, with a word on that. In a marked subfolder the marker there
-/// counts.
+/// What `folder` holds beside the files that its marker lists and what killed runs certainly left of them:
+/// names at its top; those of listed files whose content was changed since, with a word on that; subfolders
+/// that have a marker of their own, which are other results, with a word on that.
 std::vector<std::string> strangers_in(const std::filesystem::path& folder);
 
-/// "a, b, c and 12 more".
+/// The names as text: "a, b, c and 12 more".
 std::string list_names(const std::vector<std::string>& names);
 
-/// Removes this program's own files in a marked folder, in marked folders inside it too, and the folder where
-/// nothing else is in it. What is somebody else's stays. Returns 0 or the errno of the first failure.
+/// Removes the files that the marker of a folder lists, and the folder where nothing else is in it.
+/// Everything else stays, a subfolder with a marker of its own too. Returns 0 or the errno of the first
+/// failure.
 int remove_own_files(const std::filesystem::path& folder);
 
 }  // namespace longlora

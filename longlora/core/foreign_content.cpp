@@ -11,7 +11,7 @@ struct Start {
   const char* what;
 };
 
-// Of binary files, by their first bytes.
+// What the first bytes of a binary file tell.
 constexpr Start kBinary[] = {
     {"GGUF", "a GGUF file of llama.cpp; use the Hugging Face checkpoint that it was made from"},
     {"lmgg", "a GGML file of llama.cpp; use the Hugging Face checkpoint that it was made from"},
@@ -27,7 +27,7 @@ constexpr Start kBinary[] = {
     {"Rar!", "a RAR archive; unpack it first"},
 };
 
-// Of text, in lower case and without what may stand before it.
+// What the beginning of a text tells. It is compared in lower case, without what may stand before it.
 constexpr Start kText[] = {
     {"version https://git-lfs", "a Git LFS pointer; fetch the file itself with git lfs pull"},
     {"<!doctype html", "an HTML page, not the file; fetch it again, where needed after logging in"},
@@ -37,7 +37,7 @@ constexpr Start kText[] = {
     {"<error", "an XML message of a server, not the file; fetch it again"},
 };
 
-/// The beginning of a text in lower case: without a byte order mark and white space before it.
+// The beginning of a text in lower case, without a byte order mark and white space before it.
 std::string text_start(std::string_view content) {
   constexpr size_t kLooked = 512;
   std::string text(content.substr(0, kLooked));
@@ -47,7 +47,8 @@ std::string text_start(std::string_view content) {
   return text;
 }
 
-/// "Entry not found" and the like: short plain text with words that a server says in place of a file.
+// Whether the content is short plain text with words that a server says in place of a file ("Entry not
+// found").
 bool is_message(std::string_view content) {
   constexpr size_t kLongest = 300;
   if (content.size() > kLongest || content.starts_with('{') || content.starts_with('[')) return false;

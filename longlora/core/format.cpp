@@ -12,7 +12,7 @@ namespace longlora {
 
 namespace {
 
-// Columns that a character takes.
+// The number of columns that a character takes.
 int character_width(char32_t code) {
   const bool is_combining = (code >= 0x300 && code < 0x370) || (code >= 0x200B && code <= 0x200F) ||
                             (code >= 0x20D0 && code < 0x2100) || (code >= 0xFE00 && code <= 0xFE0F);
@@ -40,7 +40,7 @@ std::string format_bytes(int64_t num_bytes) {
   constexpr std::array<const char*, 6> kUnits = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
   double value = static_cast<double>(num_bytes) / 1024;
   size_t unit = 0;
-  // 1023.95 would already be shown as 1024.0.
+  // From 1023.95 on, one decimal would show 1024.0.
   while (value >= 1023.95 && unit + 1 < kUnits.size()) {
     value /= 1024;
     ++unit;

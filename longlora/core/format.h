@@ -14,10 +14,10 @@ std::string format_bytes(int64_t num_bytes);
 /// "1,234,567".
 std::string format_count(int64_t count);
 
-/// Columns that UTF-8 text takes on a terminal: 2 for wide East Asian characters
-/// and emoji, 0 for combining marks, 1 for anything else.
+/// The number of columns that UTF-8 text takes on a terminal: 2 for wide East Asian characters and emoji, 0
+/// for combining marks, 1 for anything else.
 int display_width(std::string_view text);
-/// `text`, or its beginning and an ellipsis when it is wider than `max_width` columns.
+/// `text` itself, or its beginning and an ellipsis where it is wider than `max_width` columns.
 std::string shorten(std::string_view text, int max_width);
 
 }  // namespace longlora

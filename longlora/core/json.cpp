@@ -10,7 +10,8 @@ namespace longlora {
 
 namespace {
 
-/// Copying, writing and destroying a value recurse into it: a file of a million '[' must not end the process.
+// Refuses deep nesting, because copying, writing and destroying a value recurse into it: without this a file
+// of a million '[' would end the process.
 void check_depth(const std::string& text, const std::string& source) {
   constexpr int kMaxDepth = 512;
   int depth = 0;
@@ -52,7 +53,7 @@ Json read_json(const std::filesystem::path& path) {
 }
 
 void write_json(const std::filesystem::path& path, const Json& value) {
-  // A stray byte in a message or path must not cost the file: it becomes U+FFFD.
+  // A stray byte in a message or path becomes U+FFFD; it must not cost the file.
   write_file_atomic(path, value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 

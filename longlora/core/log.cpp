@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::string_view kClearLine = "\r\x1b[K";
 
-// Standard error is the process's own, and so are its lock and the line that stands unfinished there.
+// The sink of the process's own standard error, with a lock and the unfinished line that may stand there.
 class StandardError : public LogSink {
  public:
   void write(LogLevel level, std::string_view message) override {
@@ -38,7 +38,7 @@ class StandardError : public LogSink {
     put(text);
   }
 
-  // True for a terminal that understands being rewritten.
+  // Whether standard error is a terminal that understands being rewritten.
   bool rewrites_progress() const override {
     const char* kind = std::getenv("TERM");
     return ::isatty(STDERR_FILENO) == 1 && !(kind != nullptr && std::string_view(kind) == "dumb");
@@ -52,7 +52,8 @@ class StandardError : public LogSink {
     std::fflush(stderr);
   }
 
-  // Longer lines would wrap and could not be rewritten. They are cut between characters.
+  // The beginning of a line that fits the terminal, cut between characters: a longer one would wrap and could
+  // not be rewritten.
   static std::string_view cut_to_terminal(std::string_view line) {
     winsize size{};
     if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return line;

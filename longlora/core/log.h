@@ -1,4 +1,4 @@
-// Messages for the person at the terminal: they go to the log sink of the thread, which is standard error
+// Messages for the person at the terminal. They go to the log sink of the thread, which is standard error
 // unless another is set (log_sink.h).
 #pragma once
 
@@ -6,13 +6,13 @@
 
 namespace longlora {
 
-/// One line of information ("longlora: …" is not prefixed).
+/// Writes one line of information, without a prefix.
 void log_info(const std::string& message);
-/// One line that starts with "warning: ".
+/// Writes one line that starts with "warning: ".
 void log_warning(const std::string& message);
-/// The same, where the sink has not had it yet.
+/// Writes a warning, unless the sink of this thread has had the same one before.
 void log_warning_once(const std::string& message);
-/// One line that starts with "error: ".
+/// Writes one line that starts with "error: ".
 void log_error(const std::string& message);
 
 }  // namespace longlora

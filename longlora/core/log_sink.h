@@ -22,10 +22,11 @@ class LogSink {
   /// One message, without a line end, and without a word for its level.
   virtual void write(LogLevel level, std::string_view message) = 0;
 
-  /// Tells how far some work is: "evaluating: 3/10 windows (30%), 5.1 windows/s, 1.4s left". By default these
-  /// are messages like others.
+  /// Tells how far some work is: "evaluating: 3/10 windows (30%), 5.1 windows/s, 1.4s left". A sink that does
+  /// not override this treats it as a message like others.
   virtual void write_progress(std::string_view line) { write(LogLevel::kInfo, line); }
-  /// Whether each line of progress takes the place of the one before. Where not, fewer are written.
+  /// Whether each line of progress takes the place of the one before. Where it does not, fewer lines are
+  /// written.
   virtual bool rewrites_progress() const { return false; }
 
   /// Whether this sink is asked about this message for the first time.

@@ -14,8 +14,8 @@
 namespace longlora {
 namespace {
 
-/// One mapping. The signal handler walks over the ranges without a lock, so that they are never freed, only
-/// used again, and all it needs is made beforehand.
+// One mapping. The signal handler walks over the ranges without a lock: so they are never freed but used
+// again, and all that the handler needs is made beforehand.
 struct Range {
   std::atomic<uintptr_t> begin{0};  // 0: free
   std::atomic<size_t> num_bytes{0};
@@ -48,7 +48,7 @@ std::string describe(MappedKind kind, const std::filesystem::path& path) {
       path.string());
 }
 
-/// Async-signal-safe.
+// Handles SIGBUS. It calls only functions that are safe in a signal handler.
 void end_with_message(int signal, siginfo_t* info, void*) {
   const auto address = reinterpret_cast<uintptr_t>(info->si_addr);
   for (const Range* range = first; range != nullptr; range = range->next) {

@@ -22,7 +22,7 @@ using internal::read_or_empty;
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
-// The number after `key` at the start of a line ("VmRSS:", "inactive_file ").
+// The number that follows `key` ("VmRSS:", "inactive_file ") at the start of a line.
 std::optional<int64_t> find_number(const std::string& text, const std::string& key) {
   size_t at = text.starts_with(key) ? 0 : text.find("\n" + key);
   if (at == std::string::npos) return std::nullopt;
@@ -30,7 +30,8 @@ std::optional<int64_t> find_number(const std::string& text, const std::string& k
   return leading_number(std::string_view(text).substr(at + key.size()));
 }
 
-// Page cache is given back under pressure, so it counts as free.
+// What the group leaves to the process. Page cache counts as free, because the system gives it back under
+// pressure.
 int64_t left_in_group(const internal::ControlGroup& group) {
   const bool v2 = group.unified;
   const auto read = [&](const char* name) { return read_or_empty(group.folder / name); };
@@ -47,11 +48,10 @@ int64_t left_in_group(const internal::ControlGroup& group) {
 int64_t internal::available_memory_bytes(const fs::path& root) {
   const std::string meminfo = read_or_empty(root / "proc/meminfo");
   int64_t available = kUnlimited;
-  if (const auto kib = find_number(meminfo, "MemAvailable:")) {
+  if (const auto kib = find_number(meminfo, "MemAvailable:"))
     available = *kib * 1024;
-  } else if (const auto free_kib = find_number(meminfo, "MemFree:")) {
+  else if (const auto free_kib = find_number(meminfo, "MemFree:"))
     available = *free_kib * 1024;
-  }
   for (const ControlGroup& group : control_groups(root, "memory"))
     available = std::min(available, left_in_group(group));
   return available;
@@ -62,7 +62,7 @@ int64_t available_memory_bytes() {
 }
 
 int64_t peak_rss_bytes() {
-  // getrusage() would count the peak of the process that started this one.
+  // The peak that getrusage() tells would include that of the process which started this one.
   if (const auto kib = find_number(read_or_empty("/proc/self/status"), "VmHWM:")) return *kib * 1024;
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);

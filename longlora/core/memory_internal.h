@@ -1,5 +1,4 @@
-// The memory room's view of /proc and /sys, apart so that tests can give it
-// other roots.
+// How memory.h reads /proc and /sys, in a header of its own so that tests can give it other roots.
 #pragma once
 
 #include <cstdint>

@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Whether the folder could not be renamed because a disk is mounted there.
+// Whether a disk is mounted at the folder, which is why it could not be renamed.
 bool is_mount_point(const fs::path& folder) {
   struct stat own, parent;
   return ::stat(folder.c_str(), &own) == 0 && ::stat((folder / "..").c_str(), &parent) == 0 &&
@@ -34,16 +34,17 @@ std::vector<std::string> strangers_beside(const fs::path& folder, const fs::path
   return strangers;
 }
 
-/// Throws where an existing folder holds what may not be replaced.
+// Throws where an existing folder holds what may not be replaced.
 void check_holdings(const FolderClaim& claim, const fs::path& folder) {
   const auto manifest = FolderManifest::read(folder);
   const auto strangers = strangers_beside(folder, claim.result_file);
   if (!strangers.empty())
     throw UsageError(
-        fmt::format("{} expected a new or empty directory, got one that holds {}, which this program "
-                    "{}; nothing of that is replaced: move it away or choose another path",
+        fmt::format("{} expected a new or empty directory, got one that holds {}, which is {}; nothing of "
+                    "that is replaced: move it away or choose another path",
                     describe(claim.output), list_names(strangers),
-                    manifest ? "did not write there" : "has no list of as its own"));
+                    manifest ? fmt::format("no part of the result of {} there", manifest->verb())
+                             : "no listed result of this program there"));
   if (claim.overwrite || !manifest) return;
   throw UsageError(
       fmt::format("{} expected a new or empty directory; add --overwrite True to replace the result of {} "
@@ -107,7 +108,7 @@ std::vector<std::string> names_in_the_way(const fs::path& folder, const FolderMa
   return found;
 }
 
-/// The descriptions go first: what they describe is no result without them.
+// Removes the files named in `last` first: the others are no result without them.
 void AddedFiles::remove_earlier(const std::vector<std::string>& last) {
   const auto is_last = [&](const std::string& name) {
     return std::find(last.begin(), last.end(), name) != last.end();
@@ -129,7 +130,7 @@ void AddedFiles::commit(const std::vector<std::string>& last) {
         "[{}] expected no files of other origin under the names of the result, got {}; they are left "
         "as they are: move them away",
         folder_.string(), list_names(found)));
-  // In the order of `last`, whose own files come at the end.
+  // Files go into place in the order of `last`, after all that it does not name.
   const auto place = [&](const std::string& name) {
     const auto found = std::find(last.begin(), last.end(), name);
     return found == last.end() ? -1 : found - last.begin();
@@ -138,7 +139,8 @@ void AddedFiles::commit(const std::vector<std::string>& last) {
                    [&](const std::string& a, const std::string& b) { return place(a) < place(b); });
   remove_earlier(last);
   for (const std::string& name : names) manifest_.add(staging(), name);
-  manifest_.write(folder_);  // before the files: whatever happens, they are known as this program's
+  manifest_.write(
+      folder_);  // comes before the files: whatever happens then, they are known as this program's
   for (const std::string& name : names) rename_into(staging() / name, folder_, name);
   sync_directory(folder_);
 }

@@ -18,20 +18,22 @@ struct FolderClaim {
   NamedPath output;
   std::string verb;
   std::vector<NamedPath> inputs;
-  /// Whether an earlier result of this program there is replaced. What else lies there never is.
+  /// Whether an earlier result of this program in the folder is replaced. Files of others never are.
   bool overwrite = false;
-  /// A result file of the same command (--json): where it lies in the folder, it is no stranger there.
+  /// The file that the same command writes its result to (--json). Where it lies in the folder, it does not
+  /// count as somebody else's.
   std::filesystem::path result_file = {};
 };
 
-/// A new folder, or one in the place of an earlier result. Files are written under staging(); commit() marks
-/// them as this program's (FolderManifest) and makes the folder appear at once; an earlier result goes only
-/// then. Destroyed without commit(), everything is as it was. The folder is locked meanwhile.
+/// A new folder, or one in the place of an earlier result. Files are written under staging(). commit() marks
+/// them as this program's (FolderManifest) and makes the folder appear at once; only then is an earlier
+/// result removed. An object that is destroyed without commit() leaves everything as it was. The folder is
+/// locked for as long as the object lives.
 class OutputFolder {
  public:
-  /// Throws UsageError, before anything is changed, where the folder is, holds or lies inside an input, is a
-  /// file, is being written by another process, or holds anything that may not be replaced, which it names;
-  /// ResourceError where it cannot be written.
+  /// Throws UsageError, before anything is changed, where the folder is, holds or lies inside an input, where
+  /// it is a file or another process is writing it, and where it holds anything that may not be replaced,
+  /// which the message names. Throws ResourceError where the folder cannot be written.
   explicit OutputFolder(FolderClaim claim);
 
   const std::filesystem::path& staging() const { return transaction_->staging(); }
@@ -44,34 +46,36 @@ class OutputFolder {
   std::unique_ptr<DirectoryTransaction> transaction_;
 };
 
-/// Files that are put into a folder beside what is there, as one: written under staging() first, then renamed
-/// into place one after another, with those of `last` at the end, until which nothing reads the others. A
-/// killed process leaves either nothing under the names of `last` or the whole.
+/// Files of one result that are put into a folder beside what is there already. They are written under
+/// staging() first. commit() renames them into place one after another, those named in `last` at the end:
+/// without these nobody reads the others. So a killed process leaves either nothing under the names of
+/// `last`, or the whole result.
 class AddedFiles {
  public:
-  /// What the folder for files in the making is called, but for what DirectoryTransaction puts around it.
+  /// The name of the staging folder, around which DirectoryTransaction puts its own marks.
   static constexpr const char* kStagingName = "longlora-result";
 
-  /// `manifest` is that of `folder`, and is kept up to date. `earlier` are the names that the result had
-  /// before, of which those that the manifest lists are replaced or, where there is no new file, removed.
+  /// `manifest` is the list of `folder`, which this object keeps up to date. `earlier` names the files of the
+  /// earlier result. Those of them that the manifest lists are replaced, or removed where the new result has
+  /// no such file.
   AddedFiles(const std::filesystem::path& folder, FolderManifest& manifest, std::vector<std::string> earlier);
 
   const std::filesystem::path& staging() const { return transaction_.staging(); }
-  /// Throws UsageError naming the files in the way that are not of the earlier result; nothing is changed
-  /// then.
+  /// Throws UsageError, with nothing changed, where files that are not of the earlier result are in the way;
+  /// the message names them.
   void commit(const std::vector<std::string>& last);
 
  private:
   void remove_earlier(const std::vector<std::string>& last);
 
   std::filesystem::path folder_;
-  FolderManifest& manifest_;  // lives longer
+  FolderManifest& manifest_;  // outlives this object
   std::vector<std::string> earlier_;
-  DirectoryTransaction transaction_;  // only ever used as a folder that goes away by itself
+  DirectoryTransaction transaction_;  // is never committed, so that its folder goes away by itself
 };
 
-/// Those of `names` that are in `folder` and not unchanged files of an earlier result, whose names are
-/// `earlier`.
+/// Those of `names` that exist in `folder` already, except unchanged files of the earlier result, whose names
+/// are `earlier`.
 std::vector<std::string> names_in_the_way(const std::filesystem::path& folder, const FolderManifest& manifest,
                                           const std::vector<std::string>& earlier,
                                           const std::vector<std::string>& names);

@@ -11,6 +11,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/file_internal.h"
+#include "longlora/core/folder_manifest.h"
 #include "longlora/core/json.h"
 
 namespace longlora {
@@ -18,7 +19,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What a file or folder is on the disk, however it is spelt.
+// What tells a file or folder on the disk from all others, however its path is spelt.
 struct Identity {
   dev_t device;
   ino_t number;
@@ -36,7 +37,7 @@ bool is_folder(const fs::path& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-/// The path itself and every folder above it, by identity.
+// The identities of a path and of every folder above it.
 std::vector<Identity> with_parents(fs::path path) {
   std::vector<Identity> found;
   while (true) {
@@ -69,7 +70,8 @@ UsageError overlap(const NamedPath& output, const std::string& how, const NamedP
                   output.flag, output.path.string(), how, input.flag, input.path.string()));
 }
 
-/// Where the files of an input lie: itself as it is spelt, its real path, and what links in it lead to.
+// The places where files of an input lie: the path as it is spelt, its real path, and what links inside it
+// lead to.
 std::vector<fs::path> places_of(const fs::path& input) {
   std::vector<fs::path> places = {fs::absolute(input)};
   if (const auto real = real_path(input)) places.push_back(*real);
@@ -79,30 +81,103 @@ std::vector<fs::path> places_of(const fs::path& input) {
       if (fs::is_symlink(entry))
         if (const auto real = real_path(entry)) places.push_back(*real);
   } catch (const InputError&) {
-    // Who reads the folder says that it cannot be listed.
+    // That the folder cannot be listed is said by whoever reads it.
   }
   return places;
 }
 
-/// Whether this program wrote the file as the result of a verb (--json), or as token ids with their
-/// description beside them.
-bool is_own_result(const fs::path& path) {
-  try {
-    constexpr uintmax_t kLargestResult = uintmax_t{256} << 20;
-    if (fs::exists(path.string() + ".json")) return read_json(path.string() + ".json").contains("tokenizer");
-    if (fs::file_size(path) > kLargestResult) return false;
-    const Json json = read_json(path);
-    // run.json has options, too: it is what a run is resumed and reported from.
-    return json.is_object() && json.contains("verb") && !json.contains("options");
-  } catch (const std::exception&) {
-    return false;
+// A file to be written, and where that is.
+struct Place {
+  const OutputFile* output;
+  fs::path path;
+};
+
+UsageError refused(const OutputFile& output, const std::string& reason) {
+  return UsageError(fmt::format("[{} {}] {}", output.flag, output.path.string(), reason));
+}
+
+// Whether a file of this name may be part of the model or run that a command writes, which is made up of
+// files of this program and of those that are copied from the inputs.
+bool is_name_of_result(const fs::path& name, const fs::path& folder, const std::vector<NamedPath>& inputs) {
+  const std::string text = name.string();
+  for (const char* end : {".safetensors", ".bin", ".bin.json", ".index.json", ".pt", ".pth", ".model",
+                          ".jinja", ".jsonl", ".py", ".tiktoken", "config.json"})
+    if (text.ends_with(end)) return true;
+  for (const char* known : {"run.json", "trainer_state.json", "params.json", "vocab.json", "prompt_form.json",
+                            "special_tokens_map.json", "added_tokens.json", "chat_template.json"})
+    if (text == known) return true;
+  if (name.has_parent_path() || text.starts_with('.') || text.starts_with("tokenizer")) return true;
+  return std::any_of(inputs.begin(), inputs.end(), [&](const NamedPath& input) {
+    return is_folder(input.path) && identity_of(input.path) != identity_of(folder) &&
+           identity_of(input.path / name).has_value();
+  });
+}
+
+// Throws where an existing file may not be replaced.
+void require_replaceable(const OutputFile& output, const fs::path& file,
+                         const std::vector<NamedPath>& inputs) {
+  const NamedPath named = {output.flag, output.path};
+  const auto own = identity_of(file);
+  const std::vector<Identity> around = with_parents(file);
+  for (const NamedPath& input : inputs)
+    if (!input.path.empty() && own == identity_of(input.path)) throw overlap(named, "is", input);
+  if (output.is_earlier_result(file)) return;
+  for (const NamedPath& input : inputs) {
+    const auto identity = input.path.empty() ? std::nullopt : identity_of(input.path);
+    if (identity && contains(around, *identity)) throw overlap(named, "is a file of", input);
+  }
+  if (fs::file_size(file) > 0)
+    throw refused(output,
+                  "expected a new file or an earlier result of this kind, got a file of other content, which "
+                  "is not replaced; choose another path, or remove it");
+}
+
+// Whether `path` is `folder` or lies beneath it.
+bool is_at_or_beneath(const fs::path& path, const fs::path& folder) {
+  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
+}
+
+// Throws where two of the outputs of a command would get in each other's way.
+void require_distinct(const std::vector<Place>& places, const NamedPath& folder,
+                      const std::vector<NamedPath>& inputs) {
+  const auto claim = [](const Place& place, const std::string& flag, const fs::path& path) {
+    return refused(*place.output,
+                   fmt::format("expected a place of its own, got that of {} {}; choose another "
+                               "path",
+                               flag, path.string()));
+  };
+  for (const Place& a : places)
+    for (const Place& b : places)
+      if (&a != &b && (is_at_or_beneath(a.path, b.path) ||
+                       (identity_of(a.path) && identity_of(a.path) == identity_of(b.path))))
+        throw claim(a, b.output->flag, b.output->path);
+  if (folder.path.empty()) return;
+  const fs::path own = resolve_output(folder).whole();
+  for (const Place& place : places) {
+    if (is_at_or_beneath(own, place.path)) throw claim(place, folder.flag, folder.path);
+    if (is_at_or_beneath(place.path, own) &&
+        is_name_of_result(place.path.lexically_relative(own), own, inputs))
+      throw refused(
+          *place.output,
+          fmt::format("expected a name that the result in {} {} cannot have, got one that it may have; "
+                      "choose another name, like result.json, or another folder",
+                      folder.flag, folder.path.string()));
   }
 }
 
-/// Whether a verb could read the file where it is given the folder.
-bool is_readable_kind(const fs::path& path) {
-  const std::string extension = path.extension().string();
-  return extension != ".html" && extension != ".csv" && extension != ".png";
+// Where a file goes that is neither a device nor a stream; nothing for those.
+std::optional<Place> place_of(const OutputFile& output) {
+  if (output.path.empty() || internal::descriptor_behind(output.path)) return std::nullopt;
+  if (output.path == "-")
+    throw refused(
+        output,
+        "expected a file; name /dev/stdout to write to standard output, or ./- for a file of that name");
+  const fs::path file = resolve_output({output.flag, output.path}).whole();
+  if (fs::is_directory(file) || !output.path.has_filename())
+    throw refused(output, "expected a file, got a folder; name a file in it");
+  std::error_code ignored;
+  if (fs::exists(file, ignored) && !fs::is_regular_file(file)) return std::nullopt;
+  return Place{&output, file};
 }
 
 }  // namespace
@@ -141,7 +216,7 @@ void require_apart(const NamedPath& output, const std::vector<NamedPath>& inputs
   const auto own = resolved.missing.empty() ? identity_of(resolved.existing) : std::nullopt;
   for (const NamedPath& input : inputs) {
     const auto identity = input.path.empty() ? std::nullopt : identity_of(input.path);
-    if (!identity) continue;  // who reads it says that it is missing
+    if (!identity) continue;  // whoever reads it says that it is missing
     if (own == identity) throw overlap(output, "is", input);
     if (contains(around, *identity)) throw overlap(output, "lies inside", input);
     if (!own) continue;
@@ -150,25 +225,32 @@ void require_apart(const NamedPath& output, const std::vector<NamedPath>& inputs
   }
 }
 
-void prepare_output_file(const NamedPath& output, const std::vector<NamedPath>& inputs) {
-  if (output.path.empty()) return;
-  const ResolvedPath resolved = resolve_output(output);
-  const fs::path file = resolved.whole();
-  const bool exists = resolved.missing.empty();
-  if (exists && !fs::is_directory(file)) {
-    const auto own = identity_of(file);
-    const std::vector<Identity> around = with_parents(file);
-    for (const NamedPath& input : inputs) {
-      const auto identity = input.path.empty() ? std::nullopt : identity_of(input.path);
-      if (!identity) continue;
-      if (own == identity) throw overlap(output, "is", input);
-      if (contains(around, *identity) && is_readable_kind(file) && !is_own_result(file))
-        throw overlap(output, "is a file of", input);
-    }
-    if (!fs::is_regular_file(file)) return;
+bool is_result_json(const fs::path& file) {
+  constexpr uintmax_t kLargestResult = uintmax_t{256} << 20;
+  try {
+    if (fs::file_size(file) > kLargestResult || file.filename() == FolderManifest::kName) return false;
+    const Json json = read_json(file);
+    if (!json.is_object()) return false;
+    if (json.value("format", Json()) == "longlora token file") return true;
+    // run.json has options, too: it is what a run is resumed and reported from.
+    return json.contains("verb") && !json.contains("options");
+  } catch (const std::exception&) {
+    return false;
   }
-  make_directories(internal::parent_folder(file));
-  const AtomicFileWriter probe(file);  // creates a file beside it, and removes that again
+}
+
+void prepare_output_files(const std::vector<OutputFile>& files, const std::vector<NamedPath>& inputs,
+                          const NamedPath& folder) {
+  std::vector<Place> places;
+  for (const OutputFile& file : files)
+    if (const auto place = place_of(file)) places.push_back(*place);
+  require_distinct(places, folder, inputs);
+  for (const Place& place : places)
+    if (identity_of(place.path)) require_replaceable(*place.output, place.path, inputs);
+  for (const Place& place : places) {
+    make_directories(internal::parent_folder(place.path));
+    const AtomicFileWriter probe(place.path);  // creates a file beside it, and removes that again
+  }
 }
 
 }  // namespace longlora

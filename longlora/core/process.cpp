@@ -29,7 +29,7 @@ struct CloseFile {
 };
 using TemporaryFile = std::unique_ptr<std::FILE, CloseFile>;
 
-// The file has no name, and its space is free again when the last descriptor is closed.
+// Opens a file without a name, whose space is free again when its last descriptor is closed.
 TemporaryFile make_temporary_file() {
   TemporaryFile file(std::tmpfile());
   if (!file)
@@ -50,7 +50,7 @@ void fill(std::FILE* file, const ChildProgram& program) {
   std::rewind(file);
 }
 
-// The end of the file, at most `max_bytes` of it.
+// Reads the end of a file, at most `max_bytes` of it.
 std::string read_tail(std::FILE* file, size_t max_bytes) {
   std::fseek(file, 0, SEEK_END);
   const auto size = static_cast<size_t>(std::max(std::ftell(file), 0L));

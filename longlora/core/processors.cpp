@@ -15,7 +15,8 @@ namespace {
 using internal::leading_number;
 using internal::read_or_empty;
 
-/// Processors whose whole time the group may use, rounded up; nothing where it has no limit.
+// The number of processors whose whole time the group may use, rounded up; nullopt where the group has no
+// limit.
 std::optional<int64_t> processors_of_group(const internal::ControlGroup& group) {
   std::optional<int64_t> quota, period;
   if (group.unified) {

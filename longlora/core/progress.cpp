@@ -79,9 +79,8 @@ std::string Progress::line() const {
     if (unit_ != "bytes") text += " " + unit_;
   }
   text += ", " + format_rate(rate, unit_);
-  if (total_ > done_ && rate > 0) {
+  if (total_ > done_ && rate > 0)
     text += fmt::format(", {} left", format_duration(static_cast<double>(total_ - done_) / rate));
-  }
   if (!extra_.empty()) text += ", " + extra_;
   return text;
 }

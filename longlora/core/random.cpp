@@ -65,7 +65,7 @@ std::vector<int64_t> permutation(int64_t n, uint64_t seed) {
   std::iota(order.begin(), order.end(), int64_t{0});
   uint64_t counter = 0;
   for (uint64_t remaining = static_cast<uint64_t>(n); remaining > 1; --remaining) {
-    // Draws below 2^64 mod remaining would favour the small places.
+    // Without this the draws below 2^64 mod remaining would make the first places more likely.
     const uint64_t threshold = (0 - remaining) % remaining;
     uint64_t draw;
     do {

@@ -25,7 +25,7 @@ std::string message_of(int error) {
   return reinterpret_cast<const char*>(buffer);
 }
 
-// What one call needs besides the code.
+// What one call of PCRE2 needs besides the compiled expression.
 struct MatchState {
   MatchState(const pcre2_code* code, uint32_t match_limit)
       : data(pcre2_match_data_create_from_pattern(code, nullptr)),
@@ -38,7 +38,8 @@ struct MatchState {
     pcre2_match_context_free(context);
     pcre2_match_data_free(data);
   }
-  // Few matches need more than PCRE2's own 32 KiB, and making a stack costs more than most matches.
+  // The stack is made only when it is needed: few matches need more than PCRE2's own 32 KiB, and making it
+  // takes longer than most matches.
   bool make_stack() {
     if (stack != nullptr) return false;
     stack = pcre2_jit_stack_create(size_t{64} << 10, size_t{8} << 20, nullptr);
@@ -70,7 +71,7 @@ Regex::Regex(const std::string& pattern, const std::string& source, const RegexO
         fmt::format("[{}] expected a regular expression that PCRE2 understands, got \"{}\": {} at byte {}",
                     source, pattern, message_of(error), offset));
   }
-  // Where there is no machine code matching is slower, not different.
+  // Where PCRE2 cannot make machine code, matching is slower and its result the same.
   if (options.machine_code) pcre2_jit_compile(compiled_->code, PCRE2_JIT_COMPLETE);
 }
 
@@ -89,7 +90,7 @@ void Regex::for_each_match(std::string_view text, const std::function<void(size_
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(state.data);
     const size_t begin = range[0], end = range[1];
     if (begin > end) return;  // \K moved the start behind the end
-    // An empty match right behind the last one is none.
+    // An empty match right behind the last one does not count.
     if (begin != end || end != last_end) {
       visit(begin, end);
       last_end = end;

@@ -1,4 +1,4 @@
-// Regular expressions of strangers' files: PCRE2 with Unicode rules and limits.
+// Regular expressions from files of others: PCRE2 with Unicode rules and limits.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@ namespace longlora {
 
 struct RegexOptions {
   bool multiline = false;     // ^ and $ stand for the ends of every line
-  bool machine_code = false;  // worth its time for long texts
-  uint32_t match_limit = 0;   // steps of one match; 0: PCRE2's own limit of ten million
+  bool machine_code = false;  // compile to machine code, which takes time and pays for long texts
+  uint32_t match_limit = 0;   // steps that one match may take; 0: PCRE2's own limit of ten million
 };
 
 /// One compiled expression in PCRE2's syntax. Immutable; safe to use from several threads.
@@ -31,8 +31,8 @@ class Regex {
   /// Throws InputError when the expression takes too many steps.
   void for_each_match(std::string_view text, const std::function<void(size_t, size_t)>& visit) const;
 
-  /// Whether a match begins where `text` (any bytes) begins; text that is not UTF-8 has none. Throws as
-  /// above.
+  /// Whether a match begins where `text` (any bytes) begins. Text that is not UTF-8 has no match. Throws
+  /// InputError as for_each_match() does.
   bool matches_start(std::string_view text) const;
 
  private:

@@ -22,7 +22,7 @@ namespace {
 
 constexpr int64_t kPieceBytes = int64_t{8} << 20;
 
-/// A file without a name, or errno.
+// Opens a file without a name in `folder`. Returns its descriptor, or -1 with errno set.
 int open_unnamed(const std::filesystem::path& folder) {
   const int descriptor = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (descriptor >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return descriptor;
@@ -83,7 +83,7 @@ void ScratchFile::read(int64_t offset, void* data, int64_t num_bytes) const {
 ScratchMemory::ScratchMemory(const std::filesystem::path& folder, int64_t num_bytes) : num_bytes_(num_bytes) {
   if (num_bytes == 0) return;  // mmap refuses an empty range
   const ScratchFile file(folder, num_bytes);
-  // The mapping holds on to the file.
+  // The mapping keeps the file alive.
   void* mapping = ::mmap(nullptr, static_cast<size_t>(num_bytes), PROT_READ | PROT_WRITE, MAP_SHARED,
                          file.descriptor_, 0);
   if (mapping == MAP_FAILED) throw write_error(folder, "map scratch space", errno);

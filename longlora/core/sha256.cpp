@@ -33,7 +33,7 @@ InputError unreadable(const std::filesystem::path& path, int error_number) {
       fmt::format("[{}] expected a readable file, got: {}", path.string(), std::strerror(error_number)));
 }
 
-/// Adds up to `block.size()` bytes from `offset`; a file that has become shorter gives fewer.
+// Adds up to `block.size()` bytes from `offset` on; where a file has become shorter, there are fewer.
 void add_block(Sha256& hash, int file, uint64_t offset, std::vector<char>& block,
                const std::filesystem::path& path) {
   size_t filled = 0;

@@ -11,7 +11,7 @@ bool is_continuation(std::string_view text, size_t at) {
   return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
 }
 
-// Length of the run of ASCII at `at`, eight bytes at a time.
+// The length of the run of ASCII at `at`, found eight bytes at a time.
 size_t ascii_run(std::string_view text, size_t at) {
   const size_t start = at;
   while (at + sizeof(uint64_t) <= text.size()) {

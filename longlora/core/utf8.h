@@ -10,8 +10,8 @@ namespace longlora {
 /// U+FFFD, which stands for a byte that is no part of a character.
 inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";
 
-/// Bytes of the character that starts at `text[at]`, or 0 when none does.
-/// Requires at < text.size().
+/// The number of bytes of the character that starts at `text[at]`, or 0 when none starts there. Requires at <
+/// text.size().
 size_t utf8_length(std::string_view text, size_t at);
 
 /// Offset of the first byte that is no part of a character, or npos.
@@ -20,8 +20,8 @@ size_t find_invalid_utf8(std::string_view text);
 /// `text` with every byte that is no part of a character replaced by U+FFFD.
 std::string replace_invalid_utf8(std::string_view text);
 
-/// The character at `position`, which moves behind it. A byte that is no part of a character reads as U+FFFD.
-/// Requires position < text.size().
+/// Reads the character at `position` and moves `position` behind it. A byte that is no part of a character
+/// reads as U+FFFD. Requires position < text.size().
 char32_t next_character(std::string_view text, size_t& position);
 
 /// Appends `code` as UTF-8.

@@ -58,7 +58,7 @@ Role read_role(SampleFields& message) {
   return found->role;
 }
 
-// The text of a list of parts, as those of OpenAI's messages.
+// The text of a list of parts, as messages of OpenAI have them.
 std::string join_parts(const SampleFields& message, const Json& parts) {
   std::string text;
   for (const Json& part : parts) {
@@ -93,7 +93,7 @@ std::string read_content(SampleFields& message) {
   return *text;
 }
 
-// Whether a flag of the message says that it is learned; nothing where there is none.
+// Whether a flag of the message says that it is learned; nullopt where there is no flag.
 std::optional<bool> read_learn_flag(SampleFields& message) {
   std::optional<bool> learn;
   for (const std::string_view name : {"weight", "train", "training", "loss"}) {

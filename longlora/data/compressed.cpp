@@ -1,6 +1,6 @@
 #include "longlora/data/compressed.h"
 
-#define ZLIB_CONST  // inputs are not written to
+#define ZLIB_CONST  // zlib does not write to its input
 
 #include <fmt/core.h>
 #include <zlib.h>
@@ -24,7 +24,7 @@ using Buffer = std::array<char, size_t{1} << 17>;
   throw InputError(fmt::format("[{}] expected a whole compressed file, got {}; fetch it again", source, got));
 }
 
-// What has been unpacked, and how much of it there may be.
+// Collects what has been unpacked, and limits how much that may be.
 class Unpacked {
  public:
   Unpacked(size_t num_compressed, const std::string& source)
@@ -86,7 +86,7 @@ std::string unzstd(std::string_view bytes, const std::string& source) {
   Unpacked unpacked(bytes.size(), source);
   const auto buffer = std::make_unique<Buffer>();
   ZSTD_inBuffer in = {bytes.data(), bytes.size(), 0};
-  size_t expected = 1;  // bytes that the frame still needs; 0 at its end
+  size_t expected = 1;  // the bytes that the frame still needs; 0 at its end
   bool buffer_was_full = false;
   while (in.pos < in.size || buffer_was_full) {
     ZSTD_outBuffer out = {buffer->data(), buffer->size(), 0};
@@ -104,7 +104,7 @@ std::string unzstd(std::string_view bytes, const std::string& source) {
 
 Compression detect_compression(std::string_view bytes) {
   if (bytes.starts_with("\x1F\x8B\x08")) return Compression::kGzip;
-  // A frame, or one to be skipped in front of it.
+  // The data begins with a frame, or with one that is to be skipped.
   if (bytes.starts_with("\x28\xB5\x2F\xFD")) return Compression::kZstandard;
   if (bytes.size() >= 4 && (bytes[0] & 0xF0) == 0x50 && bytes.substr(1, 3) == "\x2A\x4D\x18")
     return Compression::kZstandard;

@@ -8,12 +8,12 @@ namespace longlora::data {
 
 enum class Compression { kNone, kGzip, kZstandard };
 
-/// By the first bytes, whatever the file is called.
+/// The compression that the first bytes show, whatever the file is called.
 Compression detect_compression(std::string_view bytes);
 
-/// All that is compressed in `bytes`, several members or frames one after the other included. `source` names
-/// it in the InputError: damaged, cut short, or a bomb, which is more than 64 MiB and 256 times its own size,
-/// or more than three quarters of the memory that is left.
+/// Everything that is compressed in `bytes`, where several members or frames may follow each other. `source`
+/// names it in the InputError for data that is damaged, cut short, or a bomb: it unpacks to more than 64 MiB
+/// and 256 times its own size, or to more than three quarters of the memory that is left.
 std::string decompress(std::string_view bytes, Compression compression, const std::string& source);
 
 }  // namespace longlora::data

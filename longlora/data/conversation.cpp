@@ -19,7 +19,7 @@ namespace {
 using tokenizer::Role;
 using tokenizer::Turn;
 
-// Names of one thing in data that is about, the most usual one first.
+// The names that one thing has in the data that people use, the most usual one first.
 using Names = std::span<const std::string_view>;
 constexpr auto kQuestions = std::to_array<std::string_view>({"instruction", "question", "query", "prompt"});
 constexpr auto kMaterials = std::to_array<std::string_view>({"input", "context"});
@@ -39,7 +39,7 @@ bool is_blank(const std::string& text) {
   return text.find_first_not_of(" \t\r\n") == std::string::npos;
 }
 
-// What no prompt form has a place for, and samples that show what not to answer.
+// Refuses what no prompt form has a place for, and samples that show what not to answer.
 void refuse_unsupported(SampleFields& fields) {
   for (const std::string_view name : {"tools", "functions"}) {
     const Json* tools = fields.take(name);
@@ -57,7 +57,7 @@ void refuse_unsupported(SampleFields& fields) {
                   "a sample that is marked as good or bad (KTO)");
 }
 
-// A sample of preferences beside whose question no answer to learn stands.
+// Refuses a sample of preferences that has no answer to learn beside its question.
 void refuse_preference(const SampleFields& fields) {
   const std::string_view name = fields.first_held(kPreferences);
   if (!name.empty())
@@ -65,11 +65,11 @@ void refuse_preference(const SampleFields& fields) {
                   fmt::format("a sample of preferences with \"{}\"", name));
 }
 
-// The one of several names whose field holds something; "" where none does.
+// The name, among several, whose field holds something; "" where none does. Throws where two do.
 std::string_view only_one(const SampleFields& fields, Names names, const char* what) {
   std::string_view found;
   for (const std::string_view name : names) {
-    // An Alpaca sample may have its whole prompt, made of the other fields, as well.
+    // An Alpaca sample may have its whole prompt as well, which is made of the other fields.
     if (!fields.holds(name) || (found == "instruction" && name == "prompt")) continue;
     if (!found.empty())
       fields.refuse(fmt::format("one {} (take out or rename the other)", what),
@@ -90,7 +90,7 @@ std::string read_system(SampleFields& fields) {
   return system;
 }
 
-// Earlier questions and answers, as pairs or as messages.
+// Reads earlier questions and answers, which are pairs or messages.
 Conversation read_history(SampleFields& fields, std::vector<std::string>* unread) {
   const Json* history = fields.take("history");
   if (history == nullptr || (history->is_string() && history->get_ref<const std::string&>().empty()))
@@ -116,7 +116,7 @@ bool has_one(const SampleFields& fields, Names names) {
   return std::any_of(names.begin(), names.end(), [&](auto name) { return fields.look_at(name) != nullptr; });
 }
 
-// The question as it is asked; without one, the input is it.
+// Reads the question. Where there is none, the input is the question.
 Turn read_question(SampleFields& fields) {
   const std::string_view question = only_one(fields, kQuestions, "question");
   const std::string_view material = only_one(fields, kMaterials, "text that the question is about");
@@ -124,7 +124,7 @@ Turn read_question(SampleFields& fields) {
   if (!question.empty()) turn.text = fields.take_text(question);
   if (!material.empty()) turn.input = fields.take_text(material);
   for (const std::string_view name : {"instruction", "input"})
-    fields.take_text(name);  // texts, even if empty
+    fields.take_text(name);  // this checks that the field is a text, even an empty one
   if (question.empty() && material == "input") std::swap(turn.text, turn.input);
   if (is_blank(turn.text) && (question.empty() || is_blank(turn.input))) {
     const bool is_there = has_one(fields, kQuestions) || fields.look_at("input") != nullptr;
@@ -145,7 +145,7 @@ std::string read_answer(SampleFields& fields) {
   return fields.take_text(answer);
 }
 
-// Says which forms there are, and what is near: a whole text, or a list of samples inside an object.
+// Says which forms there are, and which of them is near: a whole text, or a list of samples inside an object.
 [[noreturn]] void refuse_form(const SampleFields& fields, const Json& object) {
   std::string got = fields.names();
   if (fields.holds("text"))
@@ -164,7 +164,7 @@ Conversation read_pair(SampleFields& fields, std::vector<std::string>* unread) {
   return turns;
 }
 
-// A prompt and its completion, each a list of messages: of the prompt nothing is learned.
+// Reads a prompt and its completion, each of which is a list of messages. Nothing is learned of the prompt.
 Conversation read_prompt_messages(SampleFields& fields, std::vector<std::string>* unread) {
   Conversation turns = read_messages(fields, "prompt", *fields.take("prompt"), unread);
   for (Turn& turn : turns) turn.learn = false;

@@ -10,10 +10,10 @@
 
 namespace longlora::data {
 
-/// Of a sample no answer is empty.
+/// The turns of a sample, none of whose answers is empty.
 using tokenizer::Conversation;
 
-/// The turns of one JSON object, in one of two forms; docs/sft.md lists their fields:
+/// The turns of one JSON object, which has one of two forms; docs/sft.md lists their fields:
 ///   a question and its answer (Alpaca's instruction, input, output and other names for them), with history;
 ///   a list of messages (role and content, or ShareGPT's from and value).
 /// A system prompt may stand beside either. A question at the end that nobody answered is left out. `place`
@@ -24,7 +24,7 @@ using tokenizer::Conversation;
 Conversation parse_conversation(std::string_view json, const std::string& place,
                                 std::vector<std::string>* unread = nullptr);
 
-/// Whether an object has the fields of such a sample.
+/// Whether an object has the fields of a question with its answer.
 bool is_question_and_answer(const Json& object);
 
 }  // namespace longlora::data

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "longlora/core/error.h"
+#include "longlora/core/folder_manifest.h"
 #include "longlora/core/log.h"
 #include "longlora/core/utf8.h"
 #include "longlora/data/compressed.h"
@@ -24,7 +25,7 @@ fs::path without_compression(const fs::path& path) {
   return extension == ".gz" || extension == ".zst" ? fs::path(path).replace_extension() : path;
 }
 
-// The JSON that tokenize writes beside a .bin.
+// Whether a file is the JSON that tokenize writes beside a .bin.
 bool is_description(const fs::path& path) {
   return lower_extension(path) == ".json" && lower_extension(path.stem()) == ".bin";
 }
@@ -77,9 +78,8 @@ void warn_of_passed_over(const fs::path& folder, const std::vector<std::string>&
 
 std::string lower_extension(const fs::path& path) {
   std::string extension = path.extension().string();
-  for (char& c : extension) {
+  for (char& c : extension)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
   return extension;
 }
 
@@ -106,14 +106,22 @@ std::vector<fs::path> expand_folders(const std::vector<fs::path>& paths, FolderC
       continue;
     }
     const size_t num_before = files.size();
-    std::vector<std::string> passed_over;
+    std::vector<std::string> passed_over, lost;
     for (const fs::path& file : list_directory(path)) {
       const std::string name = file.filename().string();
-      if (name.starts_with('.') || !fs::is_regular_file(file, ignored)) continue;
+      if (name.starts_with('.')) continue;
+      if (fs::is_symlink(file, ignored) && !fs::exists(file, ignored)) lost.push_back(name);
+      if (!fs::is_regular_file(file, ignored)) continue;
       if (is_taken(file, contents))
         files.push_back(file);
       else if (looks_like_data(file))
         passed_over.push_back(name);
+    }
+    if (!lost.empty()) {
+      throw InputError(
+          fmt::format("[{}] expected a folder whose links lead to files, got links that lead nowhere: {}; "
+                      "mend or remove them",
+                      path.string(), list_names(lost)));
     }
     warn_of_passed_over(path, passed_over);
     if (files.size() == num_before) {

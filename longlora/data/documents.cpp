@@ -30,7 +30,7 @@ constexpr const char* kUsualField = "text";
 
 std::string text_of(const Json& sample, const std::string& text_field, const std::string& place) {
   const auto found = sample.find(text_field);
-  // A field that was named is meant, whatever stands beside it.
+  // A field that the user has named is meant, whatever stands beside it.
   if ((found == sample.end() || text_field == kUsualField) && is_question_and_answer(sample))
     refuse_questions(place, sample);
   if (found == sample.end()) {
@@ -63,7 +63,7 @@ void visit_samples(std::string_view text, const std::string& text_field, SourceR
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return;
   const std::string source = report->path.string();
   const CutSamples cut = cut_samples(text, source);
-  // Progress is told in bytes of the file, which may be compressed.
+  // Progress counts bytes of the file, which may be compressed.
   const double scale = static_cast<double>(report->num_bytes) / static_cast<double>(text.size());
   for (size_t i = 0; i < cut.samples.size(); ++i) {
     const std::string_view sample = cut.samples[i];

@@ -1,4 +1,4 @@
-// Documents to ids on several threads.
+// Turns documents into ids on several threads.
 #pragma once
 
 #include <cstdint>
@@ -11,22 +11,22 @@
 namespace longlora::data {
 
 /// Collects documents until there are enough for every thread, encodes them, and hands them on in the order
-/// in which they came. Not thread-safe itself.
+/// in which they came. It may be used by one thread at a time.
 class DocumentEncoder {
  public:
-  /// Where a document came from: the number of its file, and the bytes read up to its end.
+  /// Says where a document came from: the number of its file, and the bytes that had been read at its end.
   struct Origin {
     size_t source = 0;
     int64_t num_bytes_read = 0;
   };
-  /// The ids of a document: BOS in front where asked for, EOS behind it.
+  /// Takes the ids of a document, with BOS in front where that was asked for and EOS behind.
   using Sink = std::function<void(const tokenizer::Ids& ids, const Origin& origin)>;
 
-  /// `tokenizer` has EOS, and BOS where `add_bos`; it outlives the encoder.
+  /// `tokenizer` has EOS, and BOS where `add_bos` is set. It must outlive the encoder.
   DocumentEncoder(const tokenizer::Tokenizer& tokenizer, bool add_bos, int num_threads, Sink sink);
 
   void add(std::string document, const Origin& origin);
-  /// Encodes what waits.
+  /// Encodes the documents that wait.
   void flush();
 
  private:

@@ -15,8 +15,8 @@ using namespace std::string_view_literals;
 
 namespace {
 
-// What a file is and the command that makes a readable one of it, where {0} is its name and {1} the name
-// without its last ending.
+// The kind of a file, and the command that makes a readable file of it. In the command {0} is the name of the
+// file, and {1} the name without its last ending.
 struct ForeignKind {
   std::string_view beginning;
   const char* name;
@@ -61,7 +61,7 @@ constexpr std::array kKinds = {
                 "fetch the file itself: git lfs pull"},
 };
 
-// What a zip archive holds shows in the names of its files, which stand at either end.
+// The kind of a zip archive. The names of its files, which stand at both its ends, tell what it holds.
 ForeignKind zip_kind(std::string_view bytes) {
   constexpr size_t kLooked = size_t{1} << 16;
   const std::string_view end = bytes.substr(bytes.size() - std::min(bytes.size(), kLooked));
@@ -96,7 +96,7 @@ void refuse_foreign_file(const fs::path& path, std::string_view bytes, size_t sh
     refuse(path, {"", "a tar archive", "unpack it: tar -xf '{0}'"});
   for (const ForeignKind& kind : kKinds) {
     if (kind.beginning.size() < shortest_mark || !bytes.starts_with(kind.beginning)) continue;
-    // Three letters may begin a text; the mark of a block stands behind bzip2's.
+    // The three letters BZh may also begin a text; in a file of bzip2 the mark of a block follows.
     if (kind.beginning == "BZh" && bytes.substr(std::min<size_t>(4, bytes.size()), 6) != "1AY&SY") continue;
     refuse(path, kind);
   }

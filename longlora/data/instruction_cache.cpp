@@ -14,12 +14,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Of the format and of everything that decides the ids beside the key's other parts: raise it when the
+// The version of the format, and of everything that decides the ids and is not in the key. Raise it when the
 // reading of samples, the text of a prompt form or the search for answers changes.
 constexpr std::string_view kHeader = "longlora instruction tokens 2\n";
 constexpr size_t kHexDigits = 64;
 
-// Numbers as they lie in memory (little-endian on every machine this runs on), lengths before contents.
+// Writes numbers as they lie in memory (little-endian on every machine that this runs on), and lengths before
+// contents.
 class Writer {
  public:
   template <typename Number>
@@ -44,7 +45,7 @@ class Writer {
   std::string bytes_;
 };
 
-// The same read back; false where something does not fit.
+// Reads what Writer has written. Its functions return false where something does not fit.
 class Reader {
  public:
   explicit Reader(std::string_view bytes) : bytes_(bytes) {}
@@ -56,7 +57,7 @@ class Reader {
     bytes_.remove_prefix(sizeof(Number));
     return true;
   }
-  // A number of things that take at least `num_bytes` each.
+  // Reads a number of things, each of which takes at least `num_bytes`.
   bool read_count(uint64_t* count, size_t num_bytes) {
     return read(count) && *count <= bytes_.size() / num_bytes;
   }
@@ -163,7 +164,7 @@ std::optional<TokenizedInstructions> read_instruction_cache(const fs::path& cach
     rest.remove_prefix(taken.size());
     return taken;
   };
-  // Header, key, and the hash of all that follows.
+  // The file has a header, the key, and the hash of all that follows.
   const std::string_view header = take(kHeader.size()), own_key = take(kHexDigits), hash = take(kHexDigits);
   TokenizedInstructions result;
   if (header == kHeader && own_key == key && hash == sha256_hex(rest) && read_all(rest, vocab_size, &result))

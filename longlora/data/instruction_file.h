@@ -13,15 +13,15 @@
 
 namespace longlora::data {
 
-/// A file of samples. Cut when opened; a sample is parsed when asked for,
-/// so that a broken one harms no other. Immutable and thread-safe.
+/// A file of samples. It is cut when it is opened, and a sample is parsed when it is asked for, so that a
+/// broken one harms no other. Immutable and thread-safe.
 class InstructionFile {
  public:
-  /// Throws InputError (see DataFile and cut_samples).
+  /// Throws InputError as DataFile and cut_samples do.
   explicit InstructionFile(const std::filesystem::path& path);
 
   size_t size() const { return cut_.samples.size(); }
-  /// See CutSamples.
+  /// The place of a sample for messages (see CutSamples).
   std::string place(size_t index) const { return cut_.place(path().string(), index); }
   /// Throws InputError for a broken sample (see parse_conversation).
   Conversation read(size_t index, std::vector<std::string>* unread = nullptr) const {

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kProblemsNamed = 10;
-constexpr size_t kSamplesAtOnce = 4096;  // between two looks at the progress
+constexpr size_t kSamplesAtOnce = 4096;  // how many are tokenized between two looks at the progress
 
 // One parsed and tokenized sample, or what is wrong with it.
 struct Outcome {
@@ -68,7 +68,7 @@ TokenizedInstructions tokenize_file(const fs::path& path, const InstructionOptio
   return result;
 }
 
-// From the cache where it is whole, and into it.
+// Takes the samples of a file from the cache where that is whole; otherwise reads them and writes the cache.
 TokenizedInstructions open_file(const fs::path& path, const InstructionOptions& options, std::string* keys) {
   const std::string key = instruction_cache_key(MappedFile(path).text(), *options.tokenizer, options.form);
   *keys += key;
@@ -133,7 +133,7 @@ void add_sample(InstructionTokens sample, const InstructionOptions& options, Ins
   set->file_of.push_back(static_cast<int32_t>(set->files.size()) - 1);
 }
 
-// What to do where no sample is left.
+// Says what to do where no sample is left.
 const char* advice_for(const InstructionCounts& counts) {
   if (counts.num_broken == counts.num_read)
     return "every sample is broken: see the warning for what is wrong";

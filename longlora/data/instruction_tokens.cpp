@@ -30,13 +30,13 @@ class TokenFinder {
 
   bool is_certain() const { return ranges_.has_value(); }
 
-  // Every token that has a byte of the range.
+  // The tokens that have a byte of the range.
   TokenRange touching(const TextRange& range) const {
     if (range.size() == 0) return {};
     return {first_ending_after(range.begin), first_starting_at(range.end)};
   }
 
-  // Every token that has no byte outside of the range.
+  // The tokens all of whose bytes lie in the range.
   TokenRange inside(const TextRange& range) const {
     const TokenRange found = {first_starting_at(range.begin), first_ending_after(range.end)};
     return found.size() > 0 ? found : TokenRange{};
@@ -162,7 +162,8 @@ Fit truncate(InstructionTokens* sample, int64_t max_tokens, Truncation truncatio
     case Truncation::kMiddle: {
       const int64_t kept = sample->material.size() - excess;
       if (kept <= 0) return Fit::kTooLong;
-      // The question stands at the beginning or at the end: both stay as long as possible.
+      // The question stands at the beginning or at the end of the material, so both of these stay as long as
+      // possible.
       const int64_t first = sample->material.begin + (kept + 1) / 2;
       removed = {first, first + excess};
       break;

@@ -11,7 +11,7 @@
 
 namespace longlora::data {
 
-/// Tokens [begin, end) of a sample.
+/// The tokens [begin, end) of a sample.
 struct TokenRange {
   int64_t begin = 0;
   int64_t end = 0;
@@ -20,33 +20,32 @@ struct TokenRange {
   bool operator==(const TokenRange&) const = default;
 };
 
-/// One sample.
+/// One sample as ids.
 struct InstructionTokens {
   std::vector<int32_t> ids;
-  std::vector<TokenRange> answers;  // tokens to learn: ascending, disjoint, EOS included
-  TokenRange material;              // the longest text of the user: what may be shortened
-  int64_t index = 0;                // in its file
-  bool is_certain = true;           // answers were found by comparing bytes (see tokenize_conversation)
+  std::vector<TokenRange> answers;  // the tokens to learn: ascending, disjoint, EOS included
+  TokenRange material;              // the longest text of the user, which may be shortened
+  int64_t index = 0;                // the number of the sample in its file
+  bool is_certain = true;  // whether the answers were found by comparing bytes (see tokenize_conversation)
 
-  /// Tokens to learn that have a token before them.
+  /// The number of tokens to learn that have a token before them.
   int64_t num_targets() const;
 };
 
-/// Tokenizes a conversation in a form: each piece as one text, its answers found
-/// by the bytes that its tokens stand for, so that a token which reaches from the
-/// question into the answer counts as the answer's. BOS where the tokenizer puts
-/// one. Where the tokenizer changes the text and tokens cannot be laid against
-/// it, an answer begins where the ids of the text before it and of the whole
-/// begin to differ, and is_certain is false. Requires an EOS token.
+/// Tokenizes a conversation in a form, each piece of it as one text. Answers are found by the bytes that
+/// tokens stand for, so that a token which reaches from the question into the answer counts as the answer's.
+/// BOS stands where the tokenizer puts it. Where the tokenizer changes the text, tokens cannot be laid
+/// against it: then an answer begins where the ids of the text before it and the ids of the whole text begin
+/// to differ, and is_certain is false. Requires an EOS token.
 InstructionTokens tokenize_conversation(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form,
                                         const Conversation& conversation);
 
-/// What becomes of a sample that is longer than a row.
+/// What is done with a sample that is longer than a row.
 enum class Truncation {
   kDrop,    // it is left out
-  kLeft,    // its beginning goes (BOS stays)
-  kRight,   // its end goes
-  kMiddle,  // the middle of the material goes; left out when that is not enough
+  kLeft,    // its beginning is cut off (BOS stays)
+  kRight,   // its end is cut off
+  kMiddle,  // the middle of the material is cut out; where that is not enough, the sample is left out
 };
 
 /// "drop", "left", "right", "middle".
@@ -60,7 +59,7 @@ enum class Fit {
   kWhole,
   kCut,
   kTooLong,        // must be left out
-  kWithoutTarget,  // must be left out: nothing to learn remains
+  kWithoutTarget,  // must be left out, because nothing to learn remains
 };
 
 /// Shortens a sample to at most `max_tokens`, which must be positive.

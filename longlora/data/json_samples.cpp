@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::string_view kSpaces = " \t\r\n";
-// Stands for NaN and the infinities, which JSON has no numbers for.
+// A number that stands for NaN and the infinities, for which JSON has no numbers.
 constexpr const char* kNotFinite = "1.7e308";
 constexpr double kNotFiniteValue = 1.7e308;
 
@@ -24,8 +24,8 @@ size_t skip_spaces(std::string_view text, size_t at) {
   return std::min(text.find_first_not_of(kSpaces, at), text.size());
 }
 
-// The end of the JSON value that starts at `at`: a bracketed one ends with its last bracket, others before
-// the next comma or bracket. npos when the text ends first.
+// The end of the JSON value that starts at `at`: behind the last bracket of a value in brackets, and
+// otherwise before the next comma or bracket. npos when the text ends first.
 size_t find_value_end(std::string_view text, size_t at) {
   size_t depth = 0;
   bool in_string = false;
@@ -61,8 +61,8 @@ bool is_whole_object(std::string_view text) {
   }
 }
 
-// Whether the object at `at` goes on behind its line, as one that is written with indentation does. A line
-// that is broken looks like that, too, but is no whole object with the lines behind it.
+// Whether the object at `at` goes on behind its line, as one does that is written with indentation. A broken
+// line looks like that, too, but is no whole object together with the lines behind it.
 bool is_indented(std::string_view text, size_t at) {
   const size_t line_end = text.find('\n', at);
   if (text[at] != '{' || line_end == std::string_view::npos) return false;
@@ -99,7 +99,7 @@ void cut_list(std::string_view text, const std::string& source, CutSamples* cut)
 }
 
 void cut_objects(std::string_view text, const std::string& source, CutSamples* cut) {
-  size_t line = 1, counted = 0;  // lines up to byte `counted`
+  size_t line = 1, counted = 0;  // line numbers are counted up to byte `counted`
   for (size_t at = skip_spaces(text, 0); at < text.size();) {
     line += static_cast<size_t>(std::count(text.begin() + static_cast<std::ptrdiff_t>(counted),
                                            text.begin() + static_cast<std::ptrdiff_t>(at), '\n'));
@@ -135,7 +135,7 @@ bool begins_with_brace(std::string_view line) {
   return at != std::string_view::npos && line[at] == '{';
 }
 
-// The end of a bare word (NaN) or number, and whether it stands for no finite number.
+// Finds the end of a bare word (NaN) or a number, and whether it stands for a finite number.
 size_t scan_word(std::string_view json, size_t at, bool* is_finite) {
   const auto is_part = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' ||

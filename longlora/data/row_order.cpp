@@ -41,7 +41,7 @@ void RowOrder::group_by_length(uint64_t seed) {
     std::stable_sort(begin, end, [&](int64_t a, int64_t b) {
       return row_tokens_[static_cast<size_t>(a)] > row_tokens_[static_cast<size_t>(b)];
     });
-    // A batch that is not full stays the last, so that the places of the others are whole batches.
+    // A batch that is not full stays the last one, so that the places of all others are whole batches.
     const int64_t num_batches = (end - begin) / rows_per_batch_;
     for (const int64_t batch : permutation(num_batches, mix_bits(seed, static_cast<uint64_t>(start))))
       grouped.insert(grouped.end(), begin + batch * rows_per_batch_, begin + (batch + 1) * rows_per_batch_);

@@ -1,4 +1,4 @@
-// Work on several threads.
+// Spreads work over several threads.
 #pragma once
 
 #include <algorithm>
@@ -13,9 +13,9 @@
 
 namespace longlora::data {
 
-/// Runs work(0) … work(count - 1) on at most `num_threads` threads, this one among them; the first exception
-/// is thrown again. All of them log where this one does. Where the system gives fewer threads, those there
-/// are do it all.
+/// Runs work(0) … work(count - 1) on at most `num_threads` threads, including this one, and throws the first
+/// exception again. All threads log where this one does. Where the system gives fewer threads, those that
+/// there are do all the work.
 template <typename Work>
 void run_parallel(size_t count, int num_threads, const Work& work) {
   const size_t num_workers = std::min(count, static_cast<size_t>(std::max(num_threads, 1)));
@@ -33,18 +33,17 @@ void run_parallel(size_t count, int num_threads, const Work& work) {
     }
   };
   {
-    std::vector<std::jthread> threads;  // joined at the end of this block, whatever happens in it
+    std::vector<std::jthread> threads;  // joined at the end of this block, however it is left
     threads.reserve(num_workers);
     try {
       for (size_t i = 1; i < num_workers; ++i) threads.emplace_back(run, i);
     } catch (const std::system_error&) {
-      // No more threads are to be had.
+      // The system gives no more threads.
     }
     run(0);
   }
-  for (const std::exception_ptr& error : errors) {
+  for (const std::exception_ptr& error : errors)
     if (error) std::rethrow_exception(error);
-  }
 }
 
 }  // namespace longlora::data

@@ -15,7 +15,7 @@ namespace {
 bool is_empty(const Json& value) {
   if (value.is_boolean()) return !value.get<bool>();
   if (value.is_string()) return value.get_ref<const std::string&>().empty();
-  return value.empty();  // null, an empty list, an empty object; no number is
+  return value.empty();  // true for null, an empty list or object; never for a number
 }
 
 }  // namespace

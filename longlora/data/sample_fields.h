@@ -10,29 +10,30 @@
 
 namespace longlora::data {
 
-/// Fields are taken by name; what nobody has taken is left over. A field that is null counts as missing.
+/// Hands out fields by name, and knows which of them nobody has taken. A field that is null counts as
+/// missing.
 class SampleFields {
  public:
-  /// `object` must outlive it. `place` names the sample in messages, `prefix` goes before names that are
-  /// left.
+  /// `object` must outlive this object. `place` names the sample in messages; `prefix` is put before the
+  /// names of fields that were not read.
   SampleFields(const Json& object, std::string place, std::string prefix = "");
 
-  /// Null where there is none.
+  /// The field, which then counts as read, or null where it is missing.
   const Json* take(std::string_view name);
-  /// The same without counting as taken.
+  /// Does the same without counting the field as read.
   const Json* look_at(std::string_view name) const;
-  /// "" where there is none. Throws InputError where it is no text.
+  /// The text of a field, or "" where it is missing. Throws InputError where the field is no text.
   std::string take_text(std::string_view name);
-  /// Whether there is such a field, which may be null.
+  /// Whether there is such a field. It may be null.
   bool has(std::string_view name) const { return object_.contains(name); }
   /// Whether there is such a field with something in it: neither null, false, "" nor an empty list or object.
   bool holds(std::string_view name) const;
   /// The first of the names whose field holds something, or "".
   std::string_view first_held(std::span<const std::string_view> names) const;
 
-  /// Adds the names of the fields that were not taken and hold something.
+  /// Adds the names of the fields that hold something and were not taken.
   void add_unread(std::vector<std::string>* unread) const;
-  /// "a, b": all names.
+  /// The names of all fields: "a, b".
   std::string names() const;
 
   /// Throws InputError "[place] expected …, got …".

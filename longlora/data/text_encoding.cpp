@@ -15,14 +15,14 @@ namespace {
 
 constexpr std::string_view kMark = "\xEF\xBB\xBF";
 
-// Windows-1252 from 0x80 to 0x9F; its five gaps stay the control characters of Latin-1.
+// The characters of Windows-1252 from 0x80 to 0x9F. Its five gaps stay the control characters of Latin-1.
 constexpr std::array<uint16_t, 32> kWindows1252 = {
     0x20AC, 0x0081, 0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160,
     0x2039, 0x0152, 0x008D, 0x017D, 0x008F, 0x0090, 0x2018, 0x2019, 0x201C, 0x201D, 0x2022,
     0x2013, 0x2014, 0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x009D, 0x017E, 0x0178};
 
-// The encoding of text in units of two or four bytes, as iconv calls it; null for any other. Without a mark
-// it shows in zero bytes that all stand in even or all in odd places.
+// The encoding of text in units of two or four bytes, as iconv calls it; null for any other text. Without a
+// byte order mark it is recognised by zero bytes that all stand in even or all in odd places.
 const char* wide_encoding(std::string_view bytes) {
   using namespace std::string_view_literals;
   constexpr size_t kLooked = 4096, kFewest = 4;
@@ -63,9 +63,8 @@ void refuse_wide_text(std::string_view bytes, const std::string& source) {
 TextEncoding detect_encoding(std::string_view bytes, const std::filesystem::path& path) {
   refuse_wide_text(bytes, path.string());
   const size_t invalid = find_invalid_utf8(bytes);
-  if (invalid == std::string_view::npos) {
+  if (invalid == std::string_view::npos)
     return bytes.starts_with(kMark) ? TextEncoding::kUtf8WithMark : TextEncoding::kUtf8;
-  }
   if (bytes.find('\0') != std::string_view::npos) {
     throw InputError(
         fmt::format("[{}] expected text, got binary data (byte {} is no UTF-8 and there are zero "

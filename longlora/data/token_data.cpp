@@ -49,7 +49,7 @@ class JoinedTokenData : public TokenData {
       throw Error(fmt::format("[token data] expected a range inside 0…{}, got {} ids from {}", size_,
                               num_wanted, start));
     }
-    // The last stretch that begins at or before `start`.
+    // Finds the last stretch that begins at or before `start`.
     auto stretch = std::upper_bound(stretches_.begin(), stretches_.end(), start,
                                     [](int64_t at, const Stretch& s) { return at < s.start; });
     if (stretch != stretches_.begin()) --stretch;
@@ -57,11 +57,10 @@ class JoinedTokenData : public TokenData {
       const int64_t offset = start - stretch->start;
       const auto num_here = std::min(static_cast<int64_t>(out.size()), stretch->size - offset);
       const auto part = out.first(static_cast<size_t>(num_here));
-      if (stretch->file != nullptr) {
+      if (stretch->file != nullptr)
         stretch->file->read(offset, part);
-      } else {
+      else
         std::copy_n(stretch->ids.begin() + offset, num_here, part.begin());
-      }
       out = out.subspan(part.size());
       start += num_here;
     }
@@ -88,7 +87,7 @@ std::unique_ptr<const TokenFile> open_token_file(const fs::path& path, const Tok
   if (lower_extension(path) != ".bin")
     throw InputError(fmt::format(
         "[{}] expected ids as they lie on disk, got them compressed; unpack the file", path.string()));
-  // Marks that ids may look like are too short to tell.
+  // Shorter marks tell nothing, because ids may look like them.
   constexpr size_t kShortestMark = 6;
   refuse_foreign_file(path, MappedFile(path).text(), kShortestMark);
   const auto info = read_token_file_info(path);
@@ -116,12 +115,12 @@ void check_tokenizer(const fs::path& path, const TokenDataOptions& options) {
   }
 }
 
-// The ids of texts, by file.
+// Tokenizes texts and holds the ids of each file.
 class TextTokens {
  public:
   explicit TextTokens(const TokenDataOptions& options) : options_(options) {}
 
-  // Documents of several small files are tokenized together.
+  // Tokenizes the documents of several small files together.
   void read(const std::vector<fs::path>& paths) {
     if (paths.empty()) return;
     for (const fs::path& path : paths) check_tokenizer(path, options_);
@@ -147,7 +146,7 @@ class TextTokens {
     encoder.flush();
   }
 
-  // Of the next file.
+  // Takes the ids of the next file.
   std::vector<int32_t> take() { return std::move(ids_[num_taken_++]); }
 
  private:
@@ -184,9 +183,8 @@ class TextTokens {
 std::unique_ptr<TokenData> open_token_data(const std::vector<fs::path>& paths,
                                            const TokenDataOptions& options) {
   if (paths.empty()) throw InputError("[data] expected at least one file or folder, got none");
-  if (options.vocab_size < 1) {
+  if (options.vocab_size < 1)
     throw Error(fmt::format("[data] expected a vocabulary of at least 1, got {}", options.vocab_size));
-  }
   const std::vector<fs::path> files = expand_folders(paths, FolderContents::kTextAndTokens);
   std::vector<fs::path> texts;
   std::copy_if(files.begin(), files.end(), std::back_inserter(texts),
@@ -195,11 +193,10 @@ std::unique_ptr<TokenData> open_token_data(const std::vector<fs::path>& paths,
   text_tokens.read(texts);
   auto data = std::make_unique<JoinedTokenData>();
   for (const fs::path& path : files) {
-    if (file_kind(path) == FileKind::kTokens) {
+    if (file_kind(path) == FileKind::kTokens)
       data->append(open_token_file(path, options));
-    } else {
+    else
       data->append(text_tokens.take());
-    }
   }
   return data;
 }

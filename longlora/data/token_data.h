@@ -1,4 +1,5 @@
-// Token ids to train and evaluate on: flat files on disk, or text tokenized on the way in.
+// Token ids to train and evaluate on: from flat files on disk, or from text that is tokenized when it is
+// read.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +16,8 @@
 
 namespace longlora::data {
 
-/// One flat sequence of ids, documents joined by EOS. A .bin file stays mapped
-/// (see TokenFile for the type of its ids); text is held in memory as ids.
-/// Immutable and thread-safe.
+/// One flat sequence of ids, in which EOS joins documents. A .bin file stays mapped (see TokenFile for the
+/// type of its ids); a text is held in memory as ids. Immutable and thread-safe.
 class TokenData {
  public:
   virtual ~TokenData() = default;
@@ -30,36 +30,36 @@ class TokenData {
 
 /// How to open token data.
 struct TokenDataOptions {
-  /// Number of rows of the model's embedding: every id must be smaller.
+  /// The number of rows of the model's embedding: every id must be smaller.
   int64_t vocab_size = 0;
   /// Needed for text and JSON; may be null for .bin.
   const tokenizer::Tokenizer* tokenizer = nullptr;
   /// The field of a JSON object that holds the text.
   std::string text_field = "text";
-  /// How ids of a .bin without a JSON beside it are stored; nothing: as the vocabulary says.
+  /// How the ids of a .bin are stored that has no JSON beside it. nullopt: the vocabulary decides.
   std::optional<IdType> bin_type = std::nullopt;
-  /// On which text is tokenized.
+  /// The number of threads on which text is tokenized.
   int num_threads = 1;
 };
 
-/// Opens files of ids (.bin), text or JSON, or folders of them (sorted by name), and
-/// joins them. A .bin written with another tokenizer (fingerprint in the JSON
-/// beside it) is refused when a tokenizer is given. Throws InputError: missing,
-/// empty, odd-sized, ids beyond the vocabulary (all ids are checked), malformed lines.
+/// Opens files of ids (.bin), text or JSON, or folders of them (sorted by name), and joins them. Where a
+/// tokenizer is given, a .bin that was written with another one (by the fingerprint in the JSON beside it) is
+/// refused. Throws InputError for files that are missing, empty or of an odd size, for ids beyond the
+/// vocabulary (all ids are checked), and for malformed lines.
 std::unique_ptr<TokenData> open_token_data(const std::vector<std::filesystem::path>& paths,
                                            const TokenDataOptions& options);
 
-/// The order in which rows of `row_tokens` consecutive ids are visited: epoch
-/// after epoch, shuffled anew in each when `shuffle`, a pure function of
-/// (seed, position), so that a resumed run needs only the position.
+/// The order in which rows of `row_tokens` consecutive ids are visited, epoch after epoch. With `shuffle`
+/// each epoch has an order of its own. The order depends on (seed, position) alone, so that a resumed run
+/// needs only its position.
 class RowOrder {
  public:
   RowOrder(int64_t num_rows, bool shuffle, uint64_t seed);
-  /// Shuffled so that rows of like length come together: each `rows_per_batch` places are one batch, and 50
-  /// batches of random rows are sorted by length before they are cut and shuffled again.
+  /// Shuffles so that rows of similar length come together: each `rows_per_batch` places are one batch. For
+  /// that, 50 batches of random rows are sorted by length, cut into batches, and shuffled again.
   RowOrder(std::vector<int64_t> row_tokens, int64_t rows_per_batch, uint64_t seed);
   int64_t num_rows() const { return num_rows_; }
-  /// The row at `position` (0-based over all epochs).
+  /// The row at `position`, which counts from 0 over all epochs.
   int64_t row_at(int64_t position);
 
  private:
@@ -68,7 +68,7 @@ class RowOrder {
   int64_t num_rows_;
   bool shuffle_;
   uint64_t seed_;
-  std::vector<int64_t> row_tokens_;  // empty: rows are not grouped
+  std::vector<int64_t> row_tokens_;  // empty where rows are not grouped by length
   int64_t rows_per_batch_ = 1;
   int64_t cached_epoch_ = -1;
   std::vector<int64_t> cached_order_;

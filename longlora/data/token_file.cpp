@@ -105,10 +105,21 @@ std::optional<TokenFileInfo> read_token_file_info(const fs::path& bin_path) {
   return info;
 }
 
+bool is_described_token_file(const fs::path& bin_path) {
+  try {
+    const auto info = read_token_file_info(bin_path);
+    return info &&
+           fs::file_size(bin_path) == static_cast<uintmax_t>(info->num_tokens * id_type_bytes(info->type));
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 namespace {
 
-// The plain loop over a block is vectorized by the compiler; a search for the
-// first bad id, which is not, runs only in a block that has one. A negative id is beyond every vocabulary.
+// Finds the first id that is beyond the vocabulary. The compiler vectorizes the plain loop over a block; the
+// search for the first bad id, which it does not vectorize, runs only in a block that has one. A negative id
+// is beyond every vocabulary.
 template <typename Id>
 int64_t find_id_beyond(std::span<const Id> ids, int64_t vocab_size) {
   using Unsigned = std::make_unsigned_t<Id>;
@@ -119,9 +130,8 @@ int64_t find_id_beyond(std::span<const Id> ids, int64_t vocab_size) {
     Unsigned highest = 0;
     for (size_t i = start; i < end; ++i) highest = std::max(highest, static_cast<Unsigned>(ids[i]));
     if (!is_beyond(highest)) continue;
-    for (size_t i = start; i < end; ++i) {
+    for (size_t i = start; i < end; ++i)
       if (is_beyond(static_cast<Unsigned>(ids[i]))) return static_cast<int64_t>(i);
-    }
   }
   return -1;
 }
@@ -142,8 +152,8 @@ auto with_id_type(IdType type, const Work& work) {
   return work(uint16_t{});
 }
 
-// Whether the units of a file are the halves or quarters of wider ids: in every place but the first of each
-// id stand bits that no vocabulary reaches. `num_units` of them make one id.
+// Whether the units of a file are the halves or quarters of wider ids, `num_units` of which make one id: then
+// in every place but the first of each id there are only bits that no vocabulary reaches.
 template <typename Unit>
 bool look_wider(std::span<const Unit> units, size_t num_units) {
   constexpr size_t kLooked = size_t{1} << 16, kFewestIds = 8;

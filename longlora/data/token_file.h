@@ -13,16 +13,16 @@
 
 namespace longlora::data {
 
-/// How one id is stored, little-endian.
+/// How one id is stored; all are little-endian.
 enum class IdType { kUint16, kUint32, kInt32, kInt64 };
 
 const char* id_type_name(IdType type);
-/// "auto", and the names of the types: what --bin_dtype takes.
+/// What --bin_dtype takes: "auto" and the names of the types.
 const std::vector<std::string>& id_type_choices();
-/// Nothing for "auto". Throws UsageError for a name that is none of the choices.
+/// The type of that name, or nullopt for "auto". Throws UsageError for a name that is none of the choices.
 std::optional<IdType> id_type_from_choice(const std::string& name);
 int64_t id_type_bytes(IdType type);
-/// uint16 where every id fits, else uint32.
+/// The type for a vocabulary: uint16 where every id fits, else uint32.
 IdType id_type_for(int64_t vocab_size);
 
 /// What X.bin.json says about X.bin.
@@ -38,29 +38,33 @@ struct TokenFileInfo {
   std::vector<SourceReport> sources;
 };
 
-/// X.bin -> X.bin.json.
+/// The path of the JSON beside a file: X.bin -> X.bin.json.
 std::filesystem::path info_path(const std::filesystem::path& bin_path);
 
-/// The text of the JSON.
+/// The text of the JSON beside a file.
 std::string format_token_file_info(const TokenFileInfo& info);
 
-/// Nothing where there is no JSON beside the file. Throws InputError for one that is malformed. Sources are
-/// not read back.
+/// Reads the JSON beside a file, except the list of sources. Returns nullopt where there is none. Throws
+/// InputError for one that is malformed.
 std::optional<TokenFileInfo> read_token_file_info(const std::filesystem::path& bin_path);
+
+/// Whether tokenize wrote the file: it has the size that the JSON beside it says.
+bool is_described_token_file(const std::filesystem::path& bin_path);
 
 /// A mapped .bin file. Immutable and thread-safe.
 class TokenFile {
  public:
-  /// `info`: what the JSON says, if there is one. `stated`: the type that the user states; without either it
-  /// follows from the vocabulary. Throws InputError: empty, a size that is no multiple of the id's, another
-  /// number or type of ids than the JSON says, ids that look like those of a wider type which nobody has
-  /// stated, an id that is negative or `vocab_size` or more (all are checked).
+  /// `info` is what the JSON says, if there is one, and `stated` the type that the user states. Without
+  /// either the type follows from the vocabulary. Throws InputError for a file that is empty, whose size is
+  /// no multiple of an id's, or that has another number or type of ids than the JSON says; for ids that look
+  /// like those of a wider type where nobody has stated one; and for an id that is negative, or `vocab_size`
+  /// or more (all ids are checked).
   TokenFile(const std::filesystem::path& path, const std::optional<TokenFileInfo>& info, int64_t vocab_size,
             std::optional<IdType> stated = std::nullopt);
 
   int64_t size() const { return size_; }
   IdType type() const { return type_; }
-  /// Copies ids [start, start + out.size()). Requires the range to lie inside.
+  /// Copies the ids [start, start + out.size()). Requires the range to lie inside the file.
   void read(int64_t start, std::span<int64_t> out) const;
 
  private:

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr size_t kWrittenBytes = size_t{4} << 20;  // at once
+constexpr size_t kWrittenBytes = size_t{4} << 20;  // how much is written at once
 
 void check_options(const TokenizeOptions& options) {
   if (options.tokenizer == nullptr) throw Error("[tokenize] expected a tokenizer, got none");
@@ -28,9 +28,8 @@ void check_options(const TokenizeOptions& options) {
     throw UsageError(fmt::format("[tokenize] expected an output name that ends in .bin, got \"{}\"",
                                  options.output.string()));
   }
-  if (options.num_threads < 1) {
+  if (options.num_threads < 1)
     throw UsageError(fmt::format("[tokenize] expected at least one thread, got {}", options.num_threads));
-  }
   if (!options.tokenizer->eos_id()) {
     throw InputError(
         fmt::format("[{}] expected an end-of-sequence token to join documents with, got none; set "
@@ -56,7 +55,7 @@ std::vector<fs::path> find_inputs(const TokenizeOptions& options) {
   return files;
 }
 
-// The ids as they lie in the file.
+// Appends the ids in the form in which they lie in the file.
 void append_ids(const tokenizer::Ids& ids, IdType type, std::string* bytes) {
   for (const int32_t id : ids) {
     *bytes += static_cast<char>(id);
@@ -85,7 +84,7 @@ class Tokenizing {
   }
 
   void add_file(const fs::path& path) {
-    // Reports are referred to by index: waiting documents may belong to several files.
+    // Reports are referred to by index, because the documents that wait may belong to several files.
     const size_t index = info_.sources.size();
     info_.sources.emplace_back();
     SourceReport report;
@@ -106,8 +105,8 @@ class Tokenizing {
                                    info_.sources.size() == 1 ? "a file" : "files"));
     }
     for (const SourceReport& source : info_.sources) info_.num_documents += source.num_documents;
-    // Both files are whole and on disk before either gets its name. The JSON
-    // comes first: alone, or beside an older .bin of another size, it is refused.
+    // Both files are whole and on disk before either gets its name. The JSON gets it first: by itself, or
+    // beside an older .bin of another size, it is refused.
     writer_.sync();
     AtomicFileWriter json(info_path(options_.output));
     const std::string text = format_token_file_info(info_);
@@ -140,7 +139,7 @@ class Tokenizing {
   std::optional<Progress> progress_;
   TokenFileInfo info_;
   std::string buffer_;
-  int64_t num_bytes_before_ = 0;  // of finished files
+  int64_t num_bytes_before_ = 0;  // the bytes of the files that are finished
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The job of the `tokenize` verb: text files to one .bin of ids and the JSON beside it.
+// What the verb `tokenize` does: turns text files into one .bin of ids with the JSON beside it.
 #pragma once
 
 #include <filesystem>
@@ -11,13 +11,13 @@
 namespace longlora::data {
 
 struct TokenizeOptions {
-  /// Required; lives until the call returns.
+  /// Required. It must live until the call returns.
   const tokenizer::Tokenizer* tokenizer = nullptr;
-  /// Where it came from, for the JSON.
+  /// The path of the tokenizer, which the JSON states.
   std::string tokenizer_path;
   /// Files of text or JSON, also compressed, and folders of .txt, .json and .jsonl.
   std::vector<std::filesystem::path> inputs;
-  /// Must end in .bin; its folder is created.
+  /// The path of the result. It must end in .bin; its folder is created.
   std::filesystem::path output;
   /// The field of a JSON object that holds the text.
   std::string text_field = "text";
@@ -28,12 +28,10 @@ struct TokenizeOptions {
   bool show_progress = true;
 };
 
-/// Tokenizes every document, in the order of the inputs, into options.output.
-/// Holds some megabytes of documents at a time, or one document if that is
-/// larger. On failure neither the .bin nor the JSON is there, unless an older
-/// pair was, which stays. Returns what the JSON says. Throws UsageError for
-/// options that contradict, InputError for unusable or empty input, ResourceError
-/// when the output cannot be written.
+/// Tokenizes every document, in the order of the inputs, into options.output. Some megabytes of documents are
+/// in memory at a time, or one document if that is larger. On failure there is neither a .bin nor a JSON; an
+/// older pair stays. Returns what the JSON says. Throws UsageError for options that contradict each other,
+/// InputError for unusable or empty input, and ResourceError when the output cannot be written.
 TokenFileInfo tokenize_files(const TokenizeOptions& options);
 
 }  // namespace longlora::data

@@ -16,7 +16,7 @@ namespace {
 
 using Rows = std::vector<std::vector<int64_t>>;
 
-// Every sample, from the longest on, into the row with the least room that holds it.
+// Puts every sample, from the longest on, into the row with the least room that holds it.
 Rows pack_best_fit(const std::vector<int64_t>& lengths, int64_t row_tokens) {
   std::vector<int64_t> order(lengths.size());
   std::iota(order.begin(), order.end(), int64_t{0});
@@ -24,7 +24,7 @@ Rows pack_best_fit(const std::vector<int64_t>& lengths, int64_t row_tokens) {
     return lengths[static_cast<size_t>(a)] > lengths[static_cast<size_t>(b)];
   });
   Rows rows;
-  std::set<std::pair<int64_t, size_t>> room;  // of each row, and the row
+  std::set<std::pair<int64_t, size_t>> room;  // the room of each row, and the row
   for (const int64_t sample : order) {
     const int64_t length = lengths[static_cast<size_t>(sample)];
     const auto best = room.lower_bound({length, 0});
@@ -79,11 +79,15 @@ ConsecutiveRows::ConsecutiveRows(const TokenData& data, int64_t row_tokens)
                     row_tokens, data.size()));
 }
 
+std::unique_ptr<const TrainingRows> consecutive_rows(const TokenData* data, int64_t row_tokens) {
+  return data ? std::make_unique<const ConsecutiveRows>(*data, row_tokens) : nullptr;
+}
+
 std::string ConsecutiveRows::fingerprint() const {
   constexpr int64_t kPieceTokens = int64_t{1} << 20;
   Sha256 hash;
   std::vector<int64_t> ids(static_cast<size_t>(std::min(kPieceTokens, data_.size())));
-  std::vector<int32_t> narrow(ids.size());  // what every id fits
+  std::vector<int32_t> narrow(ids.size());  // a type that every id fits
   for (int64_t start = 0; start < data_.size(); start += kPieceTokens) {
     const auto count = static_cast<size_t>(std::min(kPieceTokens, data_.size() - start));
     data_.read(start, std::span(ids).first(count));

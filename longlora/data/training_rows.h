@@ -1,7 +1,8 @@
-// Rows to train on: ids, what is to be predicted, and where documents begin.
+// Rows to train on: ids, what is to be predicted from them, and where documents begin.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,38 +11,38 @@
 
 namespace longlora::data {
 
-/// Label of a token after which nothing is to be predicted (ops::kIgnoreLabel).
+/// The label of a token after which nothing is to be predicted (ops::kIgnoreLabel).
 inline constexpr int64_t kNoLabel = -100;
 
 /// One row of T tokens.
 struct TrainingRow {
   std::vector<int64_t> ids;        // [T]
   std::vector<int64_t> labels;     // [T] the id to predict behind each token, or kNoLabel
-  std::vector<int64_t> positions;  // [T] place of each token in its document
-  std::vector<int64_t> starts;     // of the documents in the row, ascending from 0
+  std::vector<int64_t> positions;  // [T] the place of each token in its document
+  std::vector<int64_t> starts;     // where each document of the row begins, ascending from 0
 };
 
-/// Rows by number. Immutable and thread-safe.
+/// Rows by their number. Immutable and thread-safe.
 class TrainingRows {
  public:
   virtual ~TrainingRows() = default;
   virtual int64_t num_rows() const = 0;
-  /// T of a row.
+  /// The number of tokens T of a row.
   virtual int64_t row_tokens(int64_t row) const = 0;
-  /// Labels of a row that are not kNoLabel.
+  /// How many labels of a row are not kNoLabel.
   virtual int64_t num_labels(int64_t row) const = 0;
   virtual TrainingRow row(int64_t index) const = 0;
-  /// Ids of all data, those in no row included.
+  /// The number of ids in all data, including those that are in no row.
   virtual int64_t num_tokens() const = 0;
-  /// Equal for equal rows; empty where num_tokens() has to do.
+  /// A hash that is equal for equal rows; empty where num_tokens() has to be enough.
   virtual std::string fingerprint() const { return ""; }
 };
 
-/// Rows of `row_tokens` consecutive ids, every token predicting the next. A rest
-/// that fills no row is left out.
+/// Rows of `row_tokens` consecutive ids, in which every token predicts the next one. A rest that fills no row
+/// is left out.
 class ConsecutiveRows : public TrainingRows {
  public:
-  /// `data` must outlive it. Throws InputError when it has no whole row.
+  /// `data` must outlive this object. Throws InputError when it has no whole row.
   ConsecutiveRows(const TokenData& data, int64_t row_tokens);
 
   int64_t num_rows() const override { return data_.size() / row_tokens_; }
@@ -49,13 +50,16 @@ class ConsecutiveRows : public TrainingRows {
   int64_t num_labels(int64_t) const override { return row_tokens_ - 1; }
   TrainingRow row(int64_t index) const override;
   int64_t num_tokens() const override { return data_.size(); }
-  /// SHA-256 of all ids, wherever they came from.
+  /// The SHA-256 of all ids, wherever they came from.
   std::string fingerprint() const override;
 
  private:
   const TokenData& data_;
   int64_t row_tokens_;
 };
+
+/// ConsecutiveRows of `data`; null for null. Throws as ConsecutiveRows does.
+std::unique_ptr<const TrainingRows> consecutive_rows(const TokenData* data, int64_t row_tokens);
 
 /// Which samples share a row.
 enum class Packing {
@@ -64,14 +68,13 @@ enum class Packing {
   kInOrder,  // as they come, until the next does not fit
 };
 
-/// Places of samples of `lengths` tokens in rows of at most `row_tokens`. No
-/// length may be larger. Rows come in the order of their first samples; samples
-/// of a row ascend.
+/// Distributes samples of `lengths` tokens over rows of at most `row_tokens`, and returns the numbers of the
+/// samples in each row. No length may be larger. Rows come in the order of their first samples, and the
+/// samples of a row ascend.
 std::vector<std::vector<int64_t>> pack(const std::vector<int64_t>& lengths, int64_t row_tokens,
                                        Packing packing);
 
-/// Rows of whole samples. A token predicts the next where that is part of an
-/// answer of the same sample.
+/// Rows of whole samples. A token predicts the next one where that is part of an answer of the same sample.
 class InstructionRows : public TrainingRows {
  public:
   InstructionRows(InstructionSet set, int64_t row_tokens, Packing packing);
@@ -87,7 +90,7 @@ class InstructionRows : public TrainingRows {
 
  private:
   InstructionSet set_;
-  std::vector<std::vector<int64_t>> rows_;  // places of samples
+  std::vector<std::vector<int64_t>> rows_;  // the numbers of the samples in each row
   std::vector<int64_t> row_tokens_;
 };
 

@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kNamesKept = 1000, kNamesShown = 12, kNameShown = 40;
 constexpr const char* kOthers = "(others)";
 
-// Names under which questions, answers and how to learn them are known elsewhere.
+// Names under which questions, answers and flags about learning are known elsewhere.
 const std::set<std::string> kMeaningfulNames = {
     // clang-format off
     "answer", "answers", "chosen", "completion", "content", "context", "conversation", "conversations",

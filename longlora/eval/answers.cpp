@@ -17,7 +17,7 @@
 namespace longlora::eval {
 namespace {
 
-/// Tokens that an answer may be longer than the known one before it is cut off.
+// How many tokens an answer may be longer than the known one before it is cut off.
 constexpr int64_t kSpareTokens = 16;
 
 std::string task_of(const Json& sample) {
@@ -53,7 +53,7 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& p
 AnsweredQuestions answer_questions(const forward::ReadyDecoder& ready, const tokenizer::Tokenizer& tokenizer,
                                    const std::vector<Question>& questions, const AnswerOptions& options) {
   generate::DecodeSession session(ready, options.context_size);
-  int64_t end_tokens = 0;  // of an end that is spelled in several
+  int64_t end_tokens = 0;  // the length of the longest end that is spelled in several tokens
   for (const std::string& text : options.ends.texts)
     end_tokens = std::max(end_tokens, static_cast<int64_t>(tokenizer.encode(text, false).size()));
   AnsweredQuestions result;
@@ -77,7 +77,7 @@ AnsweredQuestions answer_questions(const forward::ReadyDecoder& ready, const tok
                               .tokens = asked,
                               .expected = question.answer,
                               .answer = trimmed(written.text)};
-    // A text that goes on is another answer.
+    // A text that goes on behind the known answer is another answer.
     answer.exact = generate::was_ended(written.generation.reason) && answer.answer == question.answer;
     num_exact += answer.exact ? 1 : 0;
     result.answers.push_back(std::move(answer));

@@ -14,7 +14,7 @@ std::unique_ptr<data::TokenData> open_data(const std::vector<fs::path>& paths, c
   std::unique_ptr<tokenizer::Tokenizer> tokenizer;
   bool all_ids = true;
   for (const fs::path& path : paths) all_ids = all_ids && path.extension() == ".bin";
-  // Ids need no tokenizer, but where there is one it tells whose ids they are.
+  // Ids need no tokenizer; where there is one, it tells whether they are its own.
   if (!all_ids || tokenizer::has_tokenizer(tokenizer_path))
     tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   reading.vocab_size = runtime.vocab_size;

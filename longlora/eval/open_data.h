@@ -1,4 +1,4 @@
-// The data of an evaluation.
+// Opens the data of an evaluation.
 #pragma once
 
 #include <filesystem>
@@ -10,8 +10,9 @@
 
 namespace longlora::eval {
 
-/// Token data of `paths` (ids, text, JSON, folders) for the model; text goes through the tokenizer at
-/// `tokenizer_path`. Of `reading` vocabulary, tokenizer and threads are set here. Throws InputError.
+/// The token data of `paths` (ids, text, JSON, folders) for the model. Text goes through the tokenizer at
+/// `tokenizer_path`. The function sets the vocabulary, the tokenizer and the threads of `reading`. Throws
+/// InputError.
 std::unique_ptr<data::TokenData> open_data(const std::vector<std::filesystem::path>& paths,
                                            const std::filesystem::path& tokenizer_path,
                                            const generate::Runtime& runtime,

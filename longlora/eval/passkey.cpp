@@ -6,13 +6,14 @@
 #include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
-#include "longlora/generate/generator.h"
+#include "longlora/generate/generate.h"
 #include "longlora/tokenizer/chat.h"
 
 namespace longlora::eval {
 namespace {
 
-/// The prompt as the model gets it. A tokenizer that ends texts with EOS would end the question too early.
+// The ids of a prompt. A tokenizer that ends texts with EOS would end the question too early, so that EOS is
+// dropped.
 std::vector<int64_t> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std::string& text) {
   std::vector<int64_t> ids = tokenizer::encode_for_model(tokenizer, text, /*add_special_tokens=*/true);
   if (!ids.empty() && tokenizer.eos_id() == ids.back()) ids.pop_back();
@@ -28,7 +29,7 @@ class Examiner {
     if (const auto eos = tokenizer.eos_id()) rules_.stop_ids.push_back(*eos);
   }
 
-  /// Adds one trial to `result`, or counts it as skipped.
+  // Does one trial and adds it to `result`, or counts it as skipped.
   void examine(uint32_t seed, results::PasskeyLength& result) {
     const PasskeyPrompt prompt = make_passkey_prompt(result.garbage_chars, seed);
     const std::vector<int64_t> ids = prompt_ids(tokenizer_, prompt.text);

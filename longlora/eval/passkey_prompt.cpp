@@ -16,7 +16,7 @@ constexpr const char* kGarbage =
 constexpr const char* kQuestion = "What is the pass key? The pass key is";
 constexpr int64_t kPassKeyBound = 50000;
 
-/// The first `length` characters of the filler, repeated with spaces between.
+// The first `length` characters of the filler, which is repeated with spaces between.
 std::string garbage_text(int64_t length) {
   const std::string unit = std::string(kGarbage) + " ";
   const auto size = static_cast<size_t>(length);
@@ -48,7 +48,7 @@ PasskeyPrompt make_passkey_prompt(int64_t num_garbage, uint32_t seed) {
   return prompt;
 }
 
-std::vector<int64_t> passkey_lengths(int64_t max_tokens, int64_t interval) {
+std::vector<int64_t> passkey_lengths_up_to(int64_t max_tokens, int64_t interval) {
   if (interval < 1 || interval > max_tokens)
     throw UsageError(
         fmt::format("[--interval] expected 1 to --max_tokens ({}), got {}", max_tokens, interval));

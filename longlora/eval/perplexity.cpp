@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kBatchTokens = 8192;
 
-/// Sums over the windows of one length.
+// Sums over the windows of one length.
 struct Sums {
   double loss = 0.0;
   int64_t num_losses = 0;
@@ -26,12 +26,12 @@ struct Sums {
   double mean_loss() const { return loss / static_cast<double>(std::max<int64_t>(1, num_losses)); }
 };
 
-/// Scores windows [first, last) together.
+// Scores the windows [first, last) together.
 void score_batch(const RowScorer& scorer, const data::TokenData& data, std::span<const Window> windows,
                  int64_t seq_len, WindowMode mode, Sums& sums) {
   const auto rows = static_cast<int64_t>(windows.size());
-  // Accuracy of the released evaluation has one place more than the loss: that
-  // of the token after the window.
+  // In the released evaluation the accuracy has one place more than the loss: that of the token after the
+  // window.
   const int64_t num_predicted = mode == WindowMode::kAll ? seq_len : seq_len - 1;
   const at::Tensor ids = at::empty({rows, seq_len}, at::kLong);
   const at::Tensor labels = at::full({rows, seq_len}, ops::kIgnoreLabel, at::kLong);
@@ -78,7 +78,7 @@ PerplexityResult evaluate_length(const RowScorer& scorer, const data::TokenData&
   result.seq_len = seq_len;
   result.num_windows = count;
   result.num_tokens = sums.num_losses;
-  // Windows of kAll have equally many losses: the mean of their means is the mean over all.
+  // Windows of kAll have equally many losses, so that the mean of their means is the mean over all losses.
   result.loss = sums.mean_loss();
   result.perplexity = std::exp(result.loss);
   result.accuracy = static_cast<double>(sums.num_correct) / static_cast<double>(sums.num_predictions);

@@ -12,23 +12,23 @@
 namespace longlora::eval {
 
 struct PerplexityOptions {
-  /// Tokens of a window; one result for each.
+  /// The lengths of windows in tokens; there is one result for each.
   std::vector<int64_t> seq_lens;
   WindowOptions windows;
-  /// Windows that go through the model at once; 0: as many as make about 8192
-  /// tokens. The result does not depend on it.
+  /// How many windows go through the model at once; 0: as many as make about 8192 tokens. The result does not
+  /// depend on it.
   int64_t batch_size = 0;
 };
 
-/// Windows of `seq_len` tokens that go through the model at once.
+/// How many windows of `seq_len` tokens go through the model at once.
 int64_t windows_at_once(const PerplexityOptions& options, int64_t seq_len);
 
 /// What was found with windows of one length. `loss` is the mean over all tokens that count; with kAll that
 /// is the mean over windows of the mean of their seq_len - 1 losses. `accuracy` is the share of tokens that
-/// were the likeliest: with kAll over all seq_len places, the last of which predicts the token after the
-/// window, else over the tokens that count.
+/// the model held to be the likeliest. With kAll it counts all seq_len places of a window, the last of which
+/// predicts the token after the window; otherwise it counts the places of the loss.
 struct PerplexityResult : results::PerplexityPoint {
-  /// Mean loss of each window, in order.
+  /// The mean loss of each window, in order.
   std::vector<double> window_losses;
 };
 

@@ -7,12 +7,12 @@
 #include "longlora/core/error.h"
 #include "longlora/forward/forward.h"
 #include "longlora/model/not_finite.h"
-#include "longlora/ops/segment_plan.h"
+#include "longlora/ops/attention_plan.h"
 
 namespace longlora::eval {
 namespace {
 
-/// The first place that any row has a label at; the last place where none has one.
+// The first place at which any row has a label, or the last place where none has one.
 int64_t first_labelled(const at::Tensor& labels) {
   const at::Tensor places = labels.ne(ops::kIgnoreLabel).any(0).nonzero();
   return places.numel() > 0 ? places[0].item<int64_t>() : labels.size(1) - 1;
@@ -43,8 +43,8 @@ ops::LinearCrossEntropyResult RowScorer::score(const at::Tensor& ids, const at::
         fmt::format("[evaluation] expected ids and labels of one shape and at most {} tokens a row, got {}",
                     max_row_tokens_, tokens));
   const at::Device device = decoder().embed_tokens.value.device();
-  const ops::SegmentPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = tokens});
-  forward::Segments segments(plan, rows);
+  const ops::AttentionPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = tokens});
+  forward::Segments segments(plan);
   // Nothing reads the last layer at places before the first label.
   const int64_t first = first_labelled(labels);
   const at::Tensor hidden =

@@ -1,4 +1,4 @@
-// Whole rows through a decoder without gradients and without a cache.
+// Scores whole rows with a decoder, without gradients and without a cache.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,20 +13,20 @@
 
 namespace longlora::eval {
 
-/// Throws InputError where a loss of `result` (RowScorer::score, rows of `row_tokens`) is not finite; `place`
-/// says which one it is.
+/// Throws InputError where a loss in `result` (of RowScorer::score, for rows of `row_tokens`) is not finite.
+/// `place` says which loss it is.
 void require_finite(const ops::LinearCrossEntropyResult& result, const model::Decoder& decoder,
                     int64_t row_tokens, const std::function<std::string(int64_t row, int64_t token)>& place);
 
-/// Rows through one decoder. Immutable; thread-safe.
+/// Scores rows with one decoder. Immutable; thread-safe.
 class RowScorer {
  public:
-  /// Rows have at most `max_row_tokens` tokens.
+  /// No row may have more than `max_row_tokens` tokens.
   RowScorer(const forward::ReadyDecoder& ready, int64_t max_row_tokens);
 
-  /// The cross entropy of `labels` given the rows before them, full attention
-  /// (within the layer's sliding window) inside each row: ids and labels [B, T] int64 on the CPU, label n is
-  /// what should follow id n or ops::kIgnoreLabel. `losses` of the result is [B · T]. Throws Error for T
+  /// The cross entropy of `labels` given the tokens before them in their row. Attention is full inside each
+  /// row, within the layer's sliding window. ids and labels are [B, T] int64 on the CPU; label n is the id
+  /// that should follow id n, or ops::kIgnoreLabel. The result's `losses` are [B · T]. Throws Error for T
   /// beyond max_row_tokens; ids must lie inside the vocabulary.
   ops::LinearCrossEntropyResult score(const at::Tensor& ids, const at::Tensor& labels) const;
 

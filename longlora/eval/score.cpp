@@ -6,7 +6,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/eval/row_scorer.h"
-#include "longlora/generate/generator.h"
+#include "longlora/generate/decode_session.h"
 
 namespace longlora::eval {
 

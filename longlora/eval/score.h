@@ -1,4 +1,4 @@
-// Log-probability of every token of a sequence.
+// The log-probability of every token of a sequence.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,9 @@
 
 namespace longlora::eval {
 
-/// Natural logarithms of the probabilities of ids[1], ids[2], … given what is
-/// before each; one fewer than ids. Throws InputError for fewer than two ids, for
-/// more than `context_size`, and for ids beyond the vocabulary.
+/// The natural logarithms of the probabilities of ids[1], ids[2], …, each given what stands before it; there
+/// is one fewer than ids. Throws InputError for fewer than two ids, for more than `context_size`, and for ids
+/// beyond the vocabulary.
 std::vector<double> token_logprobs(const forward::ReadyDecoder& ready, std::span<const int64_t> ids,
                                    int64_t context_size);
 

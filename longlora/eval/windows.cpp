@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kDefaultSameTargetWindows = 64;
 
-/// `index`-th of `count` places spread evenly over 0 … last, both ends included.
+// The place with number `index` of `count` places that are spread evenly over 0 … last, both ends included.
 int64_t spread(int64_t index, int64_t count, int64_t last) {
   return count > 1 ? index * last / (count - 1) : 0;
 }
@@ -24,7 +24,7 @@ int64_t spread(int64_t index, int64_t count, int64_t last) {
 }
 
 std::vector<Window> sliding_windows(int64_t data_tokens, int64_t seq_len, const WindowOptions& options) {
-  // range(0, data_tokens - seq_len, step) without its last element.
+  // The starts are range(0, data_tokens - seq_len, step) without its last element.
   const int64_t starts = data_tokens > seq_len ? (data_tokens - seq_len - 1) / kWindowStepTokens : 0;
   if (starts < 1) fail_too_short(data_tokens, seq_len + kWindowStepTokens + 1, seq_len);
   const int64_t limit = options.max_windows.value_or(0);
@@ -47,7 +47,7 @@ std::vector<Window> same_target_windows(int64_t data_tokens, int64_t seq_len, in
                     seq_len - 1, span));
   if (data_tokens < longest_seq_len) fail_too_short(data_tokens, longest_seq_len, longest_seq_len);
   const int64_t last = data_tokens - longest_seq_len;
-  const int64_t spans = last / span + 1;  // that do not overlap
+  const int64_t spans = last / span + 1;  // spans that do not overlap
   const int64_t limit = options.max_windows.value_or(kDefaultSameTargetWindows);
   const int64_t count = limit > 0 ? std::min(limit, spans) : spans;
   std::vector<Window> windows;

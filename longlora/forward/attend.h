@@ -8,13 +8,14 @@
 #include <map>
 
 #include "longlora/model/decoder.h"
-#include "longlora/ops/segment_attention.h"
-#include "longlora/ops/segment_plan.h"
+#include "longlora/ops/attention.h"
+#include "longlora/ops/attention_plan.h"
 
 namespace longlora::forward {
 
-/// The attention of a pass, called once for each layer, in order. Implementations: Segments, for whole rows;
-/// generate::Cached, for tokens that follow others.
+/// The attention of a pass, called once for each layer, in order. An implementation knows where the keys lie
+/// and says by an ops::AttentionPlan who sees them: Segments, for whole rows; generate::Cached, for tokens
+/// that follow others.
 class Attend {
  public:
   virtual ~Attend() = default;
@@ -30,21 +31,20 @@ class Attend {
 /// thread-safe.
 class Segments : public Attend {
  public:
-  /// `plan` must outlive it. Where only the last tokens of rows are wanted, its segments are to be `num_rows`
-  /// whole rows of one length.
-  explicit Segments(const ops::SegmentPlan& plan, int64_t num_rows = 1) : plan_(plan), num_rows_(num_rows) {}
+  /// `plan` has a query of every token and must outlive it. Where only the last tokens of rows are wanted,
+  /// its segments are to be whole rows of one length.
+  explicit Segments(const ops::AttentionPlan& plan) : plan_(plan) {}
 
   at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv) override;
 
-  /// The same for all queries, differentiable; `kept` as in ops::segment_attention.
+  /// The same for all queries, differentiable; `kept` as in ops::attention.
   at::Tensor attend_all(int64_t window_tokens, const model::QueryKeyValue& qkv, ops::KeptAttention* kept);
 
  private:
-  const ops::SegmentPlan& plan_for(int64_t window_tokens);
+  const ops::AttentionPlan& plan_for(int64_t window_tokens);
 
-  const ops::SegmentPlan& plan_;
-  int64_t num_rows_;
-  std::map<int64_t, ops::SegmentPlan> windowed_;  // by the layers' windows
+  const ops::AttentionPlan& plan_;
+  std::map<int64_t, ops::AttentionPlan> windowed_;  // by the layers' windows
 };
 
 /// Of x [N, …], `num_rows` rows laid end to end, the last `tokens` places of each row: [num_rows · tokens,

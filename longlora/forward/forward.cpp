@@ -11,7 +11,7 @@
 namespace longlora::forward {
 namespace {
 
-/// Queries, keys and values of all tokens, made tile by tile.
+// Queries, keys and values of all tokens, made tile by tile.
 model::QueryKeyValue project(const model::Block& block, const model::ModelConfig& config,
                              const at::Tensor& hidden, const model::Positions& positions, int64_t tile_rows) {
   const int64_t tokens = hidden.size(0);
@@ -26,7 +26,7 @@ model::QueryKeyValue project(const model::Block& block, const model::ModelConfig
   return {q.take(), k.take(), v.take()};
 }
 
-/// The rest of the layer. Tiles of its output take the place of their input, which nothing reads any more.
+// The rest of the layer. Tiles of its output take the place of their input, which nothing reads any more.
 at::Tensor finish(const model::Block& block, const model::ModelConfig& config, const at::Tensor& hidden,
                   const at::Tensor& attention, int64_t tile_rows) {
   const int64_t tokens = hidden.size(0);
@@ -44,28 +44,36 @@ at::Tensor finish(const model::Block& block, const model::ModelConfig& config, c
 
 }  // namespace
 
+at::Tensor run_layer(const model::Decoder& decoder, const model::Block& block, size_t index, const Rows& rows,
+                     at::Tensor hidden, Attend& attend, const ForwardOptions& options) {
+  const c10::NoGradGuard no_grad;
+  at::Tensor attention;
+  {
+    auto qkv = project(block, decoder.config, hidden, rows.positions, options.tile_rows);
+    if (options.wanted_tokens) {
+      qkv.q = tail_of_rows(qkv.q, rows.num_rows, *options.wanted_tokens);
+      hidden = tail_of_rows(hidden, rows.num_rows, *options.wanted_tokens);
+    }
+    attention = attend.attend(index, block.window_tokens, qkv);
+  }
+  return hidden.size(0) > 0 ? finish(block, decoder.config, hidden, attention, options.tile_rows) : hidden;
+}
+
 at::Tensor forward(const model::Decoder& decoder, const Rows& rows, Attend& attend, const LayerSource& source,
                    const ForwardOptions& options) {
   const c10::NoGradGuard no_grad;
   const size_t layers = decoder.blocks.size();
-  const int64_t row_tokens = rows.ids.numel() / rows.num_rows;
-  const int64_t wanted = options.wanted_tokens.value_or(row_tokens);
   at::Tensor hidden = model::embed(decoder, rows.ids);
   for (size_t i = 0; i < layers; ++i) {
     const Lease<model::Block> block = source.layer(decoder, i);
     source.prefetch(decoder, i + 1);
-    at::Tensor attention;
-    {
-      auto qkv = project(*block, decoder.config, hidden, rows.positions, options.tile_rows);
-      if (i + 1 == layers) {
-        qkv.q = tail_of_rows(qkv.q, rows.num_rows, wanted);
-        hidden = tail_of_rows(hidden, rows.num_rows, wanted);
-      }
-      attention = attend.attend(i, block->window_tokens, qkv);
-    }
-    if (hidden.size(0) > 0) hidden = finish(*block, decoder.config, hidden, attention, options.tile_rows);
+    // All layers but the last bring every token, for the attention of those above.
+    const ForwardOptions all = {.tile_rows = options.tile_rows};
+    hidden = run_layer(decoder, *block, i, rows, std::move(hidden), attend, i + 1 == layers ? options : all);
   }
-  return layers > 0 ? hidden : tail_of_rows(hidden, rows.num_rows, wanted);
+  const int64_t row_tokens = rows.ids.numel() / rows.num_rows;
+  return layers > 0 ? hidden
+                    : tail_of_rows(hidden, rows.num_rows, options.wanted_tokens.value_or(row_tokens));
 }
 
 ops::LinearCrossEntropyResult cross_entropy(const model::Decoder& decoder, const at::Tensor& hidden,

@@ -25,8 +25,9 @@ struct ForwardOptions {
   /// Tokens at a time of all but attention; 0: all. Fewer need less memory, and change results in their last
   /// bits alone.
   int64_t tile_rows = 0;
-  /// Hidden states that are wanted: those of so many last tokens of each row, or where empty of all. The last
-  /// layer does no work for others. 0: none; what is wanted then is what `attend` has been told.
+  /// How many tokens at the end of each row the pass returns hidden states for; empty: for all tokens. The
+  /// last layer computes an output for these tokens alone. 0: for none; such a pass is made for the keys and
+  /// values that it hands to `attend`.
   std::optional<int64_t> wanted_tokens = {};
 };
 
@@ -34,6 +35,11 @@ struct ForwardOptions {
 /// Walks the layers that `source` brings, with the attention of `attend`. Outside autograd.
 at::Tensor forward(const model::Decoder& decoder, const Rows& rows, Attend& attend, const LayerSource& source,
                    const ForwardOptions& options = {});
+
+/// One layer of forward(), the `index`-th: hidden states [N, C] before it, which are best given up to it, and
+/// those of the wanted tokens after it. Of `rows` the ids are not read.
+at::Tensor run_layer(const model::Decoder& decoder, const model::Block& block, size_t index, const Rows& rows,
+                     at::Tensor hidden, Attend& attend, const ForwardOptions& options);
 
 struct LossOptions {
   int64_t tile_rows = 0;        // hidden states that are normed at a time; 0: all

@@ -8,8 +8,9 @@
 
 namespace longlora::forward {
 
-/// Weights that are in reach for as long as the pointer lives. A block that was brought is a copy that shares
-/// with the decoder's every tensor that is in memory, so that gradients reach the decoder's own parameters.
+/// Weights that may be used for as long as the pointer lives. A source that brings weights from elsewhere
+/// hands out a copy of the decoder's block with these weights filled in. Tensors that the decoder has in
+/// memory are shared with the copy, so that gradients reach the decoder's own parameters.
 template <typename Weights>
 using Lease = std::shared_ptr<const Weights>;
 

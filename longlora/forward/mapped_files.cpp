@@ -9,11 +9,7 @@ namespace {
 
 using Store = std::shared_ptr<const checkpoint::TensorStore>;
 
-std::string head_name(const model::Decoder& decoder) {
-  return std::string(decoder.config.family().names.lm_head) + ".weight";
-}
-
-/// A lease on weights of which those in `names` came from the store's files.
+// A lease on weights of which those in `names` came from the store's files.
 template <typename Weights>
 Lease<Weights> lease(Weights weights, const Store& store, std::vector<std::string> names) {
   return {new Weights(std::move(weights)), [store, names = std::move(names)](const Weights* leased) {
@@ -48,7 +44,7 @@ Lease<model::Block> MappedFiles::layer(const model::Decoder& decoder, size_t ind
 }
 
 Lease<model::Parameter> MappedFiles::head(const model::Decoder& decoder) const {
-  const std::string name = head_name(decoder);
+  const std::string name = model::head_name(decoder.config);
   if (!decoder.lm_head.value.defined() || !names_.count(name)) return resident()->head(decoder);
   model::Parameter head = decoder.lm_head;
   head.value = bring(name, head.value.sizes());
@@ -59,7 +55,7 @@ void MappedFiles::prefetch(const model::Decoder& decoder, size_t index) const {
   const auto read_ahead = [&](const std::string& name) {
     if (names_.count(name)) store_->will_need(name);
   };
-  if (index == decoder.blocks.size()) return read_ahead(head_name(decoder));
+  if (index == decoder.blocks.size()) return read_ahead(model::head_name(decoder.config));
   const model::Block& block = decoder.blocks[index];
   model::visit_block(block, model::block_prefix(*block.names, index),
                      [&](const std::string& name, const model::Parameter&) { read_ahead(name); });
@@ -75,13 +71,13 @@ std::set<std::string> streamable_weights(const model::Decoder& decoder) {
     });
   }
   const model::Parameter& head = decoder.lm_head;
-  if (head.value.defined() && !head.trainable() && !head.value.is_nf4()) names.insert(head_name(decoder));
+  if (head.value.defined() && !head.trainable() && !head.value.is_nf4())
+    names.insert(model::head_name(decoder.config));
   return names;
 }
 
-bool are_stored_as(const std::filesystem::path& directory, const std::set<std::string>& names,
+bool are_stored_as(const checkpoint::TensorStore& store, const std::set<std::string>& names,
                    at::ScalarType dtype) {
-  const auto store = checkpoint::TensorStore::open_model_directory(directory);
   return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
     return store.contains(name) && store.can_view(name, dtype);
   });

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <filesystem>
 #include <memory>
 #include <set>
 #include <string>
@@ -42,9 +41,9 @@ class MappedFiles : public LayerSource {
 /// The large frozen weights of the blocks and the head, which need not be in memory.
 std::set<std::string> streamable_weights(const model::Decoder& decoder);
 
-/// Whether a directory's files hold these weights in `dtype`, whole and aligned, so that they can be seen
-/// where they lie. Throws InputError as TensorStore::open_model_directory.
-bool are_stored_as(const std::filesystem::path& directory, const std::set<std::string>& names,
+/// Whether the files hold these weights in `dtype`, whole and aligned, so that they can be seen where they
+/// lie.
+bool are_stored_as(const checkpoint::TensorStore& store, const std::set<std::string>& names,
                    at::ScalarType dtype);
 
 }  // namespace longlora::forward

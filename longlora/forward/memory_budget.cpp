@@ -10,7 +10,7 @@
 namespace longlora::forward {
 namespace {
 
-/// Share of what is free that a run takes unasked.
+// Share of what is free that a run takes unasked.
 constexpr double kBudgetShare = 0.8;
 
 }  // namespace

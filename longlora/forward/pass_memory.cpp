@@ -1,78 +1,79 @@
 #include "longlora/forward/pass_memory.h"
 
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 
 #include "longlora/core/format.h"
+#include "longlora/forward/attend.h"
+#include "longlora/forward/forward.h"
+#include "longlora/forward/measured_layer.h"
+#include "longlora/ops/matrix_product.h"
+#include "longlora/tensors/meta_memory.h"
 
 namespace longlora::forward {
 namespace {
 
-/// What running adds to the program: pages of libraries that it runs through, generated kernels, the heap.
+// What running adds to the program: pages of libraries that it runs through, generated kernels, the heap.
 constexpr int64_t kRunningBytes = int64_t{75} << 20;
-/// Logits of a chunk, as LinearCrossEntropyOptions::chunk_rows chooses it by default.
+// Logits of a chunk, as LinearCrossEntropyOptions::chunk_rows chooses it by default.
 constexpr int64_t kLogitsBytes = int64_t{32} << 20;
-/// Ids, labels, positions and losses, for each token.
-constexpr int64_t kBatchBytes = 48;
-/// Rows of a tile, tried in this order; 0: all.
+// Ids, labels and positions, for each token.
+constexpr int64_t kBatchBytes = 24;
+// Places and labels of what is scored, and losses, for each hidden state that the head reads.
+constexpr int64_t kLossBytes = 24;
+// Rows of a tile, tried in this order; 0: all.
 constexpr int64_t kTileRows[] = {0, 4096, 512, 128};
 
-/// Bytes that the tensors of a pass hold, as forward.cpp and model/decoder.cpp allocate them.
-class PassMemory {
- public:
-  PassMemory(const model::Decoder& decoder, int64_t tokens, int64_t tile_rows);
-
-  /// The most that is held while a layer runs, its hidden states included and its weights not.
-  int64_t layer() const { return std::max({projecting(), attending(), finishing()}); }
-  /// The same of the last norm, the head and the loss.
-  int64_t head() const {
-    return tokens_ * hidden_ + tile_ * hidden_ + std::min(kLogitsBytes, tile_ * vocabulary_);
-  }
-
- private:
-  bool is_whole() const { return tile_ == tokens_; }
-  int64_t projecting() const {
-    // First the normed input, then rotated queries and keys beside those before.
-    const int64_t made = query_ + 2 * key_;
-    return tokens_ * (hidden_ + (is_whole() ? 0 : made)) + tile_ * (made + std::max(hidden_, query_ + key_));
-  }
-  int64_t attending() const {
-    return tokens_ * (hidden_ + 2 * query_ + 2 * key_ + (is_whole() ? fused_ : 0) + sums_);
-  }
-  int64_t finishing() const { return tokens_ * (hidden_ + query_) + tile_ * (3 * hidden_ + streams_); }
-
-  int64_t tokens_, tile_;
-  // Bytes a token.
-  int64_t hidden_, query_, key_, vocabulary_;
-  int64_t fused_ = 0;  // of a fused projection, which stays while a part of it is in use
-  int64_t sums_;       // of attention's exponents
-  int64_t streams_;    // of the MLP
-};
-
-PassMemory::PassMemory(const model::Decoder& decoder, int64_t tokens, int64_t tile_rows)
-    : tokens_(tokens), tile_(tile_rows > 0 ? std::min(tile_rows, tokens) : tokens) {
-  const model::ModelConfig& config = decoder.config;
-  const model::BlockForm& form = config.form;
-  const auto element = static_cast<int64_t>(c10::elementSize(decoder.dtype()));
-  hidden_ = config.hidden_size * element;
-  query_ = config.num_attention_heads * config.head_dim * element;
-  key_ = config.num_key_value_heads * config.head_dim * element;
-  vocabulary_ = config.vocab_size * element;
-  sums_ = 4 * config.num_attention_heads;
-  if (form.qkv != model::QkvLayout::kSeparate) fused_ = query_ + key_;
-  const bool is_silu = form.activation == model::Activation::kSilu;
-  int64_t widths = form.mlp == model::MlpForm::kPlain ? 2 : 3;  // gate, up and what becomes of them
-  if (form.mlp == model::MlpForm::kFusedGated) widths += 2;     // copies of the halves
-  if (form.mlp != model::MlpForm::kPlain && !is_silu) ++widths;
-  streams_ =
-      std::max(widths * config.intermediate_size * element, config.intermediate_size * element + 2 * hidden_);
-  if (form.residual != model::ResidualForm::kSequential) streams_ += hidden_;
+// The most bytes that tensors hold while a layer runs, its input and its output included and its weights
+// not.
+int64_t measure_layer(const model::Decoder& decoder, const model::Block& block, int64_t tokens,
+                      int64_t tile_rows) {
+  const MeasuredRow row(decoder.config, tokens);
+  Segments segments(row.segments);
+  const tensors::MetaMemory memory;
+  run_layer(decoder, block, 0, {.ids = {}, .positions = row.positions},
+            hidden_without_values(decoder, tokens), segments, {.tile_rows = tile_rows});
+  return memory.most_bytes();
 }
 
-/// What the weights take, and the most that one layer and the head take while they are brought.
+// Rows of logits at a time, as ops::linear_cross_entropy chooses them.
+int64_t loss_chunk_rows(int64_t rows, int64_t logits_row_bytes) {
+  const int64_t most = std::max<int64_t>(64, kLogitsBytes / logits_row_bytes);
+  const int64_t num_chunks = (rows + most - 1) / most;
+  return (rows + num_chunks - 1) / num_chunks;
+}
+
+// The most bytes that tensors hold while the last norm, the head and the loss run on `tokens` hidden states,
+// the hidden states included and the weights not.
+int64_t measure_head(const model::Decoder& decoder, int64_t tokens, int64_t tile_rows) {
+  model::Decoder last;
+  last.config = decoder.config;
+  last.norm = without_values(decoder.norm);
+  const model::Parameter head = without_values(decoder.head());
+  const int64_t tile = tile_rows > 0 ? std::min(tile_rows, tokens) : tokens;
+  const int64_t row_bytes = head.value.size(0) * static_cast<int64_t>(c10::elementSize(decoder.dtype()));
+  const c10::NoGradGuard no_grad;
+  const tensors::MetaMemory memory;
+  const at::Tensor hidden = hidden_without_values(decoder, tokens);
+  const at::Tensor normed = model::final_norm(last, hidden.slice(0, 0, tile));
+  const at::Tensor chunk = at::empty_like(normed.slice(0, 0, loss_chunk_rows(tile, row_bytes)));
+  ops::matrix_product(chunk, {head.value, /*transposed=*/true});
+  return memory.most_bytes() + tokens * kLossBytes;
+}
+
+// Keys and values of so many tokens in every layer.
+int64_t cache_bytes(const model::Decoder& decoder, int64_t tokens) {
+  const model::ModelConfig& config = decoder.config;
+  return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * tokens *
+         static_cast<int64_t>(c10::elementSize(decoder.dtype()));
+}
+
+// What the weights take, and the most that one layer and the head take while they are brought.
 struct WeightBytes {
   int64_t all = 0, streamable = 0, layer = 0, head = 0;
 };
@@ -99,12 +100,12 @@ WeightBytes count_weights(const model::Decoder& decoder, const PassRequest& requ
                        });
     bytes.layer = std::max(bytes.layer, layer);
   }
-  const auto head = streamable.find(std::string(decoder.config.family().names.lm_head) + ".weight");
+  const auto head = streamable.find(model::head_name(decoder.config));
   if (head != streamable.end()) bytes.head = head->second + converted;
   return bytes;
 }
 
-/// Packed operands of one head in one row, as attention holds them for each thread.
+// Packed operands of one head in one row, as attention holds them for each thread.
 int64_t attention_scratch(const model::Decoder& decoder, const PassRequest& request) {
   const int64_t row = request.row_tokens > 0 ? request.row_tokens : request.tokens;
   const auto element = static_cast<int64_t>(c10::elementSize(decoder.dtype()));
@@ -126,16 +127,21 @@ std::string PassPlan::describe() const {
 PassPlan predict_pass(const model::Decoder& decoder, const PassRequest& request, int64_t tile_rows,
                       bool streamed) {
   const WeightBytes weights = count_weights(decoder, request);
-  const PassMemory memory(decoder, request.tokens, tile_rows);
+  const model::Block block = without_values(decoder.blocks.front());
+  const auto [layer] = measured_at(request.tokens, tile_rows, [&](int64_t tokens) {
+    return std::array{measure_layer(decoder, block, tokens, tile_rows)};
+  });
+  const int64_t wanted = request.wanted_tokens.value_or(request.tokens);
+  const int64_t head = measure_head(decoder, wanted, tile_rows);
   const int64_t row = request.row_tokens > 0 ? request.row_tokens : request.tokens;
-  const int64_t tables = row * decoder.config.head_dim * 4 + request.tokens * kBatchBytes;
+  const int64_t tables = row * rotary_bytes(decoder.config) + request.tokens * kBatchBytes;
   PassPlan plan;
   plan.weights_streamed = streamed;
   plan.tile_rows = tile_rows;
   plan.streamed_bytes = streamed ? weights.streamable : 0;
   plan.weights_bytes = weights.all - plan.streamed_bytes;
-  plan.pass_bytes = tables + std::max(memory.layer() + (streamed ? weights.layer : 0),
-                                      memory.head() + (streamed ? weights.head : 0));
+  plan.pass_bytes = tables + cache_bytes(decoder, request.cache_tokens) +
+                    std::max(layer + (streamed ? weights.layer : 0), head + (streamed ? weights.head : 0));
   plan.program_bytes = request.program_bytes + kRunningBytes + attention_scratch(decoder, request);
   plan.fits = plan.total_bytes() <= request.budget_bytes;
   return plan;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -13,6 +14,9 @@ namespace longlora::forward {
 struct PassRequest {
   int64_t tokens = 0;      // N that go through the model at once
   int64_t row_tokens = 0;  // T of the longest row; 0: one row
+  /// Hidden states that go on to the head; empty: all.
+  std::optional<int64_t> wanted_tokens = {};
+  int64_t cache_tokens = 0;  // that there is room for in a key/value cache beside the pass
   int64_t budget_bytes = 0;
   int64_t program_bytes = 0;  // that the process holds before the model is there
   int64_t num_threads = 1;
@@ -29,8 +33,9 @@ struct PassPlan {
   int64_t tile_rows = 0;       // ForwardOptions::tile_rows
   int64_t weights_bytes = 0;   // that are in memory
   int64_t streamed_bytes = 0;  // left in their files
-  int64_t pass_bytes = 0;      // the rest of what tensors hold when most is held, the layer in reach included
-  int64_t program_bytes = 0;   // the program, its libraries and their scratch memory
+  /// The rest of what tensors hold when most is held, a cache and the layer in reach included.
+  int64_t pass_bytes = 0;
+  int64_t program_bytes = 0;  // the program, its libraries and their scratch memory
 
   int64_t total_bytes() const { return weights_bytes + pass_bytes + program_bytes; }
   /// "1.2 GiB (weights 900 MiB, …); tiles of 512 rows; …".
@@ -38,7 +43,8 @@ struct PassPlan {
 };
 
 /// The prediction for one choice: tiles of `tile_rows` (0: all rows at once), the large weights left in their
-/// files where `streamed`. The decoder's tensors need no values.
+/// files where `streamed`. What tensors hold is measured on a layer without values (measured_layer.h), so the
+/// decoder's tensors need none either.
 PassPlan predict_pass(const model::Decoder& decoder, const PassRequest& request, int64_t tile_rows,
                       bool streamed = false);
 

@@ -8,13 +8,14 @@
 #include <utility>
 
 #include "longlora/core/error.h"
+#include "longlora/core/log.h"
 
 namespace longlora::generate {
 namespace {
 
 namespace fs = std::filesystem;
 
-// The fields of one file.
+// Reads the fields of one file.
 class Fields {
  public:
   Fields(const Json& json, std::string source) : json_(json), source_(std::move(source)) {
@@ -23,7 +24,7 @@ class Fields {
 
   const std::string& source() const { return source_; }
 
-  // Null where the field is not there or null.
+  // The value of a field, or null where the field is missing or null.
   const Json* find(const char* key) const {
     const auto found = json_.find(key);
     return found == json_.end() || found->is_null() ? nullptr : &*found;
@@ -58,7 +59,7 @@ class Fields {
     *value = json->get<int64_t>();
   }
 
-  // An id or a list of ids.
+  // Appends an id, or the ids of a list.
   void append_ids(const char* key, std::vector<int64_t>* ids) const {
     const Json* json = find(key);
     if (json == nullptr) return;
@@ -82,8 +83,8 @@ class Fields {
   std::string source_;
 };
 
-// Fields of transformers' GenerationConfig that change what is written and are not followed here, with the
-// values at which they change nothing, beside null.
+// Names the fields of transformers' GenerationConfig that would change what is written and are not followed
+// here. The values at which they change nothing are listed; null is one of them for every field.
 std::vector<std::string> find_not_followed(const Fields& fields) {
   struct Field {
     const char* key;
@@ -161,6 +162,22 @@ GenerationSettings read_generation_settings(const fs::path& model_folder, const 
     settings = read_fields(of_model);
   }
   of_model.append_ids("eos_token_id", &settings.eos_ids);
+  return settings;
+}
+
+GenerationSettings read_and_log_settings(const fs::path& base_model, Decoding decoding) {
+  const fs::path config = base_model / "config.json";
+  const auto settings =
+      read_generation_settings(base_model, fs::exists(config) ? read_json(config) : Json::object());
+  std::vector<std::string> ignored = settings.not_followed;
+  if (decoding == Decoding::kGreedy)
+    for (const std::string& field : settings.sampling)
+      if (settings.do_sample.value_or(true) || field.starts_with("repetition_penalty"))
+        ignored.push_back(field);
+  if (!ignored.empty())
+    log_info(fmt::format("{}: not followed{}: {}", settings.source,
+                         decoding == Decoding::kGreedy ? " (the likeliest token is taken)" : "",
+                         fmt::join(ignored, ", ")));
   return settings;
 }
 

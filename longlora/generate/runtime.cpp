@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -16,7 +17,7 @@
 #include "longlora/forward/mapped_files.h"
 #include "longlora/forward/memory_budget.h"
 #include "longlora/forward/pass_memory.h"
-#include "longlora/generate/generator.h"
+#include "longlora/generate/decode_session.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/adapter_plan.h"
 #include "longlora/model/load.h"
@@ -37,7 +38,7 @@ at::ScalarType compute_dtype(const std::string& name) {
   return *dtype;
 }
 
-/// The scaling to use at `context_size`, given what the model carries.
+// Sets the rotary scaling to use at `context_size`, given the scaling that the model carries.
 void apply_scaling(model::ModelConfig& config, const RuntimeOptions& options, int64_t context_size) {
   const std::string& asked = options.rope_scaling;
   const auto& names = model::extension_rope_types();
@@ -62,18 +63,29 @@ void apply_scaling(model::ModelConfig& config, const RuntimeOptions& options, in
 
 PassTokens tokens_of_pass(const RuntimeOptions& options, int64_t context_size) {
   if (options.pass_tokens) return options.pass_tokens(context_size);
-  return {std::min(context_size, kPrefillChunkTokens), context_size};
+  return tokens_of_generation(context_size, context_size, 0);
 }
 
 int64_t context_of(const RuntimeOptions& options, const model::ModelConfig& config) {
   return options.context_size > 0 ? options.context_size : config.context_window();
 }
 
-/// The large weights that are in the base's files as the model has them.
-std::set<std::string> weights_in_files(const RuntimeOptions& options, const model::Decoder& base) {
+// The base and the adapter on it, opened once.
+struct OpenedModel {
+  model::StoredModel base;
+  std::optional<checkpoint::PeftAdapter> adapter;
+
+  explicit OpenedModel(const RuntimeOptions& options) : base(model::open_stored_model(options.base_model)) {
+    if (!options.peft_model.empty()) adapter = checkpoint::PeftAdapter::open(options.peft_model);
+  }
+  const checkpoint::PeftAdapter* adapter_or_null() const { return adapter ? &*adapter : nullptr; }
+};
+
+// The names of the large weights that the base's files hold as the model has them.
+std::set<std::string> weights_in_files(const OpenedModel& opened, const model::Decoder& base) {
   std::set<std::string> names = forward::streamable_weights(base);
-  if (options.peft_model.empty()) return names;
-  const auto plan = model::plan_adapter(base, checkpoint::PeftAdapter::open(options.peft_model));
+  if (!opened.adapter) return names;
+  const auto plan = model::plan_adapter(base, *opened.adapter);
   for (const std::string& name : model::replaced_parameters(plan, base)) names.erase(name);
   return names;
 }
@@ -89,28 +101,32 @@ std::set<std::string> weights_in_files(const RuntimeOptions& options, const mode
       format_bytes(least.weights_bytes), format_bytes(least.program_bytes), format_count(request.tokens)));
 }
 
-/// How the model is run, and which of its weights stay in their files for that.
+// How the model is run, and which of its weights stay in their files for that.
 struct Placement {
   forward::PassPlan plan;
   std::set<std::string> left_in_files;
 };
 
-/// Plans before anything large is loaded. Unasked, what does not fit is tried with the least memory.
-Placement place(const RuntimeOptions& options, at::ScalarType dtype, at::Device device) {
-  model::ModelConfig config = model::read_stored_config(options.base_model);
+// Plans before anything large is loaded. Where no budget was asked for, what does not fit is tried with the
+// least memory.
+Placement place(const RuntimeOptions& options, const OpenedModel& opened, at::ScalarType dtype,
+                at::Device device) {
+  model::ModelConfig config = opened.base.config;
   if (options.quantize && !config.quantization) config.quantization = options.quantize;
   const model::Decoder shape = model::shape_decoder(config, dtype);
   model::take_window(options.peft_model, config);
   const auto tokens = tokens_of_pass(options, context_of(options, config));
   forward::PassRequest request = {.tokens = tokens.all,
                                   .row_tokens = tokens.row,
+                                  .wanted_tokens = tokens.wanted,
+                                  .cache_tokens = tokens.cached,
                                   .budget_bytes = forward::memory_budget(options.memory_budget_bytes, device),
                                   .program_bytes = device.is_cpu() ? current_rss_bytes() : 0,
                                   .num_threads = at::get_num_threads()};
   Placement found = {.plan = forward::plan_pass(shape, request), .left_in_files = {}};
   if (!found.plan.fits && device.is_cpu()) {
-    request.streamable = weights_in_files(options, shape);
-    request.copies = !forward::are_stored_as(options.base_model, request.streamable, dtype);
+    request.streamable = weights_in_files(opened, shape);
+    request.copies = !forward::are_stored_as(opened.base.weights, request.streamable, dtype);
     found.plan = forward::plan_pass(shape, request);
     if (found.plan.weights_streamed) found.left_in_files = std::move(request.streamable);
   }
@@ -123,6 +139,13 @@ Placement place(const RuntimeOptions& options, at::ScalarType dtype, at::Device 
 
 }  // namespace
 
+PassTokens tokens_of_generation(int64_t context_size, int64_t prompt_tokens, int64_t answer_tokens) {
+  return {.all = std::min({context_size, prompt_tokens, kPrefillChunkTokens}),
+          .row = context_size,
+          .wanted = 1,
+          .cached = std::min(context_size, prompt_tokens + answer_tokens)};
+}
+
 fs::path tokenizer_path(const RuntimeOptions& options) {
   const bool brings_one = !options.peft_model.empty() && tokenizer::has_tokenizer(options.peft_model);
   return brings_one ? options.peft_model : options.base_model;
@@ -134,15 +157,17 @@ Runtime open_runtime(const RuntimeOptions& options) {
     throw UsageError(
         fmt::format("[--context_size] expected a positive number of tokens, got {}", options.context_size));
   const at::Device device = ops::open_device(options.device);
-  const Placement placement = place(options, dtype, device);
+  const OpenedModel opened(options);
+  const Placement placement = place(options, opened, dtype, device);
   auto decoder = std::make_shared<model::Decoder>(model::load_with_adapter(
-      options.base_model, options.peft_model, dtype,
+      opened.base, opened.adapter_or_null(), dtype,
       {.left_in_files = placement.left_in_files, .quantize = options.quantize, .device = device}));
   auto source = forward::resident();
   if (!placement.left_in_files.empty())
-    source = std::make_shared<const forward::MappedFiles>(
-        model::open_stored_model(options.base_model).weights, placement.left_in_files, dtype);
-  // One multiplication in place of three; in bfloat16 the sum would round the update away.
+    source =
+        std::make_shared<const forward::MappedFiles>(opened.base.weights, placement.left_in_files, dtype);
+  // Merged weights need one multiplication in place of three. In bfloat16 the sum would round the update
+  // away.
   if (dtype == at::kFloat) model::merge_lora(*decoder);
   model::keep_weight_norms(*decoder, [&](size_t layer) { return source->layer(*decoder, layer); });
   const int64_t context_size = context_of(options, decoder->config);

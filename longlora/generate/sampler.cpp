@@ -19,7 +19,7 @@ struct Candidate {
   double probability;
 };
 
-/// Keeps the top_k first of `candidates`, which are in order, and those equal to the last of them.
+// Keeps the first top_k of `candidates`, which are in order, and those that equal the last of them.
 void keep_top_k(std::vector<Candidate>& candidates, int64_t top_k) {
   if (top_k == 0 || top_k >= static_cast<int64_t>(candidates.size())) return;
   const double last = candidates[static_cast<size_t>(top_k) - 1].probability;
@@ -29,14 +29,15 @@ void keep_top_k(std::vector<Candidate>& candidates, int64_t top_k) {
       candidates.end());
 }
 
-/// The tokens that may be drawn, the likeliest first.
+// The tokens that may be drawn, the likeliest first.
 std::vector<Candidate> nucleus(const at::Tensor& logits, const SamplingOptions& options) {
   const at::Tensor probabilities =
       at::softmax(logits.to(at::kCPU, at::kDouble) / options.temperature, /*dim=*/-1).contiguous();
   const auto* values = probabilities.const_data_ptr<double>();
   const int64_t size = probabilities.numel();
-  // All tokens below this together hold less than 1 - top_p: none of them can be in the nucleus, and few
-  // remain to be sorted. The nucleus of the k likeliest only loses more of them.
+  // All tokens below this probability together hold less than 1 - top_p, so that none of them can be in the
+  // nucleus, and few tokens remain to be sorted. The nucleus of the k likeliest tokens only loses more of
+  // them.
   const double least = (1.0 - options.top_p) / static_cast<double>(size);
   std::vector<Candidate> candidates;
   double total = 0.0;
@@ -82,17 +83,18 @@ PickToken make_draw(const SamplingOptions& options) {
     const std::vector<Candidate> candidates = nucleus(logits, options);
     double sum = 0.0;
     for (const Candidate& candidate : candidates) sum += candidate.probability;
-    constexpr double kUnit = 0x1p-53;  // 53 uniform bits in [0, 1)
+    constexpr double kUnit = 0x1p-53;  // a draw has 53 uniform bits in [0, 1)
     double left = static_cast<double>(mix_bits(options.seed, draws++) >> 11) * kUnit * sum;
     for (const Candidate& candidate : candidates) {
       left -= candidate.probability;
       if (left < 0.0) return candidate.id;
     }
-    return candidates.back().id;  // rounding
+    return candidates.back().id;  // only rounding leads here
   };
 }
 
-/// `pick` after the logits of all ids that came before, the prompt's and its own, were made less likely.
+// Does what `pick` does, after the logits of all ids that came before, in the prompt or its own, were made
+// less likely.
 PickToken penalise_repetition(PickToken pick, double penalty, std::span<const int64_t> prompt) {
   std::set<int64_t> known(prompt.begin(), prompt.end());
   return [pick = std::move(pick), penalty, known = std::move(known)](const at::Tensor& logits) mutable {

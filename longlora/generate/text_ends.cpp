@@ -1,11 +1,9 @@
 #include "longlora/generate/text_ends.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
-#include "longlora/core/json.h"
 #include "longlora/core/log.h"
 #include "longlora/tokenizer/chat_template.h"
 #include "longlora/tokenizer/taught_form.h"
@@ -20,22 +18,6 @@ void append_new(std::vector<T>& list, const T& entry) {
 
 }  // namespace
 
-GenerationSettings read_settings(const std::filesystem::path& base_model, Decoding decoding) {
-  const std::filesystem::path config = base_model / "config.json";
-  const auto settings = read_generation_settings(
-      base_model, std::filesystem::exists(config) ? read_json(config) : Json::object());
-  std::vector<std::string> ignored = settings.not_followed;
-  if (decoding == Decoding::kGreedy)
-    for (const std::string& field : settings.sampling)
-      if (settings.do_sample.value_or(true) || field.starts_with("repetition_penalty"))
-        ignored.push_back(field);
-  if (!ignored.empty())
-    log_info(fmt::format("{}: not followed{}: {}", settings.source,
-                         decoding == Decoding::kGreedy ? " (the likeliest token is taken)" : "",
-                         fmt::join(ignored, ", ")));
-  return settings;
-}
-
 TextEnds find_text_ends(const TextEndSources& sources) {
   const tokenizer::Tokenizer& tokenizer = sources.tokenizer;
   TextEnds ends;
@@ -48,7 +30,7 @@ TextEnds find_text_ends(const TextEndSources& sources) {
     for (const std::string& marker : tokenizer::answer_ends(*sources.form)) texts.push_back(marker);
   for (const std::string& text : texts) {
     const tokenizer::Ids ids = tokenizer.encode(text, false);
-    // A control token has no text in the stream: only its id shows it.
+    // A control token has no text in the stream, so that only its id shows it.
     if (ids.size() == 1 && tokenizer.token_bytes(ids[0]) == text) append_new(ends.ids, int64_t{ids[0]});
     append_new(ends.texts, text);
   }

@@ -15,40 +15,29 @@
 #include "longlora/model/adapter_plan.h"
 #include "longlora/model/load.h"
 #include "longlora/model/stored_model.h"
-#include "longlora/model/training_state.h"
 #include "longlora/ops/adapter_linear.h"
-#include "longlora/tensors/disk_tensor.h"
 
 namespace longlora::model {
 namespace {
 
-bool is_lora(const std::string& name) {
-  return name.find(".lora_") != std::string::npos;
-}
-
-/// The weight at its best precision.
-at::Tensor float_weight(const Parameter& parameter) {
-  return parameter.trainable() ? parameter.master : parameter.value.dense().to(at::kFloat);
-}
-
-/// What new parameters are made as: like the others, but on the CPU beside weights without values.
+// What new parameters are made as: like the others, but on the CPU beside weights without values.
 at::TensorOptions options_of(const Decoder& decoder) {
   const at::Device device = decoder.embed_tokens.value.device();
   return at::TensorOptions(decoder.dtype()).device(device.is_meta() ? at::Device(at::kCPU) : device);
 }
 
-/// Norms of the rows of a layer's weight with its pair, in float32; of a weight without values, without
-/// values that mean anything.
+// Norms of the rows of a layer's weight with its pair, in float32; of a weight without values, without
+// values that mean anything.
 at::Tensor weight_norm(const ops::Weight& weight, const LoraPair& pair) {
   if (weight.is_meta()) return at::empty({weight.size(0)}, at::kFloat);
   return ops::adapted_weight_norm({.weight = weight,
-                                   .lora_a = float_weight(pair.a),
-                                   .lora_b = float_weight(pair.b),
+                                   .lora_a = pair.a.value.dense().to(at::kFloat),
+                                   .lora_b = pair.b.value.dense().to(at::kFloat),
                                    .lora_scale = pair.scale});
 }
 
-/// Calls visit(pair, weight) for the pairs of a layer and the weights that they change, which `source`
-/// brings.
+// Calls visit(pair, weight) for the pairs of a layer and the weights that they change, which `source`
+// brings.
 template <typename Visit>
 void visit_pairs(Decoder& decoder, size_t layer, const BlockSource& source, const Visit& visit) {
   const std::shared_ptr<const Block> brought = source ? source(layer) : nullptr;
@@ -81,13 +70,13 @@ LoraPair load_pair(const checkpoint::PeftAdapter& adapter, const std::string& mo
   return pair;
 }
 
-/// Gives the vocabulary its size and every parameter the value that the adapter has for it. What the adapter
-/// adds to embedding and head goes into their weights: they have no place for pairs.
+// Gives the vocabulary its size and every parameter the value that the adapter has for it. What the adapter
+// adds to embedding and head goes into their weights: they have no place for pairs.
 void change_parameters(Decoder& decoder, const checkpoint::PeftAdapter& adapter, const AdapterPlan& plan) {
   const at::TensorOptions options = options_of(decoder);
   decoder.config.vocab_size = plan.vocab_size;
-  visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
-    const bool is_end = &parameter == &decoder.embed_tokens || &parameter == &decoder.lm_head;
+  visit_parameters(decoder, [&](const std::string& name, ParameterRole role, Parameter& parameter) {
+    const bool is_end = role == ParameterRole::kEmbedding || role == ParameterRole::kHead;
     const TensorChange change = plan.change_of(name);
     const bool is_replaced = !change.parameter.empty();
     if (is_replaced) decoder.of_adapter[name] = change.parameter;
@@ -187,10 +176,18 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter) {
 
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
                           at::ScalarType dtype, const LoadOptions& options) {
+  const StoredModel stored = open_stored_model(base);
+  if (adapter.empty()) return load_decoder(stored, dtype, options);
+  const auto opened = checkpoint::PeftAdapter::open(adapter);
+  return load_with_adapter(stored, &opened, dtype, options);
+}
+
+Decoder load_with_adapter(const StoredModel& base, const checkpoint::PeftAdapter* adapter,
+                          at::ScalarType dtype, const LoadOptions& options) {
   Decoder decoder = load_decoder(base, dtype, options);
-  if (adapter.empty()) return decoder;
-  load_adapter(decoder, checkpoint::PeftAdapter::open(adapter));
-  take_window(adapter, decoder.config);
+  if (adapter == nullptr) return decoder;
+  load_adapter(decoder, *adapter);
+  take_window(adapter->directory(), decoder.config);
   return decoder;
 }
 
@@ -201,15 +198,18 @@ void take_window(const std::filesystem::path& adapter, ModelConfig& config) {
   config.max_position_embeddings = trained.max_position_embeddings;  // dynamic scaling starts there
 }
 
-void merge_lora(Decoder& decoder) {
+void merge_lora(Decoder& decoder, const PreciseValue& precise) {
   const c10::NoGradGuard no_grad;
+  const auto value_of = [&](const Parameter& parameter) {
+    return (precise ? precise(parameter) : parameter.value.dense()).to(at::kFloat);
+  };
   visit_linears(decoder, [&](const std::string&, Linear& linear) {
     if (!linear.lora || linear.weight.value.is_nf4() || linear.weight.value.is_meta()) return;
     const LoraPair& pair = *linear.lora;
-    const at::Tensor update = at::mm(float_weight(pair.b), float_weight(pair.a)).mul_(pair.scale);
-    at::Tensor weight = float_weight(linear.weight).add(update);
+    const at::Tensor update = at::mm(value_of(pair.b), value_of(pair.a)).mul_(pair.scale);
+    at::Tensor weight = value_of(linear.weight).add(update);
     if (pair.magnitude.value.defined())
-      weight.mul_((float_weight(pair.magnitude) / weight.norm(2, {1}, /*keepdim=*/false)).unsqueeze(1));
+      weight.mul_((value_of(pair.magnitude) / weight.norm(2, {1}, /*keepdim=*/false)).unsqueeze(1));
     linear.weight.value = weight.to(linear.weight.value.scalar_type());
     linear.lora.reset();
   });
@@ -231,14 +231,14 @@ void keep_weight_norms(Decoder& decoder, const BlockSource& source) {
 void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns,
                    const checkpoint::LoraConfig& config) {
   std::set<std::string> unmatched(patterns.begin(), patterns.end());
-  visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
-    bool trains = is_lora(name) || config.trains_whole(name);
+  visit_parameters(decoder, [&](const std::string& name, ParameterRole role, Parameter& parameter) {
+    bool trains = is_of_pair(role) || config.trains_whole(name);
     for (const std::string& pattern : patterns) {
-      if (is_lora(name) || name.find(pattern) == std::string::npos) continue;
+      if (is_of_pair(role) || name.find(pattern) == std::string::npos) continue;
       trains = true;
       unmatched.erase(pattern);
     }
-    if (trains && !parameter.trainable()) make_trainable(decoder, parameter);
+    if (trains) parameter.make_trainable();
   });
   if (!unmatched.empty())
     throw UsageError(
@@ -248,44 +248,15 @@ void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns,
 }
 
 void train_everything(Decoder& decoder) {
-  visit_parameters(decoder,
-                   [&](const std::string&, Parameter& parameter) { make_trainable(decoder, parameter); });
+  visit_parameters(decoder, [](const std::string&, Parameter& parameter) { parameter.make_trainable(); });
 }
 
-void load_masters(Decoder& decoder, const std::filesystem::path& base, const std::filesystem::path& adapter) {
-  if (decoder.dtype() == at::kFloat) return;  // the values are the masters
-  const checkpoint::TensorStore base_store = open_stored_model(base).weights;
-  std::optional<checkpoint::PeftAdapter> adapter_store;
-  if (!adapter.empty()) adapter_store = checkpoint::PeftAdapter::open(adapter);
-  const auto set = [](Parameter& parameter, const at::Tensor& value) {
-    if (parameter.trainable() && parameter.master.sizes() == value.sizes())
-      tensors::copy_by_pieces(parameter.master, value);
-  };
-  visit_parameters(decoder, [&](const std::string& name, Parameter& parameter) {
-    if (!parameter.trainable()) return;
-    const auto of_adapter = decoder.of_adapter.find(name);
-    if (of_adapter != decoder.of_adapter.end())
-      set(parameter, adapter_store->load_parameter(of_adapter->second));
-    else if (base_store.contains(name) && base_store.info(name).dtype != decoder.dtype())
-      set(parameter, base_store.load(name));
-  });
-  if (!adapter_store) return;
-  visit_linears(decoder, [&](const std::string& name, Linear& linear) {
-    const auto pair = decoder.of_adapter.find(name);
-    if (pair == decoder.of_adapter.end()) return;
-    set(linear.lora->a, adapter_store->load_a(pair->second));
-    set(linear.lora->b, adapter_store->load_b(pair->second));
-    if (adapter_store->config().use_dora)
-      set(linear.lora->magnitude, adapter_store->load_magnitude(pair->second));
-  });
-}
-
-AdapterTensors adapter_tensors(const Decoder& decoder) {
+AdapterTensors adapter_tensors(const Decoder& decoder, const PreciseValue& precise) {
   AdapterTensors tensors;
-  visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
-    const bool is_pair = is_lora(name);
+  visit_parameters(decoder, [&](const std::string& name, ParameterRole role, const Parameter& parameter) {
+    const bool is_pair = is_of_pair(role);
     if (!is_pair && !parameter.trainable() && decoder.of_adapter.count(name) == 0) return;
-    const at::Tensor& source = parameter.trainable() ? parameter.master : parameter.value.dense();
+    const at::Tensor source = precise ? precise(parameter) : parameter.value.dense();
     (is_pair ? tensors.lora : tensors.parameters).emplace_back(name, source.detach());
   });
   return tensors;

@@ -20,9 +20,8 @@ using BlockSource = std::function<std::shared_ptr<const Block>(size_t index)>;
 
 /// Adds a fresh pair to every linear layer that `config` targets: A uniform in
 /// ±1/sqrt(in) as PEFT initialises it, B zero; a pure function of the seed. With
-/// DoRA also a magnitude, the norms of the weight's rows, which `source` brings. All are float32-mastered
-/// once made trainable. Throws UsageError when a target, or the pattern, matches no
-/// layer, listing the layers there are.
+/// DoRA also a magnitude, the norms of the weight's rows, which `source` brings, in float32. Throws
+/// UsageError when a target, or the pattern, matches no layer, listing the layers there are.
 void add_lora(Decoder& decoder, const checkpoint::LoraConfig& config, uint64_t seed,
               const BlockSource& source = {});
 
@@ -43,6 +42,9 @@ void load_adapter(Decoder& decoder, const checkpoint::PeftAdapter& adapter);
 /// holds a config.json, its rope_scaling replaces the base's.
 Decoder load_with_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
                           at::ScalarType dtype, const LoadOptions& options = {});
+/// The same of a base and an adapter (null: none) that are open already.
+Decoder load_with_adapter(const StoredModel& base, const checkpoint::PeftAdapter* adapter,
+                          at::ScalarType dtype, const LoadOptions& options = {});
 
 /// Gives `config` the rotary scaling and the window of the config.json of an adapter directory; nothing to do
 /// where there is none.
@@ -50,7 +52,7 @@ void take_window(const std::filesystem::path& adapter, ModelConfig& config);
 
 /// Puts the low-rank update, and the magnitude of DoRA, into every weight that has a pair and removes the
 /// pairs. Computed in float32. Weights in four bits or left in their files keep their pairs.
-void merge_lora(Decoder& decoder);
+void merge_lora(Decoder& decoder, const PreciseValue& precise = {});
 
 /// Computes the norms that DoRA divides by once for all passes to come: for a decoder that is only run.
 void keep_weight_norms(Decoder& decoder, const BlockSource& source = {});
@@ -64,17 +66,12 @@ void train_adapter(Decoder& decoder, const std::vector<std::string>& patterns,
 /// Makes every parameter trainable.
 void train_everything(Decoder& decoder);
 
-/// Sets the float32 masters of trainable parameters from the files that load_with_adapter read: a decoder in
-/// bfloat16 has rounded what the files hold more precisely. Parameters of another shape than the base's (a
-/// grown vocabulary) and new pairs keep their masters.
-void load_masters(Decoder& decoder, const std::filesystem::path& base, const std::filesystem::path& adapter);
-
-/// Masters of the low-rank pairs and of the other trainable parameters, with the values of frozen ones that
-/// came with an adapter, as write_peft_adapter takes them.
+/// The low-rank pairs and the other trainable parameters, with frozen ones that came with an adapter, as
+/// write_peft_adapter takes them.
 struct AdapterTensors {
   checkpoint::NamedTensors lora;
   checkpoint::NamedTensors parameters;
 };
-AdapterTensors adapter_tensors(const Decoder& decoder);
+AdapterTensors adapter_tensors(const Decoder& decoder, const PreciseValue& precise = {});
 
 }  // namespace longlora::model

@@ -23,18 +23,18 @@ std::string module_of(const std::string& parameter) {
   return parameter.substr(0, parameter.rfind('.'));
 }
 
-/// Makes the plan of one adapter for one base.
+// Makes the plan of one adapter for one base.
 class Planner {
  public:
   Planner(const Decoder& base, const PeftAdapter& adapter)
       : base_(base),
         adapter_(adapter),
         names_(base.config.family().names),
-        embedding_(std::string(names_.embed_tokens) + ".weight"),
-        head_(std::string(names_.lm_head) + ".weight"),
+        embedding_(embedding_name(base.config)),
+        head_(head_name(base.config)),
         tied_(!base.lm_head.value.defined()) {
-    visit_parameters(base, [&](const std::string& name, const Parameter& parameter) {
-      if (name.find(".lora_") == std::string::npos) shapes_[name] = parameter.value.sizes().vec();
+    visit_parameters(base, [&](const std::string& name, ParameterRole role, const Parameter& parameter) {
+      if (!is_of_pair(role)) shapes_[name] = parameter.value.sizes().vec();
     });
     shapes_[head_] = base.head().value.sizes().vec();
   }
@@ -81,8 +81,8 @@ class Planner {
   AdapterPlan plan_;
 };
 
-/// An adapter made on a model without its head lacks the first part of the names, and one of GPT-NeoX calls
-/// the head "lm_head" as transformers 5 does.
+// An adapter made on a model without its head lacks the first part of the names, and one of GPT-NeoX calls
+// the head "lm_head" as transformers 5 does.
 std::string Planner::model_name(const std::string& adapter_name) const {
   constexpr const char* kHead = "lm_head.";
   if (shapes_.count(adapter_name)) return adapter_name;
@@ -100,8 +100,8 @@ void Planner::place_parameters() {
   if (tied_) share_parameters();
 }
 
-/// What a tied weight was when the adapter was stored, where the file has it, holds for both ends; a copy
-/// that was trained by itself holds for its own end alone.
+// What a tied weight was when the adapter was stored, where the file has it, holds for both ends; a copy
+// that was trained by itself holds for its own end alone.
 void Planner::share_parameters() {
   const std::string given[2] = {plan_.change_of(embedding_).parameter, plan_.change_of(head_).parameter};
   std::string own[2], shared[2];
@@ -125,7 +125,7 @@ void Planner::share_parameters() {
   }
 }
 
-/// Rows of an embedding are those of a head, too, that config.json ties to it, unless it has its own.
+// Rows of an embedding are those of a head, too, that config.json ties to it, unless it has its own.
 void Planner::place_token_rows() {
   for (const auto& [module, ids] : adapter_.token_rows())
     change(model_name(module + ".weight")).token_rows = module;
@@ -148,8 +148,8 @@ void Planner::place_pairs() {
   });
 }
 
-/// The most rows that a part of the adapter has for embedding or head. They may be fewer than the base's
-/// where both ends are replaced.
+// The most rows that a part of the adapter has for embedding or head. They may be fewer than the base's
+// where both ends are replaced.
 int64_t Planner::find_vocab_size() const {
   std::set<int64_t> replaced, rows = {base_.config.vocab_size};
   int num_replaced = 0;
@@ -244,7 +244,7 @@ std::set<std::string> replaced_parameters(const AdapterPlan& plan, const Decoder
   for (const auto& [name, change] : plan.changes)
     if (change.replaces()) names.insert(name);
   if (plan.vocab_size != base.config.vocab_size || plan.tied != base.config.tie_word_embeddings)
-    names.insert(std::string(base.config.family().names.lm_head) + ".weight");
+    names.insert(head_name(base.config));
   return names;
 }
 
@@ -285,10 +285,10 @@ at::Tensor added_bias(const PeftAdapter& adapter, const TensorChange& change) {
       .mul_(adapter.config().scaling_of(change.pair_bias));
 }
 
-void require_trainable(const Decoder& base, const PeftAdapter& adapter) {
+void require_trainable(const AdapterPlan& plan, const Decoder& base, const PeftAdapter& adapter) {
   std::set<std::string> layers, refused;
   visit_linears(base, [&](const std::string& name, const Linear&) { layers.insert(name + ".weight"); });
-  for (const auto& [name, change] : plan_adapter(base, adapter).changes) {
+  for (const auto& [name, change] : plan.changes) {
     if (!change.token_rows.empty()) refused.insert("single rows of " + name);
     if (!change.pair.empty() && layers.count(name) == 0) refused.insert("a low-rank pair of " + name);
     if (!change.pair_bias.empty()) refused.insert("biases of pairs (lora_bias)");

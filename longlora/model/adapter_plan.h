@@ -63,8 +63,8 @@ void change_weight(const checkpoint::PeftAdapter& adapter, const TensorChange& c
 /// The bias [out] that `change` adds, scaled, in float32.
 at::Tensor added_bias(const checkpoint::PeftAdapter& adapter, const TensorChange& change);
 
-/// Throws UsageError that names the parts of an adapter that only take part in running and merging: pairs of
-/// embedding and head, single rows, biases of pairs.
-void require_trainable(const Decoder& base, const checkpoint::PeftAdapter& adapter);
+/// Throws UsageError that names the parts of an adapter, planned for its base, that only take part in running
+/// and merging: pairs of embedding and head, single rows, biases of pairs.
+void require_trainable(const AdapterPlan& plan, const Decoder& base, const checkpoint::PeftAdapter& adapter);
 
 }  // namespace longlora::model

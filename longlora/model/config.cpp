@@ -99,7 +99,7 @@ void write_rotary(const ModelConfig& config, const Family& family, Json& json) {
   json["rope_scaling"] = scaling;
 }
 
-/// Throws unless the model's configuration can hold and has what this type needs.
+// Throws unless the model's configuration can hold and has what this type needs.
 void check_extension(const ModelConfig& config, RopeType type) {
   require_rotary_dims(type, config.rotary_dims(), "rope_scaling");
   if (type == RopeType::kDynamic && config.family().longrope_only)

@@ -131,7 +131,7 @@ constexpr const char* kFieldsOfGeneration[] = {"max_length",
                                                "assistant_lookbehind",
                                                "target_lookbehind"};
 
-/// By name, for one family: what it has of its own takes the place of what all have.
+// By name, for one family: what it has of its own takes the place of what all have.
 std::map<std::string, ConfigField> fields_of(const Family& family) {
   std::map<std::string, ConfigField> fields;
   for (const auto* list : {&kReadFields, &kFieldsOfOtherModels})
@@ -147,7 +147,7 @@ std::map<std::string, ConfigField> fields_of(const Family& family) {
   return fields;
 }
 
-/// "_name_or_path" and what training programs note down.
+// "_name_or_path" and what training programs note down.
 bool is_private(const std::string& name) {
   return name.starts_with('_') || name.starts_with("unsloth");
 }

@@ -4,63 +4,19 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/random.h"
+#include "longlora/ops/activations.h"
+#include "longlora/ops/norms.h"
+#include "longlora/ops/rotate.h"
 #include "longlora/tensors/disk_tensor.h"
 
 namespace longlora::model {
 
-void RowSet::add(const at::Tensor& ids) {
-  const int64_t* id = ids.const_data_ptr<int64_t>();
-  for (int64_t n = 0; n < ids.numel(); ++n) {
-    if (contains(id[n])) continue;
-    places_[static_cast<size_t>(id[n])] = static_cast<int64_t>(rows_.size());
-    rows_.push_back(id[n]);
-  }
-}
-
-void RowSet::clear() {
-  for (const int64_t row : rows_) places_[static_cast<size_t>(row)] = kAbsent;
-  rows_.clear();
-}
-
-at::Tensor RowSet::places(const at::Tensor& ids) const {
-  at::Tensor found = at::empty_like(ids);
-  const int64_t* id = ids.const_data_ptr<int64_t>();
-  auto* to = found.mutable_data_ptr<int64_t>();
-  for (int64_t n = 0; n < ids.numel(); ++n) to[n] = place(id[n]);
-  return found;
-}
-
 void Parameter::make_trainable() {
-  make_master();
-  grad = at::zeros_like(master);
-}
-
-void Parameter::make_master() {
   if (value.is_nf4())
     throw UsageError(
         "[quantize] expected to train what is not in four bits, got a weight that is; use low-rank pairs, or "
         "start from the model in full precision");
-  master = value.dense().to(at::kFloat);  // the same tensor when value is float32 already
   value.dense().requires_grad_(true);
-}
-
-void Parameter::refresh_elements(int64_t begin, int64_t end) {
-  const at::Tensor& tensor = value.dense();
-  if (tensor.is_same(master)) return;
-  // detach() shares storage and is outside autograd: a leaf may be updated through it.
-  tensor.detach().view(-1).slice(0, begin, end).copy_(master.view(-1).slice(0, begin, end));
-}
-
-void Parameter::refresh_rows(const std::vector<int64_t>& rows) {
-  const at::Tensor& tensor = value.dense();
-  if (tensor.is_same(master) || rows.empty()) return;
-  // In pieces, so that the gathered rows stay small.
-  constexpr int64_t kRowsAtOnce = 1024;
-  const at::Tensor index = at::tensor(rows, at::kLong);
-  for (int64_t begin = 0; begin < index.numel(); begin += kRowsAtOnce) {
-    const at::Tensor some = index.slice(0, begin, std::min(begin + kRowsAtOnce, index.numel()));
-    tensor.detach().index_copy_(0, some, master.index_select(0, some).to(tensor.scalar_type()));
-  }
 }
 
 ops::LinearOperands Linear::operands(const PairDropout& dropout) const {
@@ -86,7 +42,7 @@ at::Tensor normalize(const at::Tensor& x, const Norm& norm, const ModelConfig& c
   return ops::rms_norm(x, norm.weight.value.dense(), config.norm_eps);
 }
 
-/// The projections of normed [N, C], each [N, heads, D]; parts of a fused product are views of it.
+// The projections of normed [N, C], each [N, heads, D]; parts of a fused product are views of it.
 QueryKeyValue project(const Block& block, const ModelConfig& config, const at::Tensor& normed,
                       const PairDropout& dropout) {
   const int64_t tokens = normed.size(0), dims = config.head_dim;
@@ -177,6 +133,14 @@ at::Tensor final_norm(const Decoder& decoder, const at::Tensor& hidden) {
 
 std::string block_prefix(const ModuleNames& names, size_t index) {
   return fmt::format("{}{}.", names.layers, index);
+}
+
+std::string embedding_name(const ModelConfig& config) {
+  return std::string(config.family().names.embed_tokens) + ".weight";
+}
+
+std::string head_name(const ModelConfig& config) {
+  return std::string(config.family().names.lm_head) + ".weight";
 }
 
 ParameterCounts count_parameters(const Decoder& decoder) {

@@ -7,63 +7,54 @@
 
 #include <ATen/ATen.h>
 
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "longlora/model/config.h"
 #include "longlora/model/family.h"
 #include "longlora/model/rotary.h"
-#include "longlora/ops/functional.h"
+#include "longlora/ops/linear.h"
+#include "longlora/ops/weight.h"
 
 namespace longlora::model {
 
-/// Rows of a matrix.
-class RowSet {
- public:
-  explicit RowSet(int64_t num_rows) : places_(static_cast<size_t>(num_rows), kAbsent) {}
-
-  /// ids [N] int64 on the CPU, each in [0, num_rows).
-  void add(const at::Tensor& ids);
-  void clear();
-  /// In the order in which they came first.
-  const std::vector<int64_t>& rows() const { return rows_; }
-  bool contains(int64_t row) const { return place(row) != kAbsent; }
-  /// Of a row among rows().
-  int64_t place(int64_t row) const { return places_[static_cast<size_t>(row)]; }
-  /// Of rows [N] int64 that are in the set; [N] int64.
-  at::Tensor places(const at::Tensor& ids) const;
-
- private:
-  static constexpr int64_t kAbsent = -1;
-
-  std::vector<int64_t> places_;
-  std::vector<int64_t> rows_;
+/// What a parameter is of its model.
+enum class ParameterRole {
+  kEmbedding,
+  kHead,
+  kNormWeight,
+  kNormBias,
+  kWeight,     // of a linear layer
+  kBias,       // of a linear layer
+  kPairA,      // the first half of a low-rank pair
+  kPairB,      // the second
+  kMagnitude,  // of DoRA
 };
 
-/// One weight. A frozen parameter has a value alone.
-struct Parameter {
-  ops::Weight value;  // what the forward pass reads, in the compute dtype; four bits in linear layers alone
-  at::Tensor master;  // float32, defined when trainable; the same storage as value in float32 runs
-  at::Tensor grad;    // float32 accumulator, defined when trainable (of an embedding's rows: by the engine)
-  /// Where set, only these rows get gradients, and grad [rows that there is room for, C] holds theirs in the
-  /// set's order: whoever adds to grad notes its rows here, and zeroing, norm and update look at no others.
-  std::shared_ptr<RowSet> grad_rows;
+/// Whether a parameter belongs to an adapter and not to the base model.
+constexpr bool is_of_pair(ParameterRole role) {
+  return role == ParameterRole::kPairA || role == ParameterRole::kPairB || role == ParameterRole::kMagnitude;
+}
 
-  bool trainable() const { return master.defined(); }
-  /// Gives the parameter a master and a zero gradient.
+/// Whether a parameter has rows and columns; all others are vectors.
+constexpr bool is_matrix(ParameterRole role) {
+  return role == ParameterRole::kEmbedding || role == ParameterRole::kHead ||
+         role == ParameterRole::kWeight || role == ParameterRole::kPairA || role == ParameterRole::kPairB;
+}
+
+/// One weight: what the forward pass reads.
+struct Parameter {
+  /// In the compute dtype; in linear layers alone in four bits. A leaf of autograd's where it trains.
+  ops::Weight value;
+
+  bool trainable() const { return value.defined() && value.requires_grad(); }
+  /// Has gradients made for it. What training keeps beside the value is in train::TrainedParameters. Throws
+  /// UsageError for a weight in four bits.
   void make_trainable();
-  /// Gives it a master alone: whoever adds to the gradient makes that.
-  void make_master();
-  /// Copies the master into the value (no-op when they are one).
-  void refresh_value() { refresh_elements(0, value.numel()); }
-  /// The same for these elements, in the order of memory.
-  void refresh_elements(int64_t begin, int64_t end);
-  /// The same for these rows of a matrix.
-  void refresh_rows(const std::vector<int64_t>& rows);
 };
 
 /// A low-rank update: scale · B A.
@@ -124,19 +115,6 @@ struct Block {
   const ModuleNames* names = nullptr;
 };
 
-/// Whose training state is on a disk: masters and what the optimizer keeps.
-enum class StateOnDisk {
-  kNone,
-  kEmbedding,  // of an embedding that is looked up alone, its value too: of it few rows are needed at a time
-  kAll,        // of every parameter that is not small
-};
-
-/// Where the training state of a decoder is (training_state.h).
-struct StatePlace {
-  StateOnDisk on_disk = StateOnDisk::kNone;
-  std::filesystem::path folder = {};
-};
-
 /// A whole model. Move-only in spirit: copies share tensors. Weights that were left in their files are on the
 /// meta device: a pass over the layers gets them from a forward::LayerSource.
 struct Decoder {
@@ -145,7 +123,6 @@ struct Decoder {
   std::vector<Block> blocks;
   Norm norm;          // [C]
   Parameter lm_head;  // [V, C]; undefined value when tied to embed_tokens
-  StatePlace state_place = {};
   /// Parameters whose values an adapter holds whole, with its names for them: they are written with it,
   /// whether they train or not. And layers that have its pairs ("model.layers.0.self_attn.q_proj").
   std::map<std::string, std::string> of_adapter = {};
@@ -200,15 +177,39 @@ void visit_block_linears(BlockType& block, const Visit& visit) {
   visit_present(names.down_proj, block.down_proj);
 }
 
-/// Calls visit(name, parameter) for the weight and the bias that a norm has.
-template <typename NormType, typename Visit>
-void visit_norm(NormType& norm, const std::string& name, const Visit& visit) {
-  if (norm.weight.value.defined()) visit(name + ".weight", norm.weight);
-  if (norm.bias.value.defined()) visit(name + ".bias", norm.bias);
+/// Calls visit(name, role, parameter), or visit(name, parameter) of who does not ask for the role.
+template <typename Visit, typename ParameterType>
+void visit_parameter(const Visit& visit, const std::string& name, ParameterRole role,
+                     ParameterType& parameter) {
+  if constexpr (std::is_invocable_v<const Visit&, const std::string&, ParameterRole, ParameterType&>)
+    visit(name, role, parameter);
+  else
+    visit(name, parameter);
 }
 
-/// Calls visit(name, parameter) for every parameter of one block, names as in
-/// Hugging Face checkpoints; low-rank pairs are named "….q_proj.lora_A.weight", magnitudes
+/// Visits the weight and the bias that a norm has.
+template <typename NormType, typename Visit>
+void visit_norm(NormType& norm, const std::string& name, const Visit& visit) {
+  if (norm.weight.value.defined())
+    visit_parameter(visit, name + ".weight", ParameterRole::kNormWeight, norm.weight);
+  if (norm.bias.value.defined()) visit_parameter(visit, name + ".bias", ParameterRole::kNormBias, norm.bias);
+}
+
+/// Visits weight and bias of a linear layer and what its low-rank pair has, as visit_block names them.
+template <typename LinearType, typename Visit>
+void visit_linear(LinearType& linear, const std::string& name, const Visit& visit) {
+  visit_parameter(visit, name + ".weight", ParameterRole::kWeight, linear.weight);
+  if (linear.bias.value.defined()) visit_parameter(visit, name + ".bias", ParameterRole::kBias, linear.bias);
+  if (!linear.lora) return;
+  visit_parameter(visit, name + ".lora_A.weight", ParameterRole::kPairA, linear.lora->a);
+  visit_parameter(visit, name + ".lora_B.weight", ParameterRole::kPairB, linear.lora->b);
+  if (linear.lora->magnitude.value.defined())
+    visit_parameter(visit, name + ".lora_magnitude_vector", ParameterRole::kMagnitude,
+                    linear.lora->magnitude);
+}
+
+/// Calls visit(name, role, parameter), or visit(name, parameter), for every parameter of one block, names as
+/// in Hugging Face checkpoints; low-rank pairs are named "….q_proj.lora_A.weight", magnitudes
 /// "….q_proj.lora_magnitude_vector".
 template <typename BlockType, typename Visit>
 void visit_block(BlockType& block, const std::string& prefix, const Visit& visit) {
@@ -217,29 +218,27 @@ void visit_block(BlockType& block, const std::string& prefix, const Visit& visit
   visit_norm(block.q_norm, prefix + names.q_norm, visit);
   visit_norm(block.k_norm, prefix + names.k_norm, visit);
   visit_norm(block.post_attention_layernorm, prefix + names.post_attention_layernorm, visit);
-  visit_block_linears(block, [&](const char* name, auto& linear) {
-    visit(prefix + name + ".weight", linear.weight);
-    if (linear.bias.value.defined()) visit(prefix + name + ".bias", linear.bias);
-    if (!linear.lora) return;
-    visit(prefix + name + ".lora_A.weight", linear.lora->a);
-    visit(prefix + name + ".lora_B.weight", linear.lora->b);
-    if (linear.lora->magnitude.value.defined())
-      visit(prefix + name + ".lora_magnitude_vector", linear.lora->magnitude);
-  });
+  visit_block_linears(block,
+                      [&](const char* name, auto& linear) { visit_linear(linear, prefix + name, visit); });
 }
 
 /// "model.layers.7."
 std::string block_prefix(const ModuleNames& names, size_t index);
 
+/// The names of the embedding's and the head's weight in checkpoints.
+std::string embedding_name(const ModelConfig& config);
+std::string head_name(const ModelConfig& config);
+
 /// As visit_block for the whole model; a tied head is visited once, as the embedding.
 template <typename DecoderType, typename Visit>
 void visit_parameters(DecoderType& decoder, const Visit& visit) {
   const ModuleNames& names = decoder.config.family().names;
-  visit(std::string(names.embed_tokens) + ".weight", decoder.embed_tokens);
+  visit_parameter(visit, embedding_name(decoder.config), ParameterRole::kEmbedding, decoder.embed_tokens);
   for (size_t i = 0; i < decoder.blocks.size(); ++i)
     visit_block(decoder.blocks[i], block_prefix(names, i), visit);
   visit_norm(decoder.norm, names.norm, visit);
-  if (decoder.lm_head.value.defined()) visit(std::string(names.lm_head) + ".weight", decoder.lm_head);
+  if (decoder.lm_head.value.defined())
+    visit_parameter(visit, head_name(decoder.config), ParameterRole::kHead, decoder.lm_head);
 }
 
 /// Calls visit(module_name, linear) for the linear layers of every block:

@@ -16,13 +16,13 @@ void read_llama(const ConfigReader& json, ModelConfig& config) {
   config.form.mlp_bias = json.flag("mlp_bias", false);
 }
 
-/// Tokens of the window that sliding_window says; `absent` is the configuration class's default. 0 means
-/// none, as null does.
+// Tokens of the window that sliding_window says; `absent` is the configuration class's default. 0 means
+// none, as null does.
 int64_t window_of(const ConfigReader& json, int64_t absent) {
   return json.mentions("sliding_window") ? json.size("sliding_window", 0) : absent;
 }
 
-/// The window in those layers that layer_types names, whatever else says so.
+// The window in those layers that layer_types names, whatever else says so.
 void read_layer_types(const ConfigReader& json, int64_t window, ModelConfig& config) {
   const std::vector<std::string> types = json.texts("layer_types");
   if (types.size() != static_cast<size_t>(config.num_hidden_layers))
@@ -40,15 +40,15 @@ void read_layer_types(const ConfigReader& json, int64_t window, ModelConfig& con
   if (std::count(types.begin(), types.end(), "sliding_attention") == 0) config.layer_windows.clear();
 }
 
-/// One window for all layers, or for some, as transformers decides it: there a Mistral with layer_types is a
-/// Ministral.
+// One window for all layers, or for some, as transformers decides it: there a Mistral with layer_types is a
+// Ministral.
 void read_mistral(const ConfigReader& json, ModelConfig& config) {
   const int64_t window = window_of(json, 4096);
   if (json.has("layer_types")) return read_layer_types(json, window, config);
   if (window > 0) config.layer_windows.assign(config.num_hidden_layers, window);
 }
 
-/// Qwen's: a switch, the window, and the layers that have it.
+// Qwen's: a switch, the window, and the layers that have it.
 void read_window_of_some_layers(const ConfigReader& json, ModelConfig& config) {
   const int64_t window = json.flag("use_sliding_window", false) ? window_of(json, 4096) : 0;
   if (json.has("layer_types")) return read_layer_types(json, window, config);
@@ -89,7 +89,7 @@ Family llama() {
           .read = read_llama};
 }
 
-/// transformers has two classes for them: with layer_types a Mistral is read as a Ministral.
+// transformers has two classes for them: with layer_types a Mistral is read as a Ministral.
 Family mistral(const char* architecture, const char* model_type) {
   return {.architecture = architecture,
           .model_type = model_type,

@@ -19,12 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What a parameter is for: the weights of linear layers may be in four bits.
-enum class Use { kLinear, kOther };
-
 using Shape = std::vector<int64_t>;
 
-/// Gives every parameter of a block its value by calling make(parameter, name, shape, use).
+// Gives every parameter of a block its value by calling make(parameter, name, shape, role).
 template <typename Make>
 void fill_block(Block& block, const ModelConfig& config, const std::string& prefix, const Make& make) {
   const BlockForm& form = config.form;
@@ -33,12 +30,13 @@ void fill_block(Block& block, const ModelConfig& config, const std::string& pref
   const int64_t query_width = config.num_attention_heads * config.head_dim;
   const int64_t key_width = config.num_key_value_heads * config.head_dim;
   const auto fill_norm = [&](Norm& norm, const char* name, int64_t size) {
-    make(norm.weight, prefix + name + ".weight", {size}, Use::kOther);
-    if (form.norm == NormKind::kLayer) make(norm.bias, prefix + name + ".bias", {size}, Use::kOther);
+    make(norm.weight, prefix + name + ".weight", {size}, ParameterRole::kNormWeight);
+    if (form.norm == NormKind::kLayer)
+      make(norm.bias, prefix + name + ".bias", {size}, ParameterRole::kNormBias);
   };
   const auto fill = [&](Linear& linear, const char* name, int64_t out, int64_t in, bool bias) {
-    make(linear.weight, prefix + name + ".weight", {out, in}, Use::kLinear);
-    if (bias) make(linear.bias, prefix + name + ".bias", {out}, Use::kOther);
+    make(linear.weight, prefix + name + ".weight", {out, in}, ParameterRole::kWeight);
+    if (bias) make(linear.bias, prefix + name + ".bias", {out}, ParameterRole::kBias);
   };
   fill_norm(block.input_layernorm, names.input_layernorm, width);
   if (form.qkv == QkvLayout::kSeparate) {
@@ -63,15 +61,14 @@ void fill_block(Block& block, const ModelConfig& config, const std::string& pref
   fill(block.down_proj, names.down_proj, width, feed_forward, form.mlp_bias);
 }
 
-/// Gives every parameter its value by calling make(parameter, name, shape, use).
+// Gives every parameter its value by calling make(parameter, name, shape, role).
 template <typename Make>
 Decoder build_decoder(const ModelConfig& config, const Make& make) {
   const ModuleNames& names = config.family().names;
-  const auto weight_of = [](const char* module) { return std::string(module) + ".weight"; };
   Decoder decoder;
   decoder.config = config;
-  make(decoder.embed_tokens, weight_of(names.embed_tokens), {config.vocab_size, config.hidden_size},
-       Use::kOther);
+  make(decoder.embed_tokens, embedding_name(config), {config.vocab_size, config.hidden_size},
+       ParameterRole::kEmbedding);
   decoder.blocks.resize(config.num_hidden_layers);
   for (size_t i = 0; i < decoder.blocks.size(); ++i) {
     Block& block = decoder.blocks[i];
@@ -79,16 +76,18 @@ Decoder build_decoder(const ModelConfig& config, const Make& make) {
     block.window_tokens = config.layer_window(i);
     fill_block(block, config, block_prefix(names, i), make);
   }
-  make(decoder.norm.weight, weight_of(names.norm), {config.hidden_size}, Use::kOther);
+  make(decoder.norm.weight, std::string(names.norm) + ".weight", {config.hidden_size},
+       ParameterRole::kNormWeight);
   if (config.form.norm == NormKind::kLayer)
-    make(decoder.norm.bias, std::string(names.norm) + ".bias", {config.hidden_size}, Use::kOther);
+    make(decoder.norm.bias, std::string(names.norm) + ".bias", {config.hidden_size},
+         ParameterRole::kNormBias);
   if (!config.tie_word_embeddings)
-    make(decoder.lm_head, weight_of(names.lm_head), {config.vocab_size, config.hidden_size}, Use::kOther);
+    make(decoder.lm_head, head_name(config), {config.vocab_size, config.hidden_size}, ParameterRole::kHead);
   return decoder;
 }
 
-/// Tensors in the files that the model does not use are worth a line: they may
-/// mean that the architecture is not what config.json says.
+// Tensors in the files that the model does not use are worth a line: they may
+// mean that the architecture is not what config.json says.
 void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std::string>& used,
                        const Family& family) {
   const auto is_harmless = [&](const std::string& name) {
@@ -106,8 +105,8 @@ void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std:
         unused.size(), unused[0]));
 }
 
-/// A weight on `device`; on its way to another it is copied out of the mapped file where it lies there as
-/// wanted.
+// A weight on `device`; on its way to another it is copied out of the mapped file where it lies there as
+// wanted.
 at::Tensor load_to(at::Device device, const checkpoint::TensorStore& store, const std::string& name,
                    const std::vector<int64_t>& shape, at::ScalarType dtype) {
   if (device.is_cpu() || !store.can_view(name, dtype)) return store.load(name, shape, dtype).to(device);
@@ -116,9 +115,9 @@ at::Tensor load_to(at::Device device, const checkpoint::TensorStore& store, cons
   return value;
 }
 
-/// Mimetic initialisation (Trockman and Kolter 2023, arXiv 2305.09828): queries and keys share most of
-/// their weights, and the output projection is the transpose of the values'. A head begins by attending to
-/// its own token and passing it on.
+// Mimetic initialisation (Trockman and Kolter 2023, arXiv 2305.09828): queries and keys share most of
+// their weights, and the output projection is the transpose of the values'. A head begins by attending to
+// its own token and passing it on.
 void make_mimetic(Block& block, const ModelConfig& config, at::Generator& generator) {
   constexpr double kShared = 2.5, kValue = 1.5;  // in units of initializer_range, beside 1 for what is own
   const at::ScalarType dtype = block.q_proj.weight.value.scalar_type();
@@ -150,7 +149,11 @@ void refuse_low_rank_pairs(const checkpoint::TensorStore& store, const fs::path&
 }
 
 Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const LoadOptions& options) {
-  const StoredModel stored = open_stored_model(directory);
+  return load_decoder(open_stored_model(directory), dtype, options);
+}
+
+Decoder load_decoder(const StoredModel& stored, at::ScalarType dtype, const LoadOptions& options) {
+  const fs::path& directory = stored.directory;
   const ModelConfig& config = stored.config;
   const checkpoint::TensorStore& store = stored.weights;
   require_head(stored, directory);
@@ -158,13 +161,13 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const Load
   const bool quantizes = options.quantize && !config.quantization;
   std::set<std::string> used;
   Decoder decoder = build_decoder(config, [&](Parameter& parameter, const std::string& name,
-                                              const Shape& shape, Use use) {
+                                              const Shape& shape, ParameterRole role) {
     used.insert(name);
-    if (use == Use::kLinear && checkpoint::is_stored_quantized(store, name)) {
+    if (role == ParameterRole::kWeight && checkpoint::is_stored_quantized(store, name)) {
       parameter.value =
           ops::Weight(ops::on_device(checkpoint::load_nf4(store, name, shape), options.device), dtype);
       for (const std::string& part : checkpoint::nf4_part_names(name)) used.insert(part);
-    } else if (use == Use::kLinear && quantizes) {
+    } else if (role == ParameterRole::kWeight && quantizes) {
       parameter.value = ops::Weight(
           ops::on_device(checkpoint::quantize_stored(store, name, shape, *options.quantize), options.device),
           dtype);
@@ -180,7 +183,7 @@ Decoder load_decoder(const fs::path& directory, at::ScalarType dtype, const Load
     log_info(fmt::format("{} is in four bits already, in blocks of {}: --quantize leaves it as it is",
                          directory.string(), config.quantization->block_size));
   warn_about_unused(store, used, config.family());
-  const std::string embedding = std::string(config.family().names.embed_tokens) + ".weight";
+  const std::string embedding = embedding_name(config);
   if (store.info(embedding).dtype == at::kHalf && dtype != at::kHalf)
     log_info(fmt::format("{} is stored in float16 and computed in {}", directory.string(),
                          tensors::dtype_name(dtype)));
@@ -195,14 +198,14 @@ Decoder random_decoder(const ModelConfig& config, at::ScalarType dtype, uint64_t
         "fuses them; use normal",
         config.family().model_type));
   at::Generator generator = at::detail::createCPUGenerator(seed);
-  Decoder decoder =
-      build_decoder(config, [&](Parameter& parameter, const std::string& name, const Shape& shape, Use) {
-        if (name.ends_with(".bias")) {
+  Decoder decoder = build_decoder(
+      config, [&](Parameter& parameter, const std::string&, const Shape& shape, ParameterRole role) {
+        if (role == ParameterRole::kBias || role == ParameterRole::kNormBias) {
           parameter.value = at::zeros(shape, dtype);
           return;
         }
         at::Tensor weight = at::ones(shape, at::kFloat);
-        if (shape.size() == 2) weight.normal_(0.0, config.initializer_range, generator);
+        if (is_matrix(role)) weight.normal_(0.0, config.initializer_range, generator);
         parameter.value = weight.to(dtype);
       });
   if (attention_init == AttentionInit::kMimetic)
@@ -217,30 +220,33 @@ void move_decoder(Decoder& decoder, at::Device device) {
 }
 
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype) {
-  return build_decoder(config, [&](Parameter& parameter, const std::string&, const Shape& shape, Use use) {
-    if (use == Use::kLinear && config.quantization)
-      parameter.value = ops::Weight(checkpoint::nf4_of_shape(shape, *config.quantization), dtype);
-    else
-      parameter.value = at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
-  });
+  return build_decoder(
+      config, [&](Parameter& parameter, const std::string&, const Shape& shape, ParameterRole role) {
+        if (role == ParameterRole::kWeight && config.quantization)
+          parameter.value = ops::Weight(checkpoint::nf4_of_shape(shape, *config.quantization), dtype);
+        else
+          parameter.value = at::empty(shape, at::TensorOptions(dtype).device(at::kMeta));
+      });
 }
 
-checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dtype) {
+checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dtype,
+                                       const PreciseValue& precise) {
   checkpoint::NamedTensors tensors;
-  visit_parameters(decoder, [&](const std::string& name, const Parameter& parameter) {
-    if (name.find(".lora_") != std::string::npos) return;
+  visit_parameters(decoder, [&](const std::string& name, ParameterRole role, const Parameter& parameter) {
+    if (is_of_pair(role)) return;
     if (parameter.value.is_nf4()) return checkpoint::append_nf4_tensors(name, parameter.value.nf4(), tensors);
-    // A value is its master rounded to the compute dtype: where that is wanted nothing is copied.
+    // A value is the precise one rounded to the compute dtype: where that is wanted nothing is copied.
     const bool rounded = parameter.value.scalar_type() == dtype;
-    const at::Tensor& source = parameter.trainable() && !rounded ? parameter.master : parameter.value.dense();
+    const at::Tensor source = precise && !rounded ? precise(parameter) : parameter.value.dense();
     tensors.emplace_back(name, source.detach().to(dtype));
   });
   return tensors;
 }
 
-void save_decoder(const Decoder& decoder, const fs::path& directory, at::ScalarType dtype) {
+void save_decoder(const Decoder& decoder, const fs::path& directory, at::ScalarType dtype,
+                  const PreciseValue& precise) {
   write_json(directory / "config.json", model_config_json(decoder.config, tensors::dtype_name(dtype)));
-  checkpoint::write_model_tensors(directory, model_tensors(decoder, dtype));
+  checkpoint::write_model_tensors(directory, model_tensors(decoder, dtype, precise));
 }
 
 at::Tensor mean_of_rows(const at::Tensor& weight) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -10,6 +11,8 @@
 #include "longlora/model/decoder.h"
 
 namespace longlora::model {
+
+struct StoredModel;
 
 /// What of a model is held in another way than whole, in memory.
 struct LoadOptions {
@@ -33,6 +36,8 @@ void refuse_low_rank_pairs(const checkpoint::TensorStore& store, const std::file
 /// from its mapped file to the device.
 Decoder load_decoder(const std::filesystem::path& directory, at::ScalarType dtype,
                      const LoadOptions& options = {});
+/// The same of a model that is open already.
+Decoder load_decoder(const StoredModel& stored, at::ScalarType dtype, const LoadOptions& options = {});
 
 /// A decoder of the shape of `config` with random weights: normal(0,
 /// initializer_range), norms 1, biases 0; a pure function of its arguments. Throws InputError for mimetic
@@ -47,13 +52,18 @@ void move_decoder(Decoder& decoder, at::Device device);
 /// bits where config.quantization says so.
 Decoder shape_decoder(const ModelConfig& config, at::ScalarType dtype);
 
+/// The value of a parameter at its best precision, as training has it; an empty function stands for the
+/// decoder's own values.
+using PreciseValue = std::function<at::Tensor(const Parameter&)>;
+
 /// The weights under their Hugging Face names, without low-rank pairs, in
-/// `dtype`; trained weights come from their float32 masters, weights in four bits are several tensors each
-/// (quantized_weights.h).
-checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dtype);
+/// `dtype`; weights in four bits are several tensors each (checkpoint/nf4_files.h).
+checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dtype,
+                                       const PreciseValue& precise = {});
 
 /// Writes config.json and the weights into an existing folder.
-void save_decoder(const Decoder& decoder, const std::filesystem::path& directory, at::ScalarType dtype);
+void save_decoder(const Decoder& decoder, const std::filesystem::path& directory, at::ScalarType dtype,
+                  const PreciseValue& precise = {});
 
 /// The mean of the rows of a weight [V, C] in its dtype: [1, C].
 at::Tensor mean_of_rows(const at::Tensor& weight);

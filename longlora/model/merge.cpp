@@ -8,6 +8,7 @@
 
 #include "longlora/checkpoint/nf4_files.h"
 #include "longlora/core/error.h"
+#include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
 #include "longlora/tensors/dtypes.h"
 
@@ -18,17 +19,17 @@ namespace fs = std::filesystem;
 using checkpoint::TensorInfo;
 using checkpoint::TensorSpec;
 
-/// Frequencies that old checkpoints carry; they follow from config.json.
+// Frequencies that old checkpoints carry; they follow from config.json.
 bool is_derived(const std::string& name) {
   return name.ends_with("rotary_emb.inv_freq");
 }
 
-/// Parts of a weight in four bits beside its codes.
+// Parts of a weight in four bits beside its codes.
 bool is_nf4_part(const std::string& name) {
   return name.find(".weight.") != std::string::npos;
 }
 
-/// Of a base's embedding, in which the result is stored unless another dtype is asked for.
+// Of a base's embedding, in which the result is stored unless another dtype is asked for.
 at::ScalarType stored_dtype(at::ScalarType embedding) {
   return embedding == at::kFloat || embedding == at::kHalf ? embedding : at::kBFloat16;
 }
@@ -48,21 +49,17 @@ MergedModel::MergedModel(StoredModel stored, const fs::path& base, const checkpo
       dtype_(options.dtype),
       device_(options.device) {
   warn_about_own_head(config_, base);
-  embedding_ = base_name(std::string(config_.family().names.embed_tokens) + ".weight");
-  head_ = std::string(config_.family().names.lm_head) + ".weight";
+  embedding_ = base_name(embedding_name(config_));
+  head_ = head_name(config_);
   if (dtype_ == at::ScalarType::Undefined) dtype_ = stored_dtype(base_.info(embedding_).dtype);
   const Decoder shape = shape_decoder(config_, dtype_);
   find_linears(shape, options);
-  if (fs::exists(adapter.directory() / "config.json")) {
-    const ModelConfig trained = read_model_config(adapter.directory());
-    config_.rope_scaling = trained.rope_scaling;
-    config_.max_position_embeddings = trained.max_position_embeddings;
-  }
+  take_window(adapter.directory(), config_);
   plan_changes(shape);
   list_tensors();
 }
 
-/// The linear layers of the blocks, and how they come to be in four bits.
+// The linear layers of the blocks, and how they come to be in four bits.
 void MergedModel::find_linears(const Decoder& shape, const MergeOptions& options) {
   visit_linears(shape, [&](const std::string& module, const Linear& linear) {
     linears_[module + ".weight"] = linear.weight.value.sizes().vec();
@@ -96,7 +93,7 @@ std::vector<int64_t> MergedModel::shape_of(const std::string& name) const {
   return is_stored_quantized_linear(name) ? linears_.at(name) : base_.info(name).shape;
 }
 
-/// A tensor of the base as the adapter is added to it, in the dtype of `out`.
+// A tensor of the base as the adapter is added to it, in the dtype of `out`.
 void MergedModel::load_base_into(const std::string& name, const at::Tensor& out) const {
   if (is_stored_quantized_linear(name))
     out.copy_(ops::dequantize_nf4(checkpoint::load_nf4(base_, name, shape_of(name)), out.scalar_type()));
@@ -107,8 +104,8 @@ void MergedModel::load_base_into(const std::string& name, const at::Tensor& out)
     base_.load_into(name, out);
 }
 
-/// The tensor of the base's files for a parameter; a base saved without its head
-/// has no first part ("model.") in its names.
+// The tensor of the base's files for a parameter; a base saved without its head
+// has no first part ("model.") in its names.
 std::string MergedModel::base_name(const std::string& model_name) const {
   if (base_.contains(model_name)) return model_name;
   const std::string shorter = model_name.substr(model_name.find('.') + 1);

@@ -15,14 +15,14 @@ namespace {
 
 constexpr int64_t kMostLayers = 1 << 16;
 
-/// The first of architectures, which may be missing, null or empty.
+// The first of architectures, which may be missing, null or empty.
 std::string first_architecture(const Json& json) {
   const auto found = json.find("architectures");
   if (found == json.end() || !found->is_array() || found->empty() || !found->front().is_string()) return "";
   return found->front().get<std::string>();
 }
 
-/// Refuses models with another head than the one over the vocabulary.
+// Refuses models with another head than the one over the vocabulary.
 void check_task(const std::string& architecture, const ConfigReader& reader) {
   for (const char* task : {"ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering",
                            "ForMultipleChoice", "RewardModel"})
@@ -33,7 +33,7 @@ void check_task(const std::string& architecture, const ConfigReader& reader) {
                       architecture));
 }
 
-/// transformers goes by model_type alone; where it is missing, architectures says it.
+// transformers goes by model_type alone; where it is missing, architectures says it.
 const Family& parse_family(const Json& json, const ConfigReader& reader, ModelConfig& config) {
   const std::string architecture = first_architecture(json);
   check_task(architecture, reader);
@@ -64,8 +64,8 @@ Activation parse_activation(const ConfigReader& reader, const Family& family) {
   reader.fail(fmt::format("expected hidden_act silu, gelu or gelu_new, got {}", name));
 }
 
-/// quantization_config as transformers writes it for bitsandbytes' NF4; our own key for blocks of another
-/// size, which transformers finds with each weight.
+// quantization_config as transformers writes it for bitsandbytes' NF4; our own key for blocks of another
+// size, which transformers finds with each weight.
 std::optional<ops::Nf4Options> read_quantization(const Json& json, const ConfigReader& reader) {
   if (!reader.has("quantization_config")) return std::nullopt;
   const Json& settings = json["quantization_config"];
@@ -126,7 +126,7 @@ void read_sizes(const ConfigReader& reader, const Family& family, ModelConfig& c
   config.max_position_embeddings = reader.size("max_position_embeddings", family.max_position_embeddings);
 }
 
-/// An object under `key`; an empty one where there is none.
+// An object under `key`; an empty one where there is none.
 Json member_object(const Json& json, const char* key, const ConfigReader& reader) {
   if (!reader.has(key)) return Json::object();
   if (!json[key].is_object())
@@ -134,7 +134,7 @@ Json member_object(const Json& json, const char* key, const ConfigReader& reader
   return json[key];
 }
 
-/// The settings without what both spellings share and without the two names of the type.
+// The settings without what both spellings share and without the two names of the type.
 Json scaling_part(Json settings) {
   const Json type = settings.value("rope_type", settings.value("type", Json("default")));
   for (const char* key : {"rope_theta", "partial_rotary_factor", "type"}) settings.erase(key);
@@ -142,9 +142,9 @@ Json scaling_part(Json settings) {
   return settings;
 }
 
-/// What decides the rotation: rope_scaling where it says anything, else rope_parameters, as transformers
-/// takes them. Theta and the rotated share may stand in either, or at the top: the values in the result are
-/// those that count.
+// What decides the rotation: rope_scaling where it says anything, else rope_parameters, as transformers
+// takes them. Theta and the rotated share may stand in either, or at the top: the values in the result are
+// those that count.
 Json rope_settings(const Json& json, const ConfigReader& reader, const Family& family, ModelConfig& config) {
   const Json scaling = member_object(json, "rope_scaling", reader);
   const Json parameters = member_object(json, "rope_parameters", reader);
@@ -179,8 +179,8 @@ Json rope_settings(const Json& json, const ConfigReader& reader, const Family& f
   return settings;
 }
 
-/// The share of a head that is rotated. Families that rotate whole heads look at it under a scaling alone,
-/// and then it has to leave nothing out.
+// The share of a head that is rotated. Families that rotate whole heads look at it under a scaling alone,
+// and then it has to leave nothing out.
 void read_rotary_fraction(const ConfigReader& settings, const Family& family, bool is_scaled,
                           ModelConfig& config) {
   config.rotary_fraction = settings.number("partial_rotary_factor", family.rotary_fraction);

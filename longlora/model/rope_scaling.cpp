@@ -32,7 +32,7 @@ void read_factor(const ConfigReader& json, const ModelConfig& config, RopeScalin
     json.fail(fmt::format("expected a rope_scaling factor of at least 1, got {}", scaling.factor));
 }
 
-/// Numbers as transformers takes them: zero and null leave the default.
+// Numbers as transformers takes them: zero and null leave the default.
 void read_yarn(const ConfigReader& json, RopeScaling& scaling) {
   const auto number = [&](const char* key, double fallback) {
     const double value = json.number(key, fallback);
@@ -56,8 +56,8 @@ void read_attention_factor(const ConfigReader& json, RopeScaling& scaling) {
     json.fail(fmt::format("expected a positive attention_factor, got {}", scaling.attention_factor));
 }
 
-/// The original window, where it counts: linear and dynamic scaling do not look at it in transformers. At the
-/// top of config.json it comes before what the scaling says.
+// The original window, where it counts: linear and dynamic scaling do not look at it in transformers. At the
+// top of config.json it comes before what the scaling says.
 int64_t read_original_window(const ConfigReader& json, const ConfigReader& top, const ModelConfig& config,
                              RopeType type) {
   constexpr const char* kOriginal = "original_max_position_embeddings";
@@ -68,7 +68,7 @@ int64_t read_original_window(const ConfigReader& json, const ConfigReader& top, 
                                    : top.size(kOriginal, own > 0 ? own : config.max_position_embeddings);
 }
 
-/// Settings that the kind of scaling does not know are passed over, here and in transformers: worth a word.
+// Settings that the kind of scaling does not know are passed over, here and in transformers: worth a word.
 void note_unread(const Json& json, RopeType type, ModelConfig& config) {
   std::set<std::string> known = {"type",       "rope_type",
                                  "rope_theta", "partial_rotary_factor",
@@ -111,7 +111,7 @@ void read_llama3(const ConfigReader& json, RopeScaling& scaling) {
                           scaling.low_freq_factor, scaling.high_freq_factor));
 }
 
-/// The scaling in the form of LongRoPE: what divides each frequency, whatever the length.
+// The scaling in the form of LongRoPE: what divides each frequency, whatever the length.
 RopeScaling as_longrope(const ModelConfig& config) {
   ModelConfig plain = config;
   plain.rope_scaling = {};

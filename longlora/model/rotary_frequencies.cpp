@@ -17,8 +17,8 @@ double yarn_attention_factor(const RopeScaling& scaling) {
   return yarn_mscale(scaling.factor, 1.0);
 }
 
-/// Blends interpolated (slow) and untouched (fast) frequencies by how many turns
-/// a dimension makes over the original window.
+// Blends interpolated (slow) and untouched (fast) frequencies by how many turns
+// a dimension makes over the original window.
 void apply_yarn(const ModelConfig& config, std::vector<double>& frequencies) {
   const RopeScaling& scaling = config.rope_scaling;
   const auto dims = static_cast<double>(config.rotary_dims());
@@ -41,7 +41,7 @@ void apply_yarn(const ModelConfig& config, std::vector<double>& frequencies) {
   }
 }
 
-/// Interpolates the long wavelengths, leaves the short ones, and goes smoothly from one to the other.
+// Interpolates the long wavelengths, leaves the short ones, and goes smoothly from one to the other.
 void apply_llama3(const ModelConfig& config, std::vector<double>& frequencies) {
   const RopeScaling& scaling = config.rope_scaling;
   const auto window = static_cast<double>(config.original_window());
@@ -60,7 +60,7 @@ double longrope_attention_factor(const ModelConfig& config) {
   return std::sqrt(1.0 + std::log(scaling.factor) / std::log(static_cast<double>(config.original_window())));
 }
 
-/// Dynamic NTK: the base that puts the end of the sequence where the end of the window was.
+// Dynamic NTK: the base that puts the end of the sequence where the end of the window was.
 double dynamic_theta(const ModelConfig& config, int64_t sequence_tokens) {
   const auto window = static_cast<double>(config.original_window());
   const double length = std::max(static_cast<double>(sequence_tokens), window);

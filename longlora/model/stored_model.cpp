@@ -26,7 +26,7 @@ void require_directory(const fs::path& directory) {
       fmt::format("[{}] expected a Hugging Face model directory, got {}", directory.string(), found));
 }
 
-/// What the files may hold of the two ends of the vocabulary.
+// What the files may hold of the two ends of the vocabulary.
 struct TiedNames {
   std::string embedding, head;
 
@@ -45,9 +45,10 @@ bool has_own_head(const checkpoint::TensorStore& weights, const Family& family) 
 
 StoredModel open_stored_model(const fs::path& directory) {
   require_directory(directory);
-  StoredModel model = {read_model_config(directory),
+  StoredModel model = {directory, read_model_config(directory),
                        checkpoint::TensorStore::open_model_directory(directory)};
-  auto& [config, weights] = model;
+  ModelConfig& config = model.config;
+  checkpoint::TensorStore& weights = model.weights;
   refuse_low_rank_pairs(weights, directory);
   if (!config.tie_word_embeddings) return model;
   const TiedNames names(config.family());
@@ -58,12 +59,6 @@ StoredModel open_stored_model(const fs::path& directory) {
   else if (weights.contains(names.head))
     weights.add_alias(names.embedding, names.head);
   return model;
-}
-
-ModelConfig read_stored_config(const fs::path& directory) {
-  require_directory(directory);
-  return checkpoint::TensorStore::has_model_files(directory) ? open_stored_model(directory).config
-                                                             : read_model_config(directory);
 }
 
 bool says_tied(const ModelConfig& config) {

@@ -10,6 +10,7 @@
 namespace longlora::model {
 
 struct StoredModel {
+  std::filesystem::path directory;
   ModelConfig config;
   checkpoint::TensorStore weights;
 };
@@ -22,9 +23,6 @@ StoredModel open_stored_model(const std::filesystem::path& directory);
 
 /// Whether the files hold a head whose values differ from the embedding's.
 bool has_own_head(const checkpoint::TensorStore& weights, const Family& family);
-
-/// The configuration of open_stored_model; of a directory without weights, as config.json has it.
-ModelConfig read_stored_config(const std::filesystem::path& directory);
 
 /// Throws InputError for a model whose head is its own and missing, with the way out.
 void require_head(const StoredModel& model, const std::filesystem::path& directory);

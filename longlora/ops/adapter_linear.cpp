@@ -16,12 +16,12 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-/// Elements of the adapted weight that exist at once while its norms are taken.
+// Elements of the adapted weight that exist at once while its norms are taken.
 constexpr int64_t kNormElements = int64_t{1} << 18;
 
-/// x with its columns scaled, computed in float32 and rounded once.
+// x with its columns scaled, computed in float32 and rounded once.
 at::Tensor scale_columns(const at::Tensor& x, const at::Tensor& factor) {
-  return at::mul(x, factor).to(x.scalar_type());
+  return at::mul(x.to(factor.scalar_type()), factor).to(x.scalar_type());
 }
 
 class AdapterLinear : public Function<AdapterLinear> {
@@ -80,7 +80,9 @@ class AdapterLinear : public Function<AdapterLinear> {
     at::Tensor grad_x, grad_weight, grad_bias, grad_a, grad_b, grad_magnitude;
     if (context->needs_input_grad(kBias)) grad_bias = grad_y.to(at::kFloat).sum({0}).to(grad_y.scalar_type());
     if (context->needs_input_grad(kMagnitude))
-      grad_magnitude = at::mul(grad_y.to(weight_norm.scalar_type()), product).sum({0}).div_(weight_norm);
+      grad_magnitude = at::mul(grad_y.to(factor.scalar_type()), product.to(factor.scalar_type()))
+                           .sum({0})
+                           .div_(weight_norm);
 
     const at::Tensor grad_product = scales ? scale_columns(grad_y, factor) : grad_y;
     const at::Tensor grad_low_rank = at::linear(grad_product, lora_b.t().contiguous()).mul_(scale);
@@ -131,8 +133,8 @@ at::Tensor adapter_linear(const at::Tensor& x, const LinearOperands& operands) {
 at::Tensor adapted_weight_norm(const LinearOperands& operands) {
   const c10::NoGradGuard no_grad;
   // On a GPU a matrix in four bits can only be read as a whole.
-  const Weight weight =
-      operands.weight.device().is_cpu() ? operands.weight : Weight(operands.weight.to_dense());
+  const bool by_rows = operands.weight.device().is_cpu() || operands.weight.is_meta();
+  const Weight weight = by_rows ? operands.weight : Weight(operands.weight.to_dense());
   const at::ScalarType dtype = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const int64_t rows = weight.size(0);
   const int64_t step = std::max<int64_t>(1, kNormElements / std::max<int64_t>(1, weight.size(1)));

@@ -3,7 +3,7 @@
 
 #include <ATen/ATen.h>
 
-#include "longlora/ops/functional.h"
+#include "longlora/ops/linear.h"
 
 namespace longlora::ops {
 

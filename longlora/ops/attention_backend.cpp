@@ -10,12 +10,12 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
-#include "longlora/ops/segment_attention_paths.h"
+#include "longlora/ops/attention_paths.h"
 
 namespace longlora::ops {
 namespace {
 
-/// What the process was set up for; until then nothing goes to flash attention.
+// What the process was set up for; until then nothing goes to flash attention.
 struct Setup {
   AttentionBackend backend = AttentionBackend::kMath;
   tensors::Gpu gpu;
@@ -34,7 +34,7 @@ void say_once(const std::string& reason) {
     log_info(fmt::format("attention: flash attention {}; libtorch's other kernels run instead", reason));
 }
 
-/// Which kernels at::scaled_dot_product_attention may take, the first that fits.
+// Which kernels at::scaled_dot_product_attention may take, the first that fits.
 void allow_kernels(bool flash, bool cudnn) {
   using enum at::SDPBackend;
   at::Context& context = at::globalContext();
@@ -47,33 +47,36 @@ void allow_kernels(bool flash, bool cudnn) {
   context.setSDPPriorityOrder(order);
 }
 
-/// The result and the gradients of one small problem with shifted groups.
-std::vector<at::Tensor> attend(at::Tensor (*path)(const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                                                  const SegmentPlan&),
-                               const std::vector<at::Tensor>& operands, const SegmentPlan& plan) {
+// The result and the gradients of one small problem with shifted groups.
+template <typename Path>
+std::vector<at::Tensor> attend(const Path& path, const std::vector<at::Tensor>& operands) {
   const c10::AutoGradMode with_graph(true);
   std::vector<at::Tensor> leaves;
   leaves.reserve(operands.size());
   for (const at::Tensor& operand : operands) leaves.push_back(operand.detach().requires_grad_(true));
-  const at::Tensor out = path(leaves[0], leaves[1], leaves[2], plan);
+  const at::Tensor out = path(leaves[0], leaves[1], leaves[2]);
   std::vector<at::Tensor> results = torch::autograd::grad({out}, leaves, {at::ones_like(out)});
   results.push_back(out.detach());
   return results;
 }
 
-/// Whether cuDNN's attention agrees with flash attention on this GPU, to bfloat16's rounding.
+// Whether cuDNN's attention agrees with flash attention on this GPU, to bfloat16's rounding.
 bool cudnn_passes(const tensors::Gpu& gpu) {
   constexpr int64_t kTokens = 512, kHeads = 8, kKeyHeads = 4, kHeadSize = 128, kGroup = 128;
   constexpr double kTolerance = 2e-2;
   if (gpu.major < 8) return false;
-  const SegmentPlan plan = make_segment_plan({.row_tokens = kTokens, .group_tokens = kGroup});
+  const AttentionPlan plan = make_segment_plan({.row_tokens = kTokens, .group_tokens = kGroup});
   try {
     const auto options = at::TensorOptions(at::kBFloat16).device(at::kCUDA);
     const std::vector<at::Tensor> operands = {at::randn({kTokens, kHeads, kHeadSize}, options),
                                               at::randn({kTokens, kKeyHeads, kHeadSize}, options),
                                               at::randn({kTokens, kKeyHeads, kHeadSize}, options)};
-    const auto expected = attend(segment_attention_flash, operands, plan);
-    const auto found = attend(segment_attention_composed, operands, plan);
+    const auto expected = attend(
+        [&](const auto& q, const auto& k, const auto& v) { return attention_flash(q, k, v, plan, nullptr); },
+        operands);
+    const auto found =
+        attend([&](const auto& q, const auto& k, const auto& v) { return attention_composed(q, k, v, plan); },
+               operands);
     for (size_t i = 0; i < found.size(); ++i) {
       const at::Tensor wanted = expected[i].to(at::kFloat);
       const double off = (found[i].to(at::kFloat) - wanted).abs().max().item<double>();

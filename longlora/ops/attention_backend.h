@@ -17,8 +17,10 @@ enum class AttentionBackend {
 /// "auto", "flash", "cudnn" or "math". Throws UsageError for another name.
 AttentionBackend attention_backend_from_name(const std::string& name);
 
-/// Sets it for this process and `gpu`, its only one, before the first op on it. Runs the self-test of kCudnn
-/// and, where that fails, says so and stays with flash.
+/// Sets it for this process and `gpu`, its only one: libtorch holds its choice of attention kernels for the
+/// whole process, so this one is held so too. To be called by one thread before the first op on the GPU
+/// (open_device() does); ops only read it. Runs the self-test of kCudnn and, where that fails, says so and
+/// stays with flash.
 void set_attention_backend(AttentionBackend backend, const tensors::Gpu& gpu);
 
 /// Whether segment attention goes to flash attention's own path, given what set_attention_backend() was told;

@@ -1,6 +1,5 @@
 #include "longlora/ops/cross_entropy.h"
 
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
@@ -8,7 +7,7 @@
 #include <vector>
 
 #include "longlora/core/error.h"
-#include "longlora/ops/cpu/tensor_access.h"
+#include "longlora/ops/backend.h"
 #include "longlora/ops/matrix_product.h"
 
 namespace longlora::ops {
@@ -21,42 +20,6 @@ constexpr int64_t kTrainedLogitsChunkBytes = int64_t{64} << 20;
 // A GPU wants more rows to be busy.
 constexpr int64_t kDeviceLogitsChunkBytes = int64_t{256} << 20;
 
-at::ScalarType wide_dtype(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
-/// Loss and correctness per row; turns logits into their gradient when grad_scale != 0.
-struct RowLosses {
-  at::Tensor loss;     // [rows] float32
-  at::Tensor correct;  // [rows] uint8
-};
-
-RowLosses cross_entropy_rows(at::Tensor& logits, const at::Tensor& labels, double grad_scale) {
-  const int64_t rows = logits.size(0), width = logits.size(1);
-  if (!cpu::has_kernels(logits)) {
-    // The one matrix that is wider than the logits.
-    const at::Tensor log_probability = at::log_softmax(logits, -1, wide_dtype(logits));
-    const at::Tensor loss = -log_probability.gather(1, labels.unsqueeze(1)).squeeze(1);
-    const at::Tensor correct = logits.argmax(-1).eq(labels).to(at::kByte);
-    if (grad_scale != 0.0) {
-      at::Tensor grad = log_probability.exp_();
-      grad.scatter_add_(1, labels.unsqueeze(1), at::full({rows, 1}, -1.0, grad.options()));
-      logits.copy_(grad.mul_(grad_scale));
-    }
-    return {loss, correct};
-  }
-  RowLosses result = {at::empty({rows}, at::kFloat), at::empty({rows}, at::kByte)};
-  cpu::dispatch_element(logits, [&]<typename T>(T) {
-    at::parallel_for(0, rows, 8, [&](int64_t begin, int64_t end) {
-      cpu::row_kernels<T>().cross_entropy(
-          cpu::element_data<T>(logits) + begin * width, labels.const_data_ptr<int64_t>() + begin,
-          result.loss.mutable_data_ptr<float>() + begin, result.correct.mutable_data_ptr<uint8_t>() + begin,
-          end - begin, width, static_cast<float>(grad_scale));
-    });
-  });
-  return result;
-}
-
 }  // namespace
 
 LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const Weight& weight,
@@ -66,6 +29,7 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const We
       labels.numel() != hidden.size(0))
     throw Error("[linear_cross_entropy] expected hidden [N, C], weight [V, C], labels [N]");
   const c10::NoGradGuard no_grad;
+  const Backend& backend = backend_for(hidden);
   const int64_t vocab_size = weight.size(0);
   const bool want_grad = options.grad_scale != 0.0;
 
@@ -99,7 +63,8 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const We
     const at::Tensor index = rows.slice(0, begin, end);
     const at::Tensor chunk_hidden = hidden.index_select(0, index);
     at::Tensor logits = matrix_product(chunk_hidden, {weight, /*transposed=*/true});
-    const RowLosses losses = cross_entropy_rows(logits, kept_labels.slice(0, begin, end), options.grad_scale);
+    const RowLosses losses =
+        backend.cross_entropy_rows(logits, kept_labels.slice(0, begin, end), options.grad_scale);
     loss_sums.push_back(losses.loss.sum(at::kDouble));
     correct_sums.push_back(losses.correct.sum(at::kLong));
     if (options.want_losses) result.losses.index_copy_(0, index, losses.loss.to(at::kFloat));

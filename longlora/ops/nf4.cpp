@@ -9,23 +9,21 @@
 #include <vector>
 
 #include "longlora/core/error.h"
+#include "longlora/ops/backend.h"
 #include "longlora/ops/cpu/chunks.h"
 #include "longlora/ops/cpu/nf4_kernels.h"
-#include "longlora/ops/cpu/tensor_access.h"
 #include "longlora/ops/dynamic_map.h"
-#include "longlora/ops/kernel_choice.h"
 
 namespace longlora::ops {
 namespace {
 
-using cpu::Bf16;
 using cpu::kNf4Values;
 using cpu::nf4_kernels;
 
 constexpr int64_t kNestedBlock = kQuantizedBlock;
-/// Quantised at a time: a whole number of blocks of every size.
+// Quantised at a time: a whole number of blocks of every size.
 constexpr int64_t kElementsAtOnce = int64_t{1} << 18;
-/// As bitsandbytes: the scale of a last block of zeros that is not whole.
+// As bitsandbytes: the scale of a last block of zeros that is not whole.
 constexpr float kLeastScale = 1e-38f;
 
 void check_options(const Nf4Options& options) {
@@ -41,7 +39,7 @@ float middle_of(int64_t i) {
   return (kNf4Values[i] + kNf4Values[i + 1]) / 2.0f;
 }
 
-/// The last block where it is not whole: bitsandbytes divides there, and multiplies elsewhere.
+// The last block where it is not whole: bitsandbytes divides there, and multiplies elsewhere.
 void quantize_rest(const float* x, int64_t count, float* absmax, uint8_t* codes) {
   float largest = 0.0f;
   for (int64_t i = 0; i < count; ++i) {
@@ -59,7 +57,7 @@ void quantize_rest(const float* x, int64_t count, float* absmax, uint8_t* codes)
     codes[i / 2] = static_cast<uint8_t>(code_of(i) << 4 | code_of(i + 1));
 }
 
-/// The mean as one thread sums it, whatever the number of threads.
+// The mean as one thread sums it, whatever the number of threads.
 float mean_by_one_thread(const at::Tensor& x) {
   float mean = 0.0f;
   at::parallel_for(0, 2, 1, [&](int64_t begin, int64_t) {
@@ -68,9 +66,9 @@ float mean_by_one_thread(const at::Tensor& x) {
   return mean;
 }
 
-/// Codes of numbers in [-1, 1] in the dynamic map as bitsandbytes' library finds them: it takes the nearest
-/// of 65536 equal steps, and of that the nearest value, so that by a border between two values it may not be
-/// the number's own.
+// Codes of numbers in [-1, 1] in the dynamic map as bitsandbytes' library finds them: it takes the nearest
+// of 65536 equal steps, and of that the nearest value, so that by a border between two values it may not be
+// the number's own.
 class DynamicCodes {
  public:
   explicit DynamicCodes(const float* map) {
@@ -89,7 +87,7 @@ class DynamicCodes {
   std::array<float, 255> middles_;
 };
 
-/// Puts the scales into 8 bits.
+// Puts the scales into 8 bits.
 void nest_scales(Nf4Matrix& matrix) {
   const int64_t count = matrix.absmax.numel(), num_nested = cpu::num_tasks(count, kNestedBlock);
   matrix.nested_block_size = kNestedBlock;
@@ -111,63 +109,6 @@ void nest_scales(Nf4Matrix& matrix) {
   }
 }
 
-/// The scales of blocks [begin, begin + count): where they are, or decoded into `room`.
-const float* scales_of(const Nf4Matrix& matrix, int64_t begin, int64_t count, std::vector<float>& room) {
-  if (!matrix.is_nested()) return matrix.absmax.const_data_ptr<float>() + begin;
-  room.resize(static_cast<size_t>(count));
-  const uint8_t* codes = matrix.absmax.const_data_ptr<uint8_t>();
-  const float* nested = matrix.nested_absmax.const_data_ptr<float>();
-  for (int64_t i = 0; i < count;) {
-    const int64_t nested_block = (begin + i) / matrix.nested_block_size;
-    const int64_t end = std::min(count, (nested_block + 1) * matrix.nested_block_size - begin);
-    nf4_kernels().scales(codes + begin + i, end - i, matrix.nested_map.const_data_ptr<float>(),
-                         nested[nested_block], matrix.nested_offset, room.data() + i);
-    i = end;
-  }
-  return room.data();
-}
-
-/// Elements [first, first + count).
-template <typename T>
-void dequantize_run(const Nf4Matrix& matrix, int64_t first, int64_t count, std::vector<float>& room, T* out) {
-  if (count == 0) return;
-  const uint8_t* codes = matrix.codes.const_data_ptr<uint8_t>();
-  const int64_t size = matrix.block_size, first_block = first / size;
-  const float* scales = scales_of(matrix, first_block, (first + count - 1) / size - first_block + 1, room);
-  for (int64_t at = first; at < first + count;) {
-    const int64_t block = at / size, end = std::min(first + count, (block + 1) * size);
-    const float scale = scales[block - first_block];
-    if constexpr (std::is_same_v<T, float>)
-      nf4_kernels().dequantize_float(codes, at, end - at, scale, out + (at - first));
-    else
-      nf4_kernels().dequantize_bf16(codes, at, end - at, scale, out + (at - first));
-    at = end;
-  }
-}
-
-/// Each element of `x` as often as it counts, and no more than `length` in all.
-at::Tensor repeated(const at::Tensor& x, int64_t times, int64_t length) {
-  return x.unsqueeze(1).expand({x.numel(), times}).reshape({-1}).slice(0, 0, length);
-}
-
-/// The matrix in float32 by libtorch's operators.
-at::Tensor dequantize_composed(const Nf4Matrix& matrix) {
-  const auto looked_up = [](const at::Tensor& map, const at::Tensor& codes) {
-    return map.to(codes.device()).index_select(0, codes.to(at::kInt));
-  };
-  const int64_t elements = matrix.num_elements(), blocks = matrix.num_blocks();
-  const at::Tensor codes =
-      at::stack({matrix.codes.bitwise_right_shift(4), matrix.codes.bitwise_and(15)}, 1).reshape({-1});
-  at::Tensor scales = matrix.absmax;
-  if (matrix.is_nested())
-    scales = looked_up(matrix.nested_map, matrix.absmax)
-                 .mul_(repeated(matrix.nested_absmax, matrix.nested_block_size, blocks))
-                 .add_(matrix.nested_offset);
-  return looked_up(nf4_values(), codes.slice(0, 0, elements))
-      .mul_(repeated(scales, matrix.block_size, elements))
-      .view({matrix.rows, matrix.columns});
-}
-
 }  // namespace
 
 int64_t Nf4Matrix::num_bytes() const {
@@ -175,12 +116,6 @@ int64_t Nf4Matrix::num_bytes() const {
   for (const at::Tensor* part : {&codes, &absmax, &nested_absmax})
     if (part->defined()) bytes += part->numel() * part->element_size();
   return bytes;
-}
-
-int64_t nf4_bytes(int64_t rows, int64_t columns, const Nf4Options& options) {
-  const int64_t elements = rows * columns, blocks = cpu::num_tasks(elements, options.block_size);
-  return (elements + 1) / 2 +
-         (options.double_quant ? blocks + 4 * cpu::num_tasks(blocks, kNestedBlock) : 4 * blocks);
 }
 
 const at::Tensor& nf4_values() {
@@ -230,31 +165,8 @@ Nf4Matrix on_device(const Nf4Matrix& matrix, at::Device device) {
 }
 
 at::Tensor dequantize_nf4(const Nf4Matrix& matrix, at::ScalarType dtype) {
-  if (!matrix.codes.is_cpu() || !uses_cpu_kernels()) return dequantize_composed(matrix).to(dtype);
-  const bool direct = dtype == at::kFloat || dtype == at::kBFloat16;
-  at::Tensor out = at::empty({matrix.rows, matrix.columns}, dtype);
-  const int64_t rows_at_once = std::max<int64_t>(1, kElementsAtOnce / matrix.columns);
-  cpu::parallel_chunks(matrix.rows, rows_at_once, [&](int64_t, int64_t begin, int64_t end) {
-    const at::Tensor part = out.slice(0, begin, end);
-    if (direct) return dequantize_nf4_part(matrix, begin, 0, part);
-    const at::Tensor wide = at::empty(part.sizes(), at::kFloat);
-    dequantize_nf4_part(matrix, begin, 0, wide);
-    part.copy_(wide);
-  });
-  return out;
-}
-
-void dequantize_nf4_part(const Nf4Matrix& matrix, int64_t row, int64_t column, const at::Tensor& out) {
-  std::vector<float> room;
-  const int64_t rows = out.size(0), columns = out.size(1);
-  // Whole rows that follow each other are one run.
-  const bool is_run = columns == matrix.columns && out.stride(0) == columns;
-  const int64_t num_runs = is_run ? 1 : rows, length = is_run ? rows * columns : columns;
-  cpu::dispatch_element(out, [&]<typename T>(T) {
-    for (int64_t r = 0; r < num_runs; ++r)
-      dequantize_run(matrix, (row + r) * matrix.columns + column, length, room,
-                     cpu::element_data<T>(out) + r * out.stride(0));
-  });
+  // The scales are float32 wherever they are.
+  return backend_for(matrix.codes.device(), at::kFloat).dequantize_nf4(matrix, dtype);
 }
 
 }  // namespace longlora::ops

@@ -33,9 +33,6 @@ struct Nf4Matrix {
   int64_t num_bytes() const;
 };
 
-/// num_bytes() of a matrix before it is made.
-int64_t nf4_bytes(int64_t rows, int64_t columns, const Nf4Options& options);
-
 /// The 16 values, float32.
 const at::Tensor& nf4_values();
 
@@ -64,9 +61,5 @@ void dequantize_nf4_part(const Nf4Matrix& matrix, int64_t row, int64_t column, c
 /// (cpu/nf4_products.h), with half the error of a weight that is dequantised to bfloat16. Outside autograd.
 /// The result does not depend on the number of threads.
 at::Tensor multiply_nf4_rows(const at::Tensor& x, const Nf4Matrix& matrix);
-
-/// Whether multiply_nf4_rows takes them and is the fastest way: few rows on the CPU, rows of the matrix of a
-/// multiple of 8 elements.
-bool takes_nf4_rows(const at::Tensor& x, const Nf4Matrix& matrix);
 
 }  // namespace longlora::ops

@@ -45,8 +45,8 @@ at::Tensor gelu(const at::Tensor& x, GeluForm form) {
   return (0.5 * wide * (1.0 + share)).to(x.scalar_type());
 }
 
-at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const SegmentPlan& plan) {
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const AttentionPlan& plan) {
   const int64_t tokens = q.size(0), heads = q.size(1);
   const at::ScalarType compute = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const int64_t group = heads / k.size(1);

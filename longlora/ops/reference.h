@@ -1,13 +1,12 @@
-// The plain versions of the ops: ordinary tensor code, any floating dtype, any
-// device, differentiated by autograd. They are the oracle of every fast path,
-// and two norms run them where weight and input have different dtypes; elsewhere
-// composed.h runs where no kernel of ours does.
+// The plain versions of the ops: ordinary tensor code for every floating dtype and device, differentiated by
+// autograd. The tests compare every backend with them. They also run the norms of operands of different
+// dtypes.
 #pragma once
 
 #include <ATen/ATen.h>
 
-#include "longlora/ops/functional.h"
-#include "longlora/ops/segment_plan.h"
+#include "longlora/ops/activations.h"
+#include "longlora/ops/attention_plan.h"
 
 namespace longlora::ops::reference {
 
@@ -17,8 +16,9 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
                   const at::Tensor& sin);
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
 at::Tensor gelu(const at::Tensor& x, GeluForm form);
-/// Dense masked attention, O(N²) memory: for tests and small inputs.
-at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const SegmentPlan& plan);
+/// Dense masked attention of a plan in which every token has a query, O(N²) memory: for tests and small
+/// inputs.
+at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const AttentionPlan& plan);
 
 }  // namespace longlora::ops::reference

@@ -5,7 +5,7 @@
 namespace longlora::ops {
 namespace {
 
-/// The form in which autograd stores what is not a tensor.
+// The form in which autograd stores what is not a tensor.
 struct KeptWeight : torch::CustomClassHolder {
   explicit KeptWeight(Weight kept) : weight(std::move(kept)) {}
   Weight weight;
@@ -39,7 +39,7 @@ at::Tensor Weight::to_dense() const {
 
 at::Tensor Weight::rows(int64_t begin, int64_t end) const {
   if (!is_nf4()) return values_.slice(0, begin, end);
-  const at::Tensor part = at::empty({end - begin, size(1)}, at::kFloat);
+  const at::Tensor part = at::empty({end - begin, size(1)}, at::TensorOptions(at::kFloat).device(device()));
   dequantize_nf4_part(*nf4_, begin, 0, part);
   return part.to(scalar_type());
 }

@@ -11,27 +11,23 @@
 namespace longlora::report {
 namespace {
 
-constexpr int kBaseHeight = 400;      // without the legend
-constexpr double kGroupShare = 0.82;  // of a group's width that its bars take
-constexpr double kLetterWidth = 7;    // nominal units, of the values above the bars
+constexpr int kBaseHeight = 400;      // of a picture without its legend
+constexpr double kGroupShare = 0.82;  // the part of a group's width that its bars take
+constexpr double kLetterWidth = 7;    // of the values above the bars, in nominal units
 
 double highest_value(const GroupedBars& bars) {
   double highest = 0;
   for (const BarSeries& series : bars.series) {
-    for (const double value : series.values) {
+    for (const double value : series.values)
       highest = std::isfinite(value) ? std::max(highest, value) : highest;
-    }
   }
   return highest;
 }
 
 int widest_label(const GroupedBars& bars) {
   int widest = 0;
-  for (const BarSeries& series : bars.series) {
-    for (const std::string& label : series.labels) {
-      widest = std::max(widest, display_width(label));
-    }
-  }
+  for (const BarSeries& series : bars.series)
+    for (const std::string& label : series.labels) widest = std::max(widest, display_width(label));
   return widest;
 }
 
@@ -45,14 +41,13 @@ Axis value_axis(const GroupedBars& bars) {
 
 std::string group_ticks(const GroupedBars& bars) {
   std::string ticks;
-  for (size_t group = 0; group < bars.groups.size(); ++group) {
+  for (size_t group = 0; group < bars.groups.size(); ++group)
     ticks += fmt::format("{}{} {}", group == 0 ? "" : ", ", quote_tick(bars.groups[group]), group);
-  }
   return fmt::format("set xtics ({})\nset xrange [-0.5:{}]\n", ticks,
                      static_cast<double>(bars.groups.size()) - 0.5);
 }
 
-/// Columns: centre, half width, height, label.
+// The data of one series, with the columns centre, half width, height and label.
 std::string series_data(const GroupedBars& bars, size_t index) {
   const BarSeries& series = bars.series[index];
   const double width = kGroupShare / static_cast<double>(bars.series.size());
@@ -72,14 +67,10 @@ std::string series_data(const GroupedBars& bars, size_t index) {
 
 std::string plot_bars(const Gnuplot& gnuplot, const GroupedBars& bars) {
   std::vector<std::string> names;
-  for (const BarSeries& series : bars.series) {
-    names.push_back(series.name);
-  }
+  for (const BarSeries& series : bars.series) names.push_back(series.name);
   const Axis axis = value_axis(bars);
   std::vector<std::string> labels;
-  for (const double tick : axis.ticks) {
-    labels.push_back(format_short(tick));
-  }
+  for (const double tick : axis.ticks) labels.push_back(format_short(tick));
   Margins margins;
   const Legend legend = make_legend(names, kPlotWidth - margins.left - margins.right);
   const int height = kBaseHeight + static_cast<int>(legend.height);

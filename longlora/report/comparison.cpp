@@ -12,14 +12,12 @@
 namespace longlora::report {
 namespace {
 
-/// The entry with this label, added at the end when there is none.
+// The entry with this label. Where there is none it is added at the end.
 template <typename Entry>
 Entry& entry_of(std::vector<Entry>& entries, const std::string& label) {
   const auto found =
       std::find_if(entries.begin(), entries.end(), [&](const Entry& entry) { return entry.label == label; });
-  if (found != entries.end()) {
-    return *found;
-  }
+  if (found != entries.end()) return *found;
   entries.push_back({label, {}});
   return entries.back();
 }
@@ -43,8 +41,8 @@ void note_repetition(std::vector<std::string>* notes, const std::string& label, 
   note_repetition(notes, label, fmt::format("{} tokens", format_count(tokens)), path);
 }
 
-/// Adds a file to those that are shown. It takes the place of an earlier one of the same model, with a note,
-/// where `same` says that both are results of the same thing.
+// Adds a file to those that are shown. It takes the place of an earlier one of the same model, with a note,
+// where `same` says that both are results of the same thing.
 template <typename Result, typename Same>
 void add_or_replace(const ResultFile<Result>& file, std::vector<const ResultFile<Result>*>& shown,
                     const std::string& what, std::vector<std::string>* notes, const Same& same) {
@@ -83,7 +81,7 @@ double mean_loss(const std::vector<results::TrainStep>& steps, bool at_end) {
   return num_finite > 0 ? sum / static_cast<double>(num_finite) : std::numeric_limits<double>::quiet_NaN();
 }
 
-/// "a.bin, b.bin" for "x/a.bin, y/b.bin": the names without their folders.
+// The names without their folders: "a.bin, b.bin" for "x/a.bin, y/b.bin".
 std::string names_of_paths(const std::string& paths) {
   std::string names;
   for (size_t begin = 0; begin < paths.size();) {
@@ -99,19 +97,14 @@ std::string names_of_paths(const std::string& paths) {
 }  // namespace
 
 const results::PerplexityPoint* find_point(const ModelPerplexity& model, int64_t seq_len_tokens) {
-  for (const results::PerplexityPoint& point : model.points) {
-    if (point.seq_len == seq_len_tokens) {
-      return &point;
-    }
-  }
+  for (const results::PerplexityPoint& point : model.points)
+    if (point.seq_len == seq_len_tokens) return &point;
   return nullptr;
 }
 
 std::string describe(const PerplexityGroup& group) {
   std::string text = group.window.empty() ? "" : "window " + group.window;
-  if (!group.data.empty()) {
-    text += (text.empty() ? "on " : ", on ") + names_of_paths(group.data);
-  }
+  if (!group.data.empty()) text += (text.empty() ? "on " : ", on ") + names_of_paths(group.data);
   return text;
 }
 
@@ -130,9 +123,7 @@ std::vector<PerplexityGroup> group_perplexities(const Inputs& inputs, std::vecto
     for (const results::PerplexityPoint& point : result.points) {
       const size_t num_removed =
           std::erase_if(model.points, [&](const auto& other) { return other.seq_len == point.seq_len; });
-      if (num_removed > 0) {
-        note_repetition(notes, file.label, point.seq_len, file.path);
-      }
+      if (num_removed > 0) note_repetition(notes, file.label, point.seq_len, file.path);
       model.points.push_back(point);
     }
   }
@@ -142,9 +133,7 @@ std::vector<PerplexityGroup> group_perplexities(const Inputs& inputs, std::vecto
     for (ModelPerplexity& model : group.models) {
       std::sort(model.points.begin(), model.points.end(),
                 [](const auto& a, const auto& b) { return a.seq_len < b.seq_len; });
-      for (const results::PerplexityPoint& point : model.points) {
-        lengths.insert(point.seq_len);
-      }
+      for (const results::PerplexityPoint& point : model.points) lengths.insert(point.seq_len);
     }
     group.lengths.assign(lengths.begin(), lengths.end());
   }
@@ -156,11 +145,8 @@ int64_t rounded_tokens(const results::PasskeyLength& length) {
 }
 
 const results::PasskeyLength* find_length(const ModelPasskey& model, int64_t tokens) {
-  for (const results::PasskeyLength& length : model.lengths) {
-    if (rounded_tokens(length) == tokens) {
-      return &length;
-    }
-  }
+  for (const results::PasskeyLength& length : model.lengths)
+    if (rounded_tokens(length) == tokens) return &length;
   return nullptr;
 }
 
@@ -188,9 +174,8 @@ std::vector<ModelPasskey> group_passkeys(const Inputs& inputs, std::vector<std::
     for (const results::PasskeyLength& length : file.result.lengths) {
       const int64_t tokens = rounded_tokens(length);
       if (std::erase_if(model.lengths, [&](const auto& other) { return rounded_tokens(other) == tokens; }) >
-          0) {
+          0)
         note_repetition(notes, file.label, tokens, file.path);
-      }
       model.lengths.push_back(length);
     }
     std::sort(model.lengths.begin(), model.lengths.end(),
@@ -200,13 +185,10 @@ std::vector<ModelPasskey> group_passkeys(const Inputs& inputs, std::vector<std::
   return models;
 }
 
-std::vector<int64_t> passkey_lengths(const std::vector<ModelPasskey>& models) {
+std::vector<int64_t> lengths_measured(const std::vector<ModelPasskey>& models) {
   std::set<int64_t> lengths;
-  for (const ModelPasskey& model : models) {
-    for (const results::PasskeyLength& length : model.lengths) {
-      lengths.insert(rounded_tokens(length));
-    }
-  }
+  for (const ModelPasskey& model : models)
+    for (const results::PasskeyLength& length : model.lengths) lengths.insert(rounded_tokens(length));
   return {lengths.begin(), lengths.end()};
 }
 

@@ -1,4 +1,4 @@
-// Results of the same kind brought together, model by model.
+// Brings results of the same kind together, model by model.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ namespace longlora::report {
 
 struct ModelPerplexity {
   std::string label;
-  std::vector<results::PerplexityPoint> points;  // by ascending length, one for each
+  std::vector<results::PerplexityPoint> points;  // one for each length, ascending
 };
 
 /// Perplexities that may be compared: the same text and the same kind of window.
@@ -20,38 +20,38 @@ struct PerplexityGroup {
   std::string data;
   std::string window;
   std::vector<ModelPerplexity> models;  // in the order of Inputs::labels
-  std::vector<int64_t> lengths;         // all that occur, ascending
+  std::vector<int64_t> lengths;         // all lengths that occur, ascending
 };
 
-/// Null when the model was not evaluated at that length.
+/// The model's result at that length, or null where it was not evaluated there.
 const results::PerplexityPoint* find_point(const ModelPerplexity& model, int64_t seq_len_tokens);
 
-/// "window all, on book.bin": what sets a group apart; empty when nothing is known.
+/// Says what sets a group apart: "window all, on book.bin". Empty when nothing is known.
 std::string describe(const PerplexityGroup& group);
 
-/// Groups in order of first appearance. Where a model has several results for
-/// one length the later one counts, with a note.
+/// The groups, in order of first appearance. Where a model has several results for one length the later one
+/// counts, with a note.
 std::vector<PerplexityGroup> group_perplexities(const Inputs& inputs,
                                                 std::vector<std::string>* notes = nullptr);
 
 struct ModelPasskey {
   std::string label;
-  std::vector<results::PasskeyLength> lengths;  // by ascending tokens
+  std::vector<results::PasskeyLength> lengths;  // ascending by tokens
 };
 
-/// Lengths in whole tokens: what columns and rows are named by.
+/// The length in whole tokens, by which columns and rows are named.
 int64_t rounded_tokens(const results::PasskeyLength& length);
 
-/// Null when the model was not tried at that length.
+/// The model's result at that length, or null where it was not tried there.
 const results::PasskeyLength* find_length(const ModelPasskey& model, int64_t tokens);
 
-/// Share of all trials, or mean over lengths where trials are not listed.
+/// The share of all trials that succeeded, or the mean over lengths where trials are not listed.
 double overall_accuracy(const ModelPasskey& model);
 
 std::vector<ModelPasskey> group_passkeys(const Inputs& inputs, std::vector<std::string>* notes = nullptr);
 
-/// All lengths that occur, ascending.
-std::vector<int64_t> passkey_lengths(const std::vector<ModelPasskey>& models);
+/// All prompt lengths that one of the models was asked at, ascending.
+std::vector<int64_t> lengths_measured(const std::vector<ModelPasskey>& models);
 
 using AnswersFile = ResultFile<results::Answers>;
 using ScoreFile = ResultFile<results::Score>;
@@ -61,26 +61,26 @@ using ScoreFile = ResultFile<results::Score>;
 std::vector<const AnswersFile*> shown_answers(const Inputs& inputs,
                                               std::vector<std::string>* notes = nullptr);
 
-/// Tasks of all results, in order of first appearance.
+/// The tasks of all results, in order of first appearance.
 std::vector<std::string> tasks_of(const std::vector<const AnswersFile*>& files);
 
-/// Null when the model had no question of that task.
+/// What the model achieved in a task, or null where it had no question of that task.
 const results::AnswerTask* find_task(const results::Answers& answers, const std::string& name);
 
-/// Scores that may be compared: those of the same ids.
+/// Scores that may be compared, because they are of the same ids.
 struct ScoreGroup {
   std::vector<int64_t> ids;
   std::vector<const ScoreFile*> models;  // in the order of Inputs::labels, one for each
 };
 
-/// Groups in order of first appearance. Where a model has several scores of one text the later one counts,
-/// with a note.
+/// The groups, in order of first appearance. Where a model has several scores of one text the later one
+/// counts, with a note.
 std::vector<ScoreGroup> group_scores(const Inputs& inputs, std::vector<std::string>* notes = nullptr);
 
-/// exp of the negative mean log-probability of a token.
+/// The exponential of the negative mean log-probability of a token.
 double perplexity_of(const ScoreFile& file);
 
-/// Mean loss over the first or last twentieth of the steps (at least one).
+/// The mean loss over the first or the last twentieth of the steps (at least one).
 double early_loss(const results::TrainLog& log);
 double late_loss(const results::TrainLog& log);
 

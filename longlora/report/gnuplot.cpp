@@ -18,7 +18,7 @@ constexpr std::string_view kPngEnd = "IEND\xAE\x42\x60\x82";
 constexpr const char* kHowToInstall =
     "Install it (Debian: apt-get install gnuplot-nox) or put it on the PATH.";
 
-/// From the signature to the last chunk: a full disk leaves less.
+// Whether a PNG has everything from its signature to its last chunk; a full disk leaves less.
 bool is_whole_png(const std::string& bytes) {
   return bytes.compare(0, kPngSignature.size(), kPngSignature) == 0 && bytes.size() > kPngEnd.size() &&
          bytes.compare(bytes.size() - kPngEnd.size(), kPngEnd.size(), kPngEnd) == 0;

@@ -1,20 +1,19 @@
-// Pictures by gnuplot, run as a child process.
+// Draws pictures with gnuplot, which runs as a child process.
 #pragma once
 
 #include <string>
 
 namespace longlora::report {
 
-/// Runs gnuplot without a shell: the script goes in by standard input, the
-/// picture comes out by standard output, the user's own gnuplot settings are
-/// not read.
+/// Runs gnuplot without a shell. The script goes in by standard input and the picture comes out by standard
+/// output; the user's own gnuplot settings are not read.
 class Gnuplot {
  public:
-  /// Starts `program --version` once. Throws Error that says what to install
-  /// when it is missing or cannot run.
+  /// Starts `program --version` once. Throws Error, which says what to install, when the program is missing
+  /// or cannot run.
   explicit Gnuplot(std::string program = "gnuplot");
 
-  /// "gnuplot 5.4 patchlevel 4".
+  /// The version as gnuplot states it: "gnuplot 5.4 patchlevel 4".
   const std::string& version() const { return version_; }
 
   /// Runs `script`, which sets a PNG terminal and plots but names no output, and

@@ -9,14 +9,12 @@
 namespace longlora::report {
 namespace {
 
-/// Pixels per nominal unit of the pictures, see plots.h.
+// Pixels for each nominal unit of the pictures (plots.h).
 constexpr uint32_t kPixelsPerUnit = 2;
 
 uint32_t big_endian(std::string_view bytes, size_t offset) {
   uint32_t value = 0;
-  for (size_t i = 0; i < 4; ++i) {
-    value = (value << 8) | static_cast<unsigned char>(bytes[offset + i]);
-  }
+  for (size_t i = 0; i < 4; ++i) value = (value << 8) | static_cast<unsigned char>(bytes[offset + i]);
   return value;
 }
 
@@ -25,13 +23,9 @@ uint32_t big_endian(std::string_view bytes, size_t offset) {
 HtmlDocument::HtmlDocument(const std::string& title) : title_(title) {}
 
 void HtmlDocument::summary(const std::vector<std::string>& sentences) {
-  if (sentences.empty()) {
-    return;
-  }
+  if (sentences.empty()) return;
   body_ += "<section class=\"summary\">\n";
-  for (const std::string& sentence : sentences) {
-    paragraph(sentence);
-  }
+  for (const std::string& sentence : sentences) paragraph(sentence);
   body_ += "</section>\n";
 }
 
@@ -44,29 +38,22 @@ void HtmlDocument::paragraph(const std::string& text) {
 }
 
 void HtmlDocument::notes(const std::vector<std::string>& texts) {
-  if (texts.empty()) {
-    return;
-  }
+  if (texts.empty()) return;
   body_ += "<ul class=\"notes\">\n";
-  for (const std::string& text : texts) {
-    body_ += fmt::format("<li>{}</li>\n", escape_html(text));
-  }
+  for (const std::string& text : texts) body_ += fmt::format("<li>{}</li>\n", escape_html(text));
   body_ += "</ul>\n";
 }
 
 void HtmlDocument::table(const Table& table, const std::string& caption) {
-  if (!caption.empty()) {
-    body_ += fmt::format("<p class=\"caption\">{}</p>\n", escape_html(caption));
-  }
+  if (!caption.empty()) body_ += fmt::format("<p class=\"caption\">{}</p>\n", escape_html(caption));
   body_ += fmt::format("<div class=\"scroll\">\n{}</div>\n", to_html(table));
 }
 
 void HtmlDocument::picture(const std::string& png_bytes, const std::string& caption,
                            const std::string& alternative) {
-  // Signature, then the header chunk with width and height at 16 and 20.
-  if (png_bytes.size() < 24 || png_bytes.compare(0, 8, "\x89PNG\r\n\x1a\n") != 0) {
+  // A PNG begins with its signature and a header chunk, which has width and height at the bytes 16 and 20.
+  if (png_bytes.size() < 24 || png_bytes.compare(0, 8, "\x89PNG\r\n\x1a\n") != 0)
     throw Error(fmt::format("[report picture] expected PNG bytes, got {} other bytes", png_bytes.size()));
-  }
   body_ += fmt::format(
       "<figure><div class=\"scroll\"><img width=\"{}\" height=\"{}\" alt=\"{}\" "
       "src=\"data:image/png;base64,{}\"></div>\n"

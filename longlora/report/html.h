@@ -1,5 +1,5 @@
-// One HTML file that needs nothing else: pictures inside, no scripts, no
-// references to other places; light and dark, on paper and on a phone.
+// Writes one HTML file that needs nothing else: pictures are inside, there are no scripts and no references
+// to other places. It can be read in light and dark, on paper and on a phone.
 #pragma once
 
 #include <string>
@@ -9,26 +9,26 @@
 
 namespace longlora::report {
 
-/// A document built from top to bottom. All text given is plain and is escaped.
+/// A document that is built from top to bottom. All text that it is given is plain, and is escaped.
 class HtmlDocument {
  public:
   explicit HtmlDocument(const std::string& title);
 
-  /// The findings, one paragraph each, set off at the top.
+  /// Adds the findings, one paragraph each, set off at the top.
   void summary(const std::vector<std::string>& sentences);
   void heading(const std::string& text);
   void paragraph(const std::string& text);
-  /// A list of small remarks.
+  /// Adds a list of small remarks.
   void notes(const std::vector<std::string>& texts);
   void table(const Table& table, const std::string& caption = "");
-  /// A PNG, given as its bytes. `alternative` says in words what it shows.
-  /// Throws Error when the bytes are not a PNG.
+  /// Adds a PNG, given as its bytes. `alternative` says in words what it shows. Throws Error when the bytes
+  /// are not a PNG.
   void picture(const std::string& png_bytes, const std::string& caption, const std::string& alternative);
 
-  /// A part that is folded away until clicked.
+  /// Begins a part that is folded away until it is clicked.
   void begin_details(const std::string& heading);
   void end_details();
-  /// Text in lines as they are: commands, logs.
+  /// Adds lines of text that keep their form: commands, logs.
   void preformatted(const std::string& text);
 
   /// The whole file. `footer` ends the page.

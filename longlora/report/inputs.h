@@ -1,5 +1,5 @@
-// What a report is made of: training logs and evaluation results, read from
-// files that are recognised by their content.
+// What a report is made of: training logs and results of evaluations, read from files that are recognised by
+// their content.
 #pragma once
 
 #include <filesystem>
@@ -18,33 +18,33 @@ namespace longlora::report {
 struct TrainingRun {
   std::string label;
   std::filesystem::path path;  // the run directory, or the log itself
-  Json config;                 // run.json; null when there is none
+  Json config;                 // the content of run.json; null when there is none
   results::TrainLog log;
 };
 
-/// A result file, and the model that it is of.
+/// A result file, and the model that the result belongs to.
 template <typename Result>
 struct ResultFile {
   std::string label;
   Result result;
   std::filesystem::path path;
-  Json source;  // the whole file
+  Json source;  // the content of the whole file
 };
 
 struct Inputs {
-  std::vector<std::string> labels;  // models, in order of first appearance
+  std::vector<std::string> labels;  // of the models, in order of first appearance
   std::vector<TrainingRun> runs;
   std::vector<ResultFile<results::Perplexity>> perplexities;
   std::vector<ResultFile<results::Passkey>> passkeys;
   std::vector<ResultFile<results::Answers>> answers;
   std::vector<ResultFile<results::Score>> scores;
-  std::vector<std::string> notes;  // things a reader of the report should know
+  std::vector<std::string> notes;  // what a reader of the report should know
 
-  /// Place of a label in `labels`: it fixes the model's colour everywhere.
+  /// The place of a label in `labels`, which fixes the model's colour everywhere.
   size_t label_index(const std::string& label) const;
 };
 
-/// A run directory, a training log or a result file, and how to name its model.
+/// A run directory, a training log or a result file, and the name to give its model.
 struct InputPath {
   std::filesystem::path path;
   std::string label;  // empty: the file's own label, else the name of model, directory or file

@@ -11,14 +11,13 @@
 namespace longlora::report {
 namespace {
 
-constexpr int kBaseHeight = 530;  // without the legend
+constexpr int kBaseHeight = 530;  // of a picture without its legend
 constexpr double kRatePanelHeight = 84;
 
 std::string datablock(const std::string& name, const std::vector<PlotPoint>& points) {
   std::string out = fmt::format("${} << EOD\n", name);
-  for (const PlotPoint& point : points) {
+  for (const PlotPoint& point : points)
     out += std::isfinite(point.y) ? fmt::format("{} {}\n", point.x, point.y) : "\n";
-  }
   return out + "EOD\n";
 }
 
@@ -30,23 +29,19 @@ std::vector<double> all_losses(const std::vector<LossCurve>& curves) {
   std::vector<double> values;
   for (const LossCurve& curve : curves) {
     for (const auto* points : {&curve.loss, &curve.evaluation_loss}) {
-      for (const PlotPoint& point : *points) {
-        if (std::isfinite(point.y)) {
-          values.push_back(point.y);
-        }
-      }
+      for (const PlotPoint& point : *points)
+        if (std::isfinite(point.y)) values.push_back(point.y);
     }
   }
   return values.empty() ? std::vector<double>{0.0, 1.0} : values;
 }
 
-/// From the first to the last step, the same in both panels.
+// An axis from the first to the last step, which is the same in both panels.
 Axis step_axis(const std::vector<LossCurve>& curves) {
   double last = 1;
   for (const LossCurve& curve : curves) {
-    for (const auto* points : {&curve.loss, &curve.evaluation_loss}) {
+    for (const auto* points : {&curve.loss, &curve.evaluation_loss})
       last = points->empty() ? last : std::max(last, points->back().x);
-    }
   }
   Axis axis = make_axis({0.0, last}, HUGE_VAL);
   axis.low = 0;
@@ -57,9 +52,7 @@ Axis step_axis(const std::vector<LossCurve>& curves) {
 
 std::vector<std::string> labels_of(const Axis& axis, std::string (*format)(double)) {
   std::vector<std::string> labels;
-  for (const double tick : axis.ticks) {
-    labels.push_back(format(tick));
-  }
+  for (const double tick : axis.ticks) labels.push_back(format(tick));
   return labels;
 }
 
@@ -71,7 +64,7 @@ std::string plot_command(const std::vector<LossCurve>& curves) {
   std::vector<std::string> parts;
   for (size_t i = 0; i < curves.size(); ++i) {
     const std::string color = model_color(curves[i].model);
-    // The raw curve behind, the same hue nearly transparent.
+    // The raw curve is drawn first, in the same hue and nearly transparent.
     parts.push_back(fmt::format("$raw{} using 1:2 with lines linewidth 0.8 linecolor rgb '#B0{}' notitle", i,
                                 color.substr(1)));
   }
@@ -99,9 +92,8 @@ std::string rate_panel(const std::vector<LossCurve>& curves, const Axis& steps) 
   double highest = 0;
   std::string plot;
   for (size_t i = 0; i < curves.size(); ++i) {
-    for (const PlotPoint& point : curves[i].learning_rate) {
+    for (const PlotPoint& point : curves[i].learning_rate)
       highest = std::isfinite(point.y) ? std::max(highest, point.y) : highest;
-    }
     if (has_finite(curves[i].learning_rate)) {
       plot += fmt::format(
           "{}$rate{} using 1:2 with lines linewidth 1.6 dashtype {} linecolor rgb '{}' notitle",
@@ -158,9 +150,7 @@ std::string plot_loss(const Gnuplot& gnuplot, const std::vector<LossCurve>& curv
     data += datablock(fmt::format("eval{}", i), curves[i].evaluation_loss);
     data += datablock(fmt::format("rate{}", i), curves[i].learning_rate);
   }
-  if (any_evaluation && curves.size() > 1) {
-    names.emplace_back("on held-out text");
-  }
+  if (any_evaluation && curves.size() > 1) names.emplace_back("on held-out text");
   const Axis steps = step_axis(curves);
   Axis losses = make_axis(all_losses(curves), HUGE_VAL);
 

@@ -12,8 +12,8 @@ namespace longlora::report {
 namespace {
 
 constexpr double kRowHeight = 30;
-constexpr double kPanelTop = 54;     // panel name and column heads
-constexpr double kPanelBottom = 56;  // depth ticks and axis name
+constexpr double kPanelTop = 54;     // room for the panel's name and the heads of columns
+constexpr double kPanelBottom = 56;  // room for the ticks of depth and the axis's name
 constexpr double kHeadHeight = 44;
 
 struct Rgb {
@@ -22,8 +22,8 @@ struct Rgb {
   double blue = 0;
 };
 
-// Vermillion, straw, bluish green: red to green for who sees them so, and still
-// three different colours with any colour vision.
+// Vermillion, straw and bluish green. They go from red to green for those who see these so, and are three
+// different colours with any colour vision.
 constexpr Rgb kMissed = {0xD5, 0x5E, 0x3B};
 constexpr Rgb kHalf = {0xF6, 0xE7, 0xB4};
 constexpr Rgb kFound = {0x1B, 0x9E, 0x77};
@@ -42,7 +42,7 @@ int as_number(const Rgb& color) {
   return (channel(color.red) << 16) | (channel(color.green) << 8) | channel(color.blue);
 }
 
-/// White on dark cells, near-black on light ones.
+// The colour of text on a cell: white on dark cells, near-black on light ones.
 int text_color(const Rgb& cell) {
   const double brightness = (0.299 * cell.red + 0.587 * cell.green + 0.114 * cell.blue) / 255;
   return brightness < 0.58 ? 0xFFFFFF : 0x222222;
@@ -57,9 +57,7 @@ struct Grid {
 
 Grid make_grid(const std::vector<PasskeyPanel>& panels) {
   size_t num_rows = 1;
-  for (const PasskeyPanel& panel : panels) {
-    num_rows = std::max(num_rows, panel.rows.size());
-  }
+  for (const PasskeyPanel& panel : panels) num_rows = std::max(num_rows, panel.rows.size());
   Grid grid;
   grid.num_columns = panels.size() <= 1 ? 1 : panels.size() == 3 || panels.size() > 4 ? 3 : 2;
   const size_t num_lines = (panels.size() + grid.num_columns - 1) / grid.num_columns;
@@ -69,7 +67,8 @@ Grid make_grid(const std::vector<PasskeyPanel>& panels) {
   return grid;
 }
 
-/// Cells as boxes, their values as labels; x is the depth bin, y the row from the top.
+// The data of a panel: cells as boxes, and their values as labels. x is the bin of depth, and y the row from
+// the top.
 std::string panel_data(const PasskeyPanel& panel, size_t index) {
   std::string boxes = fmt::format("$boxes{} << EOD\n", index);
   std::string labels = fmt::format("$labels{} << EOD\n", index);
@@ -87,9 +86,8 @@ std::string panel_data(const PasskeyPanel& panel, size_t index) {
 
 std::string panel_ticks(const PasskeyPanel& panel) {
   std::string ticks;
-  for (size_t row = 0; row < panel.rows.size(); ++row) {
+  for (size_t row = 0; row < panel.rows.size(); ++row)
     ticks += fmt::format("{}{} {}", row == 0 ? "" : ", ", quote_tick(panel.rows[row].length), row);
-  }
   std::string depths;
   for (size_t edge = 0; edge <= kNumDepthBins; ++edge) {
     depths += fmt::format("{}'{}' {}", edge == 0 ? "" : ", ", edge * 100 / kNumDepthBins,

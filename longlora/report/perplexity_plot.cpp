@@ -12,9 +12,9 @@
 namespace longlora::report {
 namespace {
 
-constexpr int kBaseHeight = 450;  // without the legend
+constexpr int kBaseHeight = 450;  // of a picture without its legend
 constexpr double kLogRatio = 3.0;
-constexpr double kLineHeight = 17;  // nominal units between labels at the right end
+constexpr double kLineHeight = 17;  // the least distance of labels at the right end, in nominal units
 constexpr size_t kMaxLengthTicks = 12;
 
 std::string tick_label(double value) {
@@ -23,24 +23,18 @@ std::string tick_label(double value) {
 
 Axis length_axis(const std::vector<ModelCurve>& curves) {
   std::set<double> lengths;
-  for (const ModelCurve& curve : curves) {
-    for (const PlotPoint& point : curve.points) {
-      lengths.insert(point.x);
-    }
-  }
+  for (const ModelCurve& curve : curves)
+    for (const PlotPoint& point : curve.points) lengths.insert(point.x);
   Axis axis;
   axis.is_logarithmic = true;
   axis.ticks.assign(lengths.begin(), lengths.end());
   axis.low = axis.ticks.front() / 1.12;
   axis.high = axis.ticks.back() * 1.12;
   while (axis.ticks.size() > kMaxLengthTicks) {
-    // Every second, counted from the longest, so that this one keeps its label.
+    // Every second tick stays, counted from the longest length, so that this one keeps its label.
     std::vector<double> fewer;
-    for (size_t i = 0; i < axis.ticks.size(); ++i) {
-      if ((axis.ticks.size() - 1 - i) % 2 == 0) {
-        fewer.push_back(axis.ticks[i]);
-      }
-    }
+    for (size_t i = 0; i < axis.ticks.size(); ++i)
+      if ((axis.ticks.size() - 1 - i) % 2 == 0) fewer.push_back(axis.ticks[i]);
     axis.ticks = std::move(fewer);
   }
   return axis;
@@ -50,7 +44,7 @@ struct EndLabel {
   std::string text;
   std::string color;
   double x = 0;
-  double y_units = 0;  // height above the bottom of the plot, nominal units
+  double y_units = 0;  // the height above the bottom of the plot, in nominal units
 };
 
 double height_of(double value, const Axis& axis, double plot_height) {
@@ -59,7 +53,7 @@ double height_of(double value, const Axis& axis, double plot_height) {
   return share * plot_height;
 }
 
-/// The last value of each curve, pushed apart where they would overlap.
+// The labels with the last value of each curve, pushed apart where they would overlap.
 std::vector<EndLabel> end_labels(const std::vector<ModelCurve>& curves, const Axis& y, double plot_height) {
   std::vector<EndLabel> labels;
   for (const ModelCurve& curve : curves) {
@@ -71,7 +65,7 @@ std::vector<EndLabel> end_labels(const std::vector<ModelCurve>& curves, const Ax
   }
   std::stable_sort(labels.begin(), labels.end(),
                    [](const EndLabel& a, const EndLabel& b) { return a.y_units < b.y_units; });
-  // A few passes of pushing overlapping neighbours apart by half of what lacks.
+  // Each pass pushes neighbours that overlap apart, both by half of what is missing.
   for (int pass = 0; pass < 200; ++pass) {
     for (size_t i = 1; i < labels.size(); ++i) {
       const double lack = kLineHeight - (labels[i].y_units - labels[i - 1].y_units);
@@ -93,9 +87,7 @@ std::string plot_perplexity(const Gnuplot& gnuplot, const std::string& title,
   std::vector<double> values;
   for (ModelCurve curve : all_curves) {
     std::erase_if(curve.points, [](const PlotPoint& p) { return !std::isfinite(p.y) || p.y <= 0; });
-    for (const PlotPoint& point : curve.points) {
-      values.push_back(point.y);
-    }
+    for (const PlotPoint& point : curve.points) values.push_back(point.y);
     if (!curve.points.empty()) {
       names.push_back(curve.name);
       curves.push_back(std::move(curve));
@@ -110,12 +102,8 @@ std::string plot_perplexity(const Gnuplot& gnuplot, const std::string& title,
   margins.top = 54 + legend.height;
   std::vector<std::string> x_labels;
   std::vector<std::string> y_labels;
-  for (const double tick : x.ticks) {
-    x_labels.push_back(format_count(std::llround(tick)));
-  }
-  for (const double tick : y.ticks) {
-    y_labels.push_back(tick_label(tick));
-  }
+  for (const double tick : x.ticks) x_labels.push_back(format_count(std::llround(tick)));
+  for (const double tick : y.ticks) y_labels.push_back(tick_label(tick));
   std::string script = plot_head(title, height) + set_legend(legend, height) + set_margins(margins, height) +
                        fmt::format(
                            "set xlabel 'tokens of context' textcolor rgb '#444444'\n"
@@ -132,9 +120,7 @@ std::string plot_perplexity(const Gnuplot& gnuplot, const std::string& title,
   std::vector<std::string> parts;
   for (size_t i = 0; i < curves.size(); ++i) {
     script += fmt::format("$curve{} << EOD\n", i);
-    for (const PlotPoint& point : curves[i].points) {
-      script += fmt::format("{} {}\n", point.x, point.y);
-    }
+    for (const PlotPoint& point : curves[i].points) script += fmt::format("{} {}\n", point.x, point.y);
     script += "EOD\n";
     parts.push_back(
         fmt::format("$curve{} using 1:2 with linespoints linewidth 2.2 dashtype {} pointtype {} pointsize "

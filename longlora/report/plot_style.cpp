@@ -14,23 +14,20 @@ namespace {
 
 constexpr int kPixelsPerUnit = 2;
 constexpr int kFontSize = 11;
-constexpr int kMaxNameWidth = 44;     // columns of text
-constexpr double kLetterWidth = 8.2;  // nominal units, of the legend's font
+constexpr int kMaxNameWidth = 44;     // in columns of text
+constexpr double kLetterWidth = 8.2;  // of the legend's font, in nominal units
 constexpr double kLegendRow = 22;
-constexpr double kLegendSample = 52;  // line sample and gaps
+constexpr double kLegendSample = 52;  // room for the sample of a line and the gaps beside it
 
 constexpr std::array<const char*, 8> kColors = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
                                                 "#E69F00", "#56B4E9", "#333333", "#8C6D31"};
 constexpr std::array<int, 8> kMarkers = {7, 5, 9, 11, 13, 6, 4, 8};
 
-/// The smallest of 1, 2, 2.5, 5 × 10^n that is at least `value`.
+// The smallest of the numbers 1, 2, 2.5 and 5 × 10^n that is at least `value`.
 double round_step(double value) {
   const double power = std::pow(10.0, std::floor(std::log10(value)));
-  for (const double factor : {1.0, 2.0, 2.5, 5.0}) {
-    if (factor * power >= value * (1 - 1e-9)) {
-      return factor * power;
-    }
-  }
+  for (const double factor : {1.0, 2.0, 2.5, 5.0})
+    if (factor * power >= value * (1 - 1e-9)) return factor * power;
   return 10.0 * power;
 }
 
@@ -38,9 +35,8 @@ std::vector<double> linear_ticks(double low, double high) {
   constexpr int kWanted = 6;
   const double step = round_step((high - low) / kWanted);
   std::vector<double> ticks;
-  for (double tick = std::ceil(low / step - 1e-9) * step; tick <= high + step * 1e-9; tick += step) {
+  for (double tick = std::ceil(low / step - 1e-9) * step; tick <= high + step * 1e-9; tick += step)
     ticks.push_back(std::abs(tick) < step * 1e-9 ? 0.0 : tick);
-  }
   return ticks;
 }
 
@@ -52,14 +48,11 @@ std::vector<double> logarithmic_ticks(double low, double high) {
     ticks.clear();
     for (double power = std::pow(10.0, std::floor(std::log10(low))); power <= high; power *= 10) {
       for (const double factor : factors) {
-        if (factor * power >= low * (1 - 1e-9) && factor * power <= high * (1 + 1e-9)) {
+        if (factor * power >= low * (1 - 1e-9) && factor * power <= high * (1 + 1e-9))
           ticks.push_back(factor * power);
-        }
       }
     }
-    if (ticks.size() <= 9) {
-      break;
-    }
+    if (ticks.size() <= 9) break;
   }
   return ticks;
 }
@@ -89,13 +82,9 @@ std::string legend_name(const std::string& name) {
 }
 
 Legend make_legend(const std::vector<std::string>& names, double plot_width) {
-  if (names.empty()) {
-    return {};
-  }
+  if (names.empty()) return {};
   int widest = 0;
-  for (const std::string& name : names) {
-    widest = std::max(widest, display_width(legend_name(name)));
-  }
+  for (const std::string& name : names) widest = std::max(widest, display_width(legend_name(name)));
   const double column_width = widest * kLetterWidth + kLegendSample;
   const int num_columns = std::clamp(static_cast<int>(plot_width / column_width), 1, 4);
   const int num_rows = (static_cast<int>(names.size()) + num_columns - 1) / num_columns;
@@ -105,9 +94,7 @@ Legend make_legend(const std::vector<std::string>& names, double plot_width) {
 }
 
 std::string set_legend(const Legend& legend, int height) {
-  if (legend.height <= 0) {
-    return "unset key\n";
-  }
+  if (legend.height <= 0) return "unset key\n";
   return fmt::format(
       "set key at screen {:.5f},{:.5f} left top Left reverse horizontal maxcols {} samplen 2.2 spacing "
       "1.2 textcolor rgb '#222222'\n",
@@ -158,18 +145,15 @@ Axis make_axis(const std::vector<double>& values, double log_ratio) {
 
 std::string quote_tick(const std::string& label) {
   std::string doubled;
-  for (const char character : label) {
-    doubled.append(character == '%' ? 2 : 1, character);
-  }
+  for (const char character : label) doubled.append(character == '%' ? 2 : 1, character);
   return quote_gnuplot(doubled);
 }
 
 std::string set_axis(char name, const Axis& axis, const std::vector<std::string>& labels) {
   std::string out = fmt::format("{} logscale {}\nset {}range [{}:{}]\nset {}tics (",
                                 axis.is_logarithmic ? "set" : "unset", name, name, axis.low, axis.high, name);
-  for (size_t i = 0; i < axis.ticks.size(); ++i) {
+  for (size_t i = 0; i < axis.ticks.size(); ++i)
     out += fmt::format("{}{} {}", i == 0 ? "" : ", ", quote_tick(labels[i]), axis.ticks[i]);
-  }
   return out + ")\n";
 }
 

@@ -20,12 +20,10 @@ constexpr const char* kExpected =
   throw InputError(fmt::format("[report input {}] expected {}, got {}", path.string(), kExpected, got));
 }
 
-/// The directory's own name, also for "runs/a/" and ".".
+// The directory's own name, also for "runs/a/" and ".".
 std::string folder_name(const std::filesystem::path& directory) {
   std::filesystem::path absolute = std::filesystem::absolute(directory).lexically_normal();
-  if (!absolute.has_filename()) {
-    absolute = absolute.parent_path();
-  }
+  if (!absolute.has_filename()) absolute = absolute.parent_path();
   return absolute.filename().string();
 }
 
@@ -52,19 +50,18 @@ TrainingRun read_run(const std::filesystem::path& directory, const std::filesyst
   return run;
 }
 
-/// True when the text's first line is a JSON object with a step: a training log.
+// Whether a text is a training log: its first line is a JSON object with a step.
 bool looks_like_train_log(const std::string& text) {
   const Json first = Json::parse(text.substr(0, text.find('\n')), nullptr, /*allow_exceptions=*/false);
   return first.is_object() && first.contains("step") && !first.contains("verb");
 }
 
 void add_label(Inputs& inputs, const std::string& label) {
-  if (std::find(inputs.labels.begin(), inputs.labels.end(), label) == inputs.labels.end()) {
+  if (std::find(inputs.labels.begin(), inputs.labels.end(), label) == inputs.labels.end())
     inputs.labels.push_back(label);
-  }
 }
 
-/// Adds a run or a result to its kind, under the name that the user gave it, if any.
+// Adds a run or a result to those of its kind, under the name that the user gave it, if any.
 template <typename Item>
 void add_item(Inputs& inputs, std::vector<Item>& items, Item item, const InputPath& input) {
   if (!input.label.empty()) item.label = input.label;
@@ -72,7 +69,7 @@ void add_item(Inputs& inputs, std::vector<Item>& items, Item item, const InputPa
   items.push_back(std::move(item));
 }
 
-/// Adds the result in `json` if it is one of this kind.
+// Adds the result in `json` if it is one of this kind.
 template <typename Result>
 bool add_result(const Json& json, const InputPath& input, Inputs& inputs,
                 std::vector<ResultFile<Result>>& files) {
@@ -97,9 +94,7 @@ void read_result_file(const InputPath& input, Inputs& inputs) {
                       text.empty() ? "an empty file" : "a file that is not JSON, or is cut short");
   }
   const auto verb = json.is_object() ? json.find("verb") : json.end();
-  if (verb == json.end() || !verb->is_string()) {
-    fail_unrecognised(input.path, "JSON without a \"verb\"");
-  }
+  if (verb == json.end() || !verb->is_string()) fail_unrecognised(input.path, "JSON without a \"verb\"");
   const bool is_known = add_result(json, input, inputs, inputs.perplexities) ||
                         add_result(json, input, inputs, inputs.passkeys) ||
                         add_result(json, input, inputs, inputs.answers) ||
@@ -115,9 +110,8 @@ size_t Inputs::label_index(const std::string& label) const {
 }
 
 Inputs read_inputs(const std::vector<InputPath>& paths) {
-  if (paths.empty()) {
+  if (paths.empty())
     throw InputError(fmt::format("[report] expected at least one input ({}), got none", kExpected));
-  }
   Inputs inputs;
   for (const InputPath& input : paths) {
     std::error_code ignored;
@@ -126,9 +120,8 @@ Inputs read_inputs(const std::vector<InputPath>& paths) {
       continue;
     }
     const std::filesystem::path log_path = input.path / "train_log.jsonl";
-    if (!std::filesystem::exists(log_path, ignored)) {
+    if (!std::filesystem::exists(log_path, ignored))
       fail_unrecognised(input.path, "a directory without train_log.jsonl");
-    }
     add_item(inputs, inputs.runs, read_run(input.path, log_path, inputs.notes), input);
   }
   return inputs;

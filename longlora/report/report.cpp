@@ -9,6 +9,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
+#include "longlora/core/output_paths.h"
 #include "longlora/report/comparison.h"
 #include "longlora/report/gnuplot.h"
 #include "longlora/report/html.h"
@@ -18,40 +19,44 @@
 namespace longlora::report {
 namespace {
 
-/// False when either is not given.
-bool is_same_file(const std::filesystem::path& a, const std::filesystem::path& b) {
-  if (a.empty() || b.empty()) {
-    return false;
-  }
-  return std::filesystem::absolute(a).lexically_normal() == std::filesystem::absolute(b).lexically_normal();
-}
-
 void validate(const ReportOptions& options) {
   std::vector<std::string> problems;
-  if (options.inputs.empty()) {
+  if (options.inputs.empty())
     problems.emplace_back("[report] expected at least one run directory or result file, got none");
-  }
   if (!options.output.has_filename()) {
     problems.push_back(
         fmt::format("[report output] expected the path of an HTML file, got '{}'", options.output.string()));
   }
-  if (is_same_file(options.results_json, options.output)) {
-    problems.push_back(fmt::format("[report] expected different files for HTML and JSON, got {} for both",
-                                   options.output.string()));
-  }
-  for (const InputPath& input : options.inputs) {
-    if (is_same_file(input.path, options.output) || is_same_file(input.path, options.results_json)) {
-      problems.push_back(
-          fmt::format("[report] expected to write elsewhere than to the input {}. Choose another output",
-                      input.path.string()));
-    }
-  }
-  if (!problems.empty()) {
-    throw UsageError(fmt::format("{}", fmt::join(problems, "\n")));
-  }
+  if (!problems.empty()) throw UsageError(fmt::format("{}", fmt::join(problems, "\n")));
 }
 
-/// "optimizer.learning_rate" | "2e-05" for every value in nested objects.
+constexpr const char* kMadeBy = "Made by longlora report on ";
+
+// Whether the file is a page of an earlier report: its footer says so.
+bool is_own_page(const std::filesystem::path& file) {
+  constexpr size_t kFooterBytes = 256;  // more than the end of a page has
+  const std::string page = read_file(file);
+  return page.starts_with("<!DOCTYPE html>") &&
+         page.find(std::string("<footer>") + kMadeBy, page.size() - std::min(page.size(), kFooterBytes)) !=
+             std::string::npos;
+}
+
+// Throws where the files of a report may not be written (prepare_output_files). A picture there is an
+// earlier result where the page there, an earlier one, shows it.
+void prepare_files(const ReportOptions& options, const std::vector<std::filesystem::path>& pictures) {
+  std::vector<OutputFile> files = {{"--output", options.output, is_own_page},
+                                   {"--json", options.results_json}};
+  const auto is_shown = [page = options.output](const std::filesystem::path& picture) {
+    return std::filesystem::exists(page) && is_own_page(page) &&
+           read_file(page).find(encode_base64(read_file(picture))) != std::string::npos;
+  };
+  for (const std::filesystem::path& picture : pictures) files.push_back({"--output", picture, is_shown});
+  std::vector<NamedPath> inputs;
+  for (const InputPath& input : options.inputs) inputs.push_back({"--input", input.path});
+  prepare_output_files(files, inputs);
+}
+
+// "optimizer.learning_rate" | "2e-05" for every value in nested objects.
 void flatten(const Json& json, const std::string& prefix, Table& table) {
   for (const auto& [key, value] : json.items()) {
     const std::string name = prefix.empty() ? key : fmt::format("{}.{}", prefix, key);
@@ -68,48 +73,31 @@ void flatten(const Json& json, const std::string& prefix, Table& table) {
 
 Table inputs_table(const Inputs& inputs) {
   Table table{{{"model", Align::kLeft}, {"kind", Align::kLeft}, {"file", Align::kLeft}}, {}};
-  for (const TrainingRun& run : inputs.runs) {
+  for (const TrainingRun& run : inputs.runs)
     table.rows.push_back({{run.label}, {"training run"}, {run.path.string()}});
-  }
-  for (const ResultFile<results::Perplexity>& result : inputs.perplexities) {
+  for (const ResultFile<results::Perplexity>& result : inputs.perplexities)
     table.rows.push_back({{result.label}, {"perplexity"}, {result.path.string()}});
-  }
-  for (const ResultFile<results::Passkey>& result : inputs.passkeys) {
+  for (const ResultFile<results::Passkey>& result : inputs.passkeys)
     table.rows.push_back({{result.label}, {"pass keys"}, {result.path.string()}});
-  }
-  for (const ResultFile<results::Answers>& result : inputs.answers) {
+  for (const ResultFile<results::Answers>& result : inputs.answers)
     table.rows.push_back({{result.label}, {"answers"}, {result.path.string()}});
-  }
-  for (const ResultFile<results::Score>& result : inputs.scores) {
+  for (const ResultFile<results::Score>& result : inputs.scores)
     table.rows.push_back({{result.label}, {"scores"}, {result.path.string()}});
-  }
   return table;
 }
 
-/// The commands given and those that the inputs carry, each once.
+// The commands that the user gave and those that the inputs carry, each once.
 std::vector<std::string> all_commands(const ReportOptions& options, const Inputs& inputs) {
   std::vector<std::string> commands = options.commands;
   const auto add = [&](const Json& source) {
     const auto found = source.is_object() ? source.find("command") : source.end();
-    if (found != source.end() && found->is_string()) {
-      commands.push_back(found->get<std::string>());
-    }
+    if (found != source.end() && found->is_string()) commands.push_back(found->get<std::string>());
   };
-  for (const TrainingRun& run : inputs.runs) {
-    add(run.config);
-  }
-  for (const ResultFile<results::Perplexity>& result : inputs.perplexities) {
-    add(result.source);
-  }
-  for (const ResultFile<results::Passkey>& result : inputs.passkeys) {
-    add(result.source);
-  }
-  for (const ResultFile<results::Answers>& result : inputs.answers) {
-    add(result.source);
-  }
-  for (const ResultFile<results::Score>& result : inputs.scores) {
-    add(result.source);
-  }
+  for (const TrainingRun& run : inputs.runs) add(run.config);
+  for (const ResultFile<results::Perplexity>& result : inputs.perplexities) add(result.source);
+  for (const ResultFile<results::Passkey>& result : inputs.passkeys) add(result.source);
+  for (const ResultFile<results::Answers>& result : inputs.answers) add(result.source);
+  for (const ResultFile<results::Score>& result : inputs.scores) add(result.source);
   std::set<std::string> seen;
   std::erase_if(commands, [&](const std::string& command) { return !seen.insert(command).second; });
   return commands;
@@ -118,9 +106,8 @@ std::vector<std::string> all_commands(const ReportOptions& options, const Inputs
 void add_details(HtmlDocument& document, const ReportOptions& options, const Inputs& inputs,
                  const std::string& gnuplot_version) {
   document.begin_details("How this was made");
-  if (const std::vector<std::string> commands = all_commands(options, inputs); !commands.empty()) {
+  if (const std::vector<std::string> commands = all_commands(options, inputs); !commands.empty())
     document.preformatted(fmt::format("{}", fmt::join(commands, "\n")));
-  }
   document.paragraph(fmt::format("Versions: {}{}.",
                                  options.version.empty() ? "" : "longlora " + options.version + ", ",
                                  gnuplot_version));
@@ -139,9 +126,7 @@ void add_section(HtmlDocument& document, Topic topic, const std::string& heading
                  const std::vector<NamedTable>& tables, const std::vector<Picture>& pictures) {
   bool has_heading = false;
   const auto ensure_heading = [&] {
-    if (!has_heading) {
-      document.heading(heading);
-    }
+    if (!has_heading) document.heading(heading);
     has_heading = true;
   };
   for (const NamedTable& table : tables) {
@@ -173,10 +158,15 @@ std::string render(const ReportOptions& options, const Inputs& inputs, const Rep
   }
   add_details(document, options, inputs, gnuplot_version);
   const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  return document.render(fmt::format("Made by longlora report on {:%Y-%m-%d %H:%M} UTC.", fmt::gmtime(now)));
+  return document.render(fmt::format("{}{:%Y-%m-%d %H:%M} UTC.", kMadeBy, fmt::gmtime(now)));
 }
 
 }  // namespace
+
+void prepare_report(const ReportOptions& options) {
+  validate(options);
+  prepare_files(options, {});
+}
 
 ReportResult write_report(const ReportOptions& options) {
   validate(options);
@@ -195,17 +185,12 @@ ReportResult write_report(const ReportOptions& options) {
   result.notes = inputs.notes;
   const std::string html = render(options, inputs, result, pictures, gnuplot.version());
 
-  const std::filesystem::path folder = std::filesystem::absolute(options.output).parent_path();
-  make_directories(folder);
-  for (const Picture& picture : pictures) {
+  for (const Picture& picture : pictures)
     result.pictures.push_back(options.output.parent_path() /
                               fmt::format("{}-{}.png", options.output.stem().string(), picture.name));
-    write_file_atomic(result.pictures.back(), picture.png);
-  }
-  if (!options.results_json.empty()) {
-    make_directories(std::filesystem::absolute(options.results_json).parent_path());
-    write_results_json(inputs, options.results_json);
-  }
+  prepare_files(options, result.pictures);
+  for (size_t i = 0; i < pictures.size(); ++i) write_file_atomic(result.pictures[i], pictures[i].png);
+  if (!options.results_json.empty()) write_results_json(inputs, options.results_json);
   write_file_atomic(options.output, html);
   return result;
 }

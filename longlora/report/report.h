@@ -1,4 +1,4 @@
-// The `report` verb: tables and pictures of runs and evaluations as one HTML file.
+// What the verb `report` does: tables and pictures of runs and evaluations become one HTML file.
 #pragma once
 
 #include <filesystem>
@@ -11,17 +11,17 @@
 namespace longlora::report {
 
 struct ReportOptions {
-  /// Run directories, training logs and JSON results of `eval`, `passkey`, `answer` and `score`.
-  /// The first model named is the one that the others are compared with.
+  /// Run directories, training logs and JSON results of `eval`, `passkey`, `answer` and `score`. The first
+  /// model that is named is the one with which the others are compared.
   std::vector<InputPath> inputs;
-  /// The HTML file; its pictures are written beside it as STEM-loss.png and so on.
+  /// The HTML file. Its pictures are written beside it as STEM-loss.png and so on.
   std::filesystem::path output;
   std::string title = "longlora report";
-  /// All inputs in one JSON file; empty: none is written.
+  /// A JSON file for all inputs; empty: none is written.
   std::filesystem::path results_json;
-  /// Shown under "How this was made", one line each.
+  /// Commands that are shown under "How this was made", one line each.
   std::vector<std::string> commands;
-  /// Of this program; shown there too.
+  /// The version of this program, which is shown there, too.
   std::string version;
   /// The program that draws: a name on the PATH, or a path.
   std::string gnuplot = "gnuplot";
@@ -30,7 +30,7 @@ struct ReportOptions {
 /// The parts of a report, in their order.
 enum class Topic { kPerplexity, kPasskey, kAnswers, kScores, kTraining };
 
-/// A table of the report, for the terminal too.
+/// A table of the report, which the terminal shows, too.
 struct NamedTable {
   Topic topic = Topic::kTraining;
   std::string name;
@@ -45,21 +45,25 @@ struct ReportResult {
   std::vector<std::string> notes;
 };
 
+/// Makes sure before any work that the page and the file of --json can be written (prepare_output_files), and
+/// makes their folders. Throws UsageError for options that contradict, too.
+void prepare_report(const ReportOptions& options);
+
 /// Reads the inputs, draws, and writes everything; the HTML file last. Throws
-/// UsageError for options that contradict, InputError for a file that cannot be
+/// UsageError for options that contradict and for files in the way, InputError for a file that cannot be
 /// used, Error when gnuplot is missing, ResourceError when writing fails.
 ReportResult write_report(const ReportOptions& options);
 
-/// What the data say, in sentences: the best perplexity at the longest length
-/// and against the first model, whether more context helps, pass keys found,
-/// questions answered, which model finds a text likeliest, how training went.
+/// Says in sentences what the data show: the best perplexity at the longest length and its relation to that
+/// of the first model, whether more context helps, pass keys found, questions answered, which model finds a
+/// text likeliest, and how training went.
 std::vector<std::string> summarize(const Inputs& inputs);
 
-/// One table for each kind of result in the inputs, models in their order, the
-/// best value of each length marked.
+/// One table for each kind of result in the inputs. Models keep their order, and the best value of each
+/// length is marked.
 std::vector<NamedTable> make_tables(const Inputs& inputs);
 
-/// All inputs, model by model, as one JSON file. Throws ResourceError.
+/// Writes all inputs, model by model, into one JSON file. Throws ResourceError.
 void write_results_json(const Inputs& inputs, const std::filesystem::path& path);
 
 }  // namespace longlora::report

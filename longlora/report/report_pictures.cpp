@@ -13,9 +13,9 @@
 namespace longlora::report {
 namespace {
 
-/// Models beyond this multiple of the lowest perplexity stay out of the close-up.
+// Models beyond this multiple of the lowest perplexity stay out of the close-up.
 constexpr double kCloseUpRatio = 1.6;
-/// Columns of the name of a task below its bars.
+// How many columns of text the name of a task may take below its bars.
 constexpr int kMaxTaskWidth = 20;
 
 class Painter {
@@ -39,19 +39,18 @@ class Painter {
 double largest(const ModelCurve& curve) {
   double value = 0;
   for (const PlotPoint& point : curve.points) {
-    // A point that is not finite is as far from the best as can be.
+    // A point that is not finite counts as farthest from the best.
     value = std::isfinite(point.y) ? std::max(value, point.y) : HUGE_VAL;
   }
   return value;
 }
 
-/// The curves that stay near the lowest value; empty when all do or none.
+// The curves that stay near the lowest value; empty when all of them do, or none.
 std::vector<ModelCurve> close_up(const std::vector<ModelCurve>& curves) {
   double lowest = HUGE_VAL;
   for (const ModelCurve& curve : curves) {
-    for (const PlotPoint& point : curve.points) {
+    for (const PlotPoint& point : curve.points)
       lowest = std::isfinite(point.y) ? std::min(lowest, point.y) : lowest;
-    }
   }
   std::vector<ModelCurve> near = curves;
   std::erase_if(near, [&](const ModelCurve& curve) { return largest(curve) > lowest * kCloseUpRatio; });
@@ -61,9 +60,7 @@ std::vector<ModelCurve> close_up(const std::vector<ModelCurve>& curves) {
 std::string names_of(const std::vector<ModelCurve>& curves) {
   std::vector<std::string> names;
   names.reserve(curves.size());
-  for (const ModelCurve& curve : curves) {
-    names.push_back("“" + curve.name + "”");
-  }
+  for (const ModelCurve& curve : curves) names.push_back("“" + curve.name + "”");
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
@@ -78,9 +75,7 @@ void Painter::perplexity_group(const PerplexityGroup& group, const std::string& 
     }
     curves.push_back(std::move(curve));
   }
-  if (!any_finite) {
-    return;
-  }
+  if (!any_finite) return;
   const std::string scope = describe(group).empty() ? "" : fmt::format(" ({})", describe(group));
   pictures_.push_back({Topic::kPerplexity, "perplexity" + suffix,
                        plot_perplexity(gnuplot_, "Perplexity by length of context", curves),
@@ -101,9 +96,8 @@ void Painter::perplexity_group(const PerplexityGroup& group, const std::string& 
 
 void Painter::perplexity() {
   const std::vector<PerplexityGroup> groups = group_perplexities(inputs_);
-  for (size_t i = 0; i < groups.size(); ++i) {
+  for (size_t i = 0; i < groups.size(); ++i)
     perplexity_group(groups[i], i == 0 ? "" : fmt::format("-{}", i + 1));
-  }
 }
 
 PasskeyRow passkey_row(const results::PasskeyLength& length) {
@@ -117,11 +111,8 @@ PasskeyRow passkey_row(const results::PasskeyLength& length) {
     ++num_trials[bin];
     num_correct[bin] += trial.correct ? 1 : 0;
   }
-  for (size_t bin = 0; bin < kNumDepthBins; ++bin) {
-    if (num_trials[bin] > 0) {
-      row.by_depth[bin] = static_cast<double>(num_correct[bin]) / num_trials[bin];
-    }
-  }
+  for (size_t bin = 0; bin < kNumDepthBins; ++bin)
+    if (num_trials[bin] > 0) row.by_depth[bin] = static_cast<double>(num_correct[bin]) / num_trials[bin];
   return row;
 }
 
@@ -131,10 +122,8 @@ GroupedBars passkey_bars(const std::vector<ModelPasskey>& models, const Inputs& 
   bars.group_axis = "tokens in the prompt (mean)";
   bars.value_axis = "found (%)";
   bars.value_limit = 100;
-  const std::vector<int64_t> lengths = passkey_lengths(models);
-  for (const int64_t tokens : lengths) {
-    bars.groups.push_back(format_count(tokens));
-  }
+  const std::vector<int64_t> lengths = lengths_measured(models);
+  for (const int64_t tokens : lengths) bars.groups.push_back(format_count(tokens));
   for (const ModelPasskey& model : models) {
     BarSeries series{model.label, inputs.label_index(model.label), {}, {}};
     for (const int64_t tokens : lengths) {
@@ -157,9 +146,7 @@ void Painter::passkey() {
       panel.rows.push_back(passkey_row(length));
       any_trial = any_trial || !length.trials.empty();
     }
-    if (any_trial) {
-      panels.push_back(std::move(panel));
-    }
+    if (any_trial) panels.push_back(std::move(panel));
   }
   if (!panels.empty()) {
     pictures_.push_back({Topic::kPasskey, "passkey-map", plot_passkey(gnuplot_, panels),
@@ -182,9 +169,7 @@ GroupedBars answer_bars(const std::vector<const AnswersFile*>& files, const Inpu
   bars.value_axis = "exact (%)";
   bars.value_limit = 100;
   const std::vector<std::string> tasks = tasks_of(files);
-  for (const std::string& name : tasks) {
-    bars.groups.push_back(shorten(name, kMaxTaskWidth));
-  }
+  for (const std::string& name : tasks) bars.groups.push_back(shorten(name, kMaxTaskWidth));
   for (const AnswersFile* file : files) {
     BarSeries series{file->label, inputs.label_index(file->label), {}, {}};
     for (const std::string& name : tasks) {
@@ -199,9 +184,7 @@ GroupedBars answer_bars(const std::vector<const AnswersFile*>& files, const Inpu
 
 void Painter::answers() {
   const std::vector<const AnswersFile*> files = shown_answers(inputs_);
-  if (files.empty()) {
-    return;
-  }
+  if (files.empty()) return;
   pictures_.push_back({Topic::kAnswers, "answers", plot_bars(gnuplot_, answer_bars(files, inputs_)),
                        "Share of questions answered word for word, by task.",
                        "Bars of questions answered by task for each model"});
@@ -217,15 +200,12 @@ void Painter::training() {
       curve.loss.push_back({x, step.loss});
       curve.learning_rate.push_back({x, step.learning_rate});
     }
-    for (const results::TrainEvaluation& evaluation : run.log.evaluations) {
+    for (const results::TrainEvaluation& evaluation : run.log.evaluations)
       curve.evaluation_loss.push_back({static_cast<double>(evaluation.step), evaluation.loss});
-    }
     most_steps = std::max(most_steps, curve.loss.size());
     curves.push_back(std::move(curve));
   }
-  if (curves.empty()) {
-    return;
-  }
+  if (curves.empty()) return;
   pictures_.push_back(
       {Topic::kTraining, "loss", plot_loss(gnuplot_, curves),
        fmt::format(

@@ -12,8 +12,8 @@ namespace longlora::report {
 
 struct Picture {
   Topic topic = Topic::kTraining;
-  std::string name;  // of its file, without the report's stem: "loss"
-  std::string png;   // the bytes
+  std::string name;  // of the file, without the report's stem: "loss"
+  std::string png;   // the bytes of the file
   std::string caption;
   std::string alternative;  // what it shows, in words
 };

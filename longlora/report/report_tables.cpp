@@ -14,36 +14,28 @@ namespace {
 
 enum class Best { kLowest, kHighest };
 
-/// Marks the best finite value of each column (ties together), where there is
-/// something to compare and not all are equal.
+// Marks the best finite value of each column, and all that equal it, where there is something to compare and
+// not all values are equal.
 void mark_best(Table& table, const std::vector<std::vector<double>>& values, Best which) {
   for (size_t column = 1; column < table.columns.size(); ++column) {
     std::vector<double> finite;
-    for (const auto& row : values) {
-      if (std::isfinite(row[column - 1])) {
-        finite.push_back(row[column - 1]);
-      }
-    }
-    if (finite.size() < 2) {
-      continue;
-    }
+    for (const auto& row : values)
+      if (std::isfinite(row[column - 1])) finite.push_back(row[column - 1]);
+    if (finite.size() < 2) continue;
     const auto [low, high] = std::minmax_element(finite.begin(), finite.end());
     const double best = which == Best::kLowest ? *low : *high;
-    for (size_t row = 0; row < values.size() && *low != *high; ++row) {
+    for (size_t row = 0; row < values.size() && *low != *high; ++row)
       table.rows[row][column].is_best = values[row][column - 1] == best;
-    }
   }
 }
 
-/// Models × lengths; `value_at` gives NaN where there is none.
+// A table of models × lengths; `value_at` gives NaN where there is no value.
 Table model_table(const std::vector<std::string>& labels, const std::vector<int64_t>& lengths,
                   const std::function<double(size_t, int64_t)>& value_at, std::string (*format)(double),
                   Best which) {
   Table table;
   table.columns.push_back({"model", Align::kLeft});
-  for (const int64_t length : lengths) {
-    table.columns.push_back({format_count(length)});
-  }
+  for (const int64_t length : lengths) table.columns.push_back({format_count(length)});
   std::vector<std::vector<double>> values;
   for (size_t row = 0; row < labels.size(); ++row) {
     table.rows.push_back({{labels[row]}});
@@ -61,9 +53,7 @@ template <typename Model>
 std::vector<std::string> labels_of(const std::vector<Model>& models) {
   std::vector<std::string> labels;
   labels.reserve(models.size());
-  for (const Model& model : models) {
-    labels.push_back(model.label);
-  }
+  for (const Model& model : models) labels.push_back(model.label);
   return labels;
 }
 
@@ -95,33 +85,26 @@ void add_perplexity_tables(const Inputs& inputs, std::vector<NamedTable>& tables
 
 void add_passkey_table(const Inputs& inputs, std::vector<NamedTable>& tables) {
   const std::vector<ModelPasskey> models = group_passkeys(inputs);
-  if (models.empty()) {
-    return;
-  }
+  if (models.empty()) return;
   const auto value_at = [&](size_t row, int64_t tokens) {
     const results::PasskeyLength* length = find_length(models[row], tokens);
     return length == nullptr ? NAN : length->accuracy;
   };
   Table table =
-      model_table(labels_of(models), passkey_lengths(models), value_at, format_percent, Best::kHighest);
+      model_table(labels_of(models), lengths_measured(models), value_at, format_percent, Best::kHighest);
   table.columns.push_back({"all"});
-  for (size_t row = 0; row < models.size(); ++row) {
+  for (size_t row = 0; row < models.size(); ++row)
     table.rows[row].push_back({format_percent(overall_accuracy(models[row]))});
-  }
   tables.push_back({Topic::kPasskey, "Pass keys found, by tokens in the prompt", table});
 }
 
 void add_answer_table(const Inputs& inputs, std::vector<NamedTable>& tables) {
   const std::vector<const AnswersFile*> files = shown_answers(inputs);
-  if (files.empty()) {
-    return;
-  }
+  if (files.empty()) return;
   const std::vector<std::string> tasks = tasks_of(files);
   Table table;
   table.columns.push_back({"model", Align::kLeft});
-  for (const std::string& task : tasks) {
-    table.columns.push_back({task});
-  }
+  for (const std::string& task : tasks) table.columns.push_back({task});
   std::vector<std::vector<double>> values;
   for (const AnswersFile* file : files) {
     table.rows.push_back({{file->label}});
@@ -142,7 +125,7 @@ std::string format_logprob(double value) {
   return std::isfinite(value) ? fmt::format("{:.4f}", value) : "—";
 }
 
-/// One table for each list of ids: only scores of the same text can be compared.
+// Adds one table for each list of ids, because only scores of the same text can be compared.
 void add_score_tables(const Inputs& inputs, std::vector<NamedTable>& tables) {
   const std::vector<ScoreGroup> groups = group_scores(inputs);
   for (size_t text = 0; text < groups.size(); ++text) {
@@ -179,9 +162,7 @@ std::vector<Cell> run_row(const TrainingRun& run) {
   const results::TrainStep last = steps.empty() ? results::TrainStep{} : steps.back();
   const bool is_timed = !steps.empty() && std::isfinite(last.seconds) && last.seconds > 0;
   int64_t peak = -1;
-  for (const results::TrainStep& step : steps) {
-    peak = std::max(peak, step.peak_memory_bytes);
-  }
+  for (const results::TrainStep& step : steps) peak = std::max(peak, step.peak_memory_bytes);
   const double rate = is_timed && last.tokens > 0 ? static_cast<double>(last.tokens) / last.seconds : -1;
   const bool is_evaluated = !run.log.evaluations.empty();
   return {{run.label},
@@ -196,16 +177,12 @@ std::vector<Cell> run_row(const TrainingRun& run) {
 }
 
 void add_run_table(const Inputs& inputs, std::vector<NamedTable>& tables) {
-  if (inputs.runs.empty()) {
-    return;
-  }
+  if (inputs.runs.empty()) return;
   Table table;
   table.columns = {{"run", Align::kLeft},  {"steps"},       {"tokens"},     {"time"},
                    {"tokens/s"},           {"peak memory"}, {"first loss"}, {"last loss"},
                    {"held-out perplexity"}};
-  for (const TrainingRun& run : inputs.runs) {
-    table.rows.push_back(run_row(run));
-  }
+  for (const TrainingRun& run : inputs.runs) table.rows.push_back(run_row(run));
   tables.push_back({Topic::kTraining,
                     "Training runs; first and last loss are means over a twentieth of the steps", table});
 }

@@ -6,7 +6,7 @@
 namespace longlora::report {
 namespace {
 
-/// Lines of a training log without what no report shows.
+// The lines of a training log, without what no report shows.
 template <typename Line>
 Json lines_json(const std::vector<Line>& lines, const char* left_out) {
   Json list = Json::array();
@@ -30,25 +30,19 @@ Json result_json(const std::filesystem::path& path, const Json& source) {
   return json;
 }
 
-/// The results of one kind that belong to a model.
+// The results of one kind that belong to a model.
 template <typename Result>
 Json results_of(const std::vector<ResultFile<Result>>& files, const std::string& label) {
   Json found = Json::array();
-  for (const ResultFile<Result>& file : files) {
-    if (file.label == label) {
-      found.push_back(result_json(file.path, file.source));
-    }
-  }
+  for (const ResultFile<Result>& file : files)
+    if (file.label == label) found.push_back(result_json(file.path, file.source));
   return found;
 }
 
 Json model_json(const Inputs& inputs, const std::string& label) {
   Json training = Json::array();
-  for (const TrainingRun& run : inputs.runs) {
-    if (run.label == label) {
-      training.push_back(run_json(run));
-    }
-  }
+  for (const TrainingRun& run : inputs.runs)
+    if (run.label == label) training.push_back(run_json(run));
   return {{"label", label},
           {"training", training},
           {"eval", results_of(inputs.perplexities, label)},
@@ -61,12 +55,10 @@ Json model_json(const Inputs& inputs, const std::string& label) {
 
 void write_results_json(const Inputs& inputs, const std::filesystem::path& path) {
   Json models = Json::array();
-  for (const std::string& label : inputs.labels) {
-    models.push_back(model_json(inputs, label));
-  }
+  for (const std::string& label : inputs.labels) models.push_back(model_json(inputs, label));
   const Json json = {
       {"verb", "report"}, {"summary", summarize(inputs)}, {"models", models}, {"notes", inputs.notes}};
-  // Sources may hold bytes that are not UTF-8 only as escapes, so dumping cannot fail on them.
+  // Bytes that are not UTF-8 are in the inputs only as escapes, so that writing cannot fail on them.
   write_json(path, json);
 }
 

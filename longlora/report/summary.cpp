@@ -11,12 +11,10 @@
 namespace longlora::report {
 namespace {
 
-/// "12.3 % lower", "3.4 times higher" or "the same": `value` seen from `reference`.
+// Says how `value` compares with `reference`: "12.3 % lower", "3.4 times higher" or "the same".
 std::string compared(double value, double reference) {
   const double ratio = value / reference;
-  if (std::abs(ratio - 1) < 0.0005) {
-    return "the same";
-  }
+  if (std::abs(ratio - 1) < 0.0005) return "the same";
   const char* direction = ratio < 1 ? "lower" : "higher";
   const double larger = std::max(ratio, 1 / ratio);
   return larger >= 2 ? fmt::format("{:.3g} times {}", larger, direction)
@@ -28,14 +26,12 @@ double perplexity_at(const ModelPerplexity& model, int64_t length) {
   return point == nullptr ? NAN : point->perplexity;
 }
 
-/// The model with the lowest finite perplexity at this length; null when none has one.
+// The model with the lowest finite perplexity at this length, or null when none has one.
 const ModelPerplexity* lowest_at(const PerplexityGroup& group, int64_t length) {
   const ModelPerplexity* best = nullptr;
   for (const ModelPerplexity& model : group.models) {
     const double value = perplexity_at(model, length);
-    if (std::isfinite(value) && (best == nullptr || value < perplexity_at(*best, length))) {
-      best = &model;
-    }
+    if (std::isfinite(value) && (best == nullptr || value < perplexity_at(*best, length))) best = &model;
   }
   return best;
 }
@@ -56,9 +52,8 @@ std::string lowest_sentence(const PerplexityGroup& group, const ModelPerplexity&
   for (const ModelPerplexity& model : group.models) {
     const double value = perplexity_at(model, length);
     if (&model != &best && std::isfinite(value) &&
-        (second == nullptr || value < perplexity_at(*second, length))) {
+        (second == nullptr || value < perplexity_at(*second, length)))
       second = &model;
-    }
   }
   return second == nullptr ? sentence + "."
                            : sentence + fmt::format("; “{}” comes next with {} ({}).", second->label,
@@ -66,18 +61,15 @@ std::string lowest_sentence(const PerplexityGroup& group, const ModelPerplexity&
                                                     compared(perplexity_at(*second, length), best_value));
 }
 
-/// Whether more context helps this model; empty for a single length.
+// Says whether more context helps this model; empty for a single length.
 std::string context_sentence(const ModelPerplexity& model) {
   std::vector<results::PerplexityPoint> points = model.points;
   std::erase_if(points,
                 [](const results::PerplexityPoint& point) { return !std::isfinite(point.perplexity); });
-  if (points.size() < 2) {
-    return "";
-  }
+  if (points.size() < 2) return "";
   const results::PerplexityPoint* rise_from = nullptr;
-  for (size_t i = 1; i < points.size() && rise_from == nullptr; ++i) {
+  for (size_t i = 1; i < points.size() && rise_from == nullptr; ++i)
     rise_from = points[i].perplexity > points[i - 1].perplexity ? &points[i - 1] : nullptr;
-  }
   const std::string ends =
       fmt::format("from {} at {} to {} at {} tokens", format_perplexity(points.front().perplexity),
                   format_count(points.front().seq_len), format_perplexity(points.back().perplexity),
@@ -97,16 +89,15 @@ std::string context_sentence(const ModelPerplexity& model) {
       format_perplexity(rise_from->perplexity), format_perplexity(rise_to->perplexity));
 }
 
-/// What the best model at long contexts costs at the shortest one.
+// Says what the model that is best at long contexts loses at the shortest one.
 std::string short_context_sentence(const PerplexityGroup& group, const ModelPerplexity& best) {
   const ModelPerplexity& first = group.models.front();
   const int64_t length = group.lengths.front();
   const double best_value = perplexity_at(best, length);
   const double first_value = perplexity_at(first, length);
   if (&best == &first || group.lengths.size() < 2 || !std::isfinite(best_value) ||
-      !std::isfinite(first_value)) {
+      !std::isfinite(first_value))
     return "";
-  }
   return fmt::format("At {} tokens, the shortest context, “{}” has {} and “{}” {} ({}).",
                      format_count(length), best.label, format_perplexity(best_value), first.label,
                      format_perplexity(first_value), compared(best_value, first_value));
@@ -130,11 +121,8 @@ void add_perplexity(const Inputs& inputs, std::vector<std::string>& sentences) {
             : fmt::format("“{}” has a perplexity of {} at {} tokens.", best->label,
                           format_perplexity(perplexity_at(*best, longest)), format_count(longest));
     for (const std::string& sentence :
-         {lowest, context_sentence(*best), short_context_sentence(group, *best)}) {
-      if (!sentence.empty()) {
-        sentences.push_back(sentence + scope);
-      }
-    }
+         {lowest, context_sentence(*best), short_context_sentence(group, *best)})
+      if (!sentence.empty()) sentences.push_back(sentence + scope);
   }
 }
 
@@ -160,9 +148,7 @@ std::string passkey_sentence(const ModelPasskey& model) {
 
 void add_passkey(const Inputs& inputs, std::vector<std::string>& sentences) {
   const std::vector<ModelPasskey> models = group_passkeys(inputs);
-  if (models.empty()) {
-    return;
-  }
+  if (models.empty()) return;
   const auto best = std::max_element(models.begin(), models.end(), [](const auto& a, const auto& b) {
     return overall_accuracy(a) < overall_accuracy(b);
   });
@@ -174,7 +160,7 @@ void add_passkey(const Inputs& inputs, std::vector<std::string>& sentences) {
   sentences.push_back(sentence + ".");
 }
 
-/// What a model answers of all questions; null where its file has no such line.
+// What a model achieved in all questions, or null where its file has no such line.
 const results::AnswerTask* all_tasks(const results::Answers& answers) {
   const results::AnswerTask* all = find_task(answers, "all");
   return all == nullptr && answers.tasks.size() == 1 ? &answers.tasks.front() : all;
@@ -183,9 +169,7 @@ const results::AnswerTask* all_tasks(const results::Answers& answers) {
 void add_answers(const Inputs& inputs, std::vector<std::string>& sentences) {
   std::vector<const AnswersFile*> files = shown_answers(inputs);
   std::erase_if(files, [](const AnswersFile* file) { return all_tasks(file->result) == nullptr; });
-  if (files.empty()) {
-    return;
-  }
+  if (files.empty()) return;
   const auto best = std::max_element(files.begin(), files.end(), [](const auto* a, const auto* b) {
     return all_tasks(a->result)->exact < all_tasks(b->result)->exact;
   });
@@ -199,7 +183,7 @@ void add_answers(const Inputs& inputs, std::vector<std::string>& sentences) {
   sentences.push_back(sentence + ".");
 }
 
-/// Which model finds a text likeliest, where several scored it and they differ.
+// Says which model finds a text likeliest, where several scored it and they differ.
 void add_scores(const Inputs& inputs, std::vector<std::string>& sentences) {
   for (const ScoreGroup& group : group_scores(inputs)) {
     std::vector<const ScoreFile*> files = group.models;
@@ -207,9 +191,7 @@ void add_scores(const Inputs& inputs, std::vector<std::string>& sentences) {
     const auto [lowest, highest] =
         std::minmax_element(files.begin(), files.end(),
                             [](const auto* a, const auto* b) { return a->result.sum < b->result.sum; });
-    if (files.size() < 2 || (*lowest)->result.sum == (*highest)->result.sum) {
-      continue;
-    }
+    if (files.size() < 2 || (*lowest)->result.sum == (*highest)->result.sum) continue;
     const ScoreFile& best = **highest;
     const ScoreFile& other = highest == files.begin() ? **lowest : *files.front();
     sentences.push_back(fmt::format(
@@ -223,9 +205,7 @@ void add_scores(const Inputs& inputs, std::vector<std::string>& sentences) {
 std::string training_sentence(const TrainingRun& run) {
   const results::TrainStep& last = run.log.steps.back();
   std::string sentence = fmt::format("“{}” was trained for {} steps", run.label, format_count(last.step));
-  if (last.tokens >= 0) {
-    sentence += fmt::format(" on {} tokens", format_count(last.tokens));
-  }
+  if (last.tokens >= 0) sentence += fmt::format(" on {} tokens", format_count(last.tokens));
   if (std::isfinite(last.seconds) && last.seconds > 0) {
     sentence += fmt::format(" in {}", format_duration(last.seconds));
     if (last.tokens > 0) {
@@ -233,9 +213,8 @@ std::string training_sentence(const TrainingRun& run) {
                               format_count(std::llround(static_cast<double>(last.tokens) / last.seconds)));
     }
   }
-  if (std::isfinite(early_loss(run.log)) && std::isfinite(late_loss(run.log)) && run.log.steps.size() > 1) {
+  if (std::isfinite(early_loss(run.log)) && std::isfinite(late_loss(run.log)) && run.log.steps.size() > 1)
     sentence += fmt::format("; its loss went from {:.3f} to {:.3f}", early_loss(run.log), late_loss(run.log));
-  }
   return sentence + ".";
 }
 
@@ -247,11 +226,8 @@ std::vector<std::string> summarize(const Inputs& inputs) {
   add_passkey(inputs, sentences);
   add_answers(inputs, sentences);
   add_scores(inputs, sentences);
-  for (const TrainingRun& run : inputs.runs) {
-    if (!run.log.steps.empty()) {
-      sentences.push_back(training_sentence(run));
-    }
-  }
+  for (const TrainingRun& run : inputs.runs)
+    if (!run.log.steps.empty()) sentences.push_back(training_sentence(run));
   return sentences;
 }
 

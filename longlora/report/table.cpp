@@ -25,19 +25,18 @@ std::string padded(const std::string& text, int width, Align align) {
   return align == Align::kRight ? spaces + text : text + spaces;
 }
 
-/// One line; `texts` has one entry for each column.
+// One line of text; `texts` has one entry for each column.
 std::string text_line(const Table& table, const std::vector<std::string>& texts,
                       const std::vector<int>& widths) {
   std::string line;
-  for (size_t column = 0; column < texts.size(); ++column) {
+  for (size_t column = 0; column < texts.size(); ++column)
     line += (column == 0 ? "" : "  ") + padded(texts[column], widths[column], table.columns[column].align);
-  }
   line.erase(line.find_last_not_of(' ') + 1);
   return line + "\n";
 }
 
-/// Cells as plain text. In a column with a best cell the others get a space in
-/// place of the star, so that the figures stay aligned.
+// A cell as plain text. In a column with a best cell the others get a space in place of the star, so that the
+// figures stay aligned.
 std::string plain_cell(const Cell& cell, bool column_has_best) {
   return column_has_best ? cell.text + (cell.is_best ? "*" : " ") : cell.text;
 }
@@ -51,43 +50,15 @@ std::string to_text(const Table& table) {
   for (size_t column = 0; column < num_columns; ++column) {
     const bool has_best = any_best(table, column);
     lines[0].push_back(plain_cell({table.columns[column].heading}, has_best));
-    for (size_t row = 0; row < table.rows.size(); ++row) {
+    for (size_t row = 0; row < table.rows.size(); ++row)
       lines[row + 1].push_back(plain_cell(cell_at(table.rows[row], column), has_best));
-    }
-    for (const auto& line : lines) {
-      widths[column] = std::max(widths[column], display_width(line[column]));
-    }
+    for (const auto& line : lines) widths[column] = std::max(widths[column], display_width(line[column]));
   }
   std::vector<std::string> rule;
   rule.reserve(widths.size());
-  for (const int width : widths) {
-    rule.emplace_back(static_cast<size_t>(width), '-');
-  }
+  for (const int width : widths) rule.emplace_back(static_cast<size_t>(width), '-');
   std::string out = text_line(table, lines[0], widths) + text_line(table, rule, widths);
-  for (size_t row = 1; row < lines.size(); ++row) {
-    out += text_line(table, lines[row], widths);
-  }
-  return out;
-}
-
-std::string to_markdown(const Table& table) {
-  std::string out = "|";
-  std::string rule = "|";
-  for (const Column& column : table.columns) {
-    out += fmt::format(" {} |", escape_markdown(column.heading));
-    rule += column.align == Align::kRight ? " ---: |" : " --- |";
-  }
-  out += "\n" + rule + "\n";
-  for (const auto& row : table.rows) {
-    out += "|";
-    for (size_t column = 0; column < table.columns.size(); ++column) {
-      const Cell& cell = cell_at(row, column);
-      const std::string text = escape_markdown(cell.text);
-      const char* mark = cell.is_best && !text.empty() ? "**" : "";
-      out += fmt::format(" {0}{1}{0} |", mark, text);
-    }
-    out += "\n";
-  }
+  for (size_t row = 1; row < lines.size(); ++row) out += text_line(table, lines[row], widths);
   return out;
 }
 

@@ -1,4 +1,4 @@
-// A table, once as data, and as aligned text, Markdown or HTML.
+// A table as data, and its forms as aligned text and as HTML.
 #pragma once
 
 #include <string>
@@ -15,23 +15,20 @@ struct Column {
 
 struct Cell {
   std::string text;
-  bool is_best = false;  // stands out: bold in HTML and Markdown, a star in plain text
+  bool is_best = false;  // makes it stand out: bold in HTML, a star in plain text
 };
 
-/// Text of headings and cells is plain: the renderers escape it.
+/// A table. The text of its headings and cells is plain, and the renderers escape it.
 struct Table {
   std::vector<Column> columns;
-  std::vector<std::vector<Cell>> rows;  // each as long as `columns`, or shorter (the rest is empty)
+  std::vector<std::vector<Cell>> rows;  // each as long as `columns`, or shorter, and then empty at its end
 };
 
-/// For terminals: columns aligned by display width, two spaces apart, a line
-/// under the headings. Ends with a newline.
+/// The table for terminals: columns are aligned by display width and two spaces apart, with a line under the
+/// headings. Ends with a newline.
 std::string to_text(const Table& table);
 
-/// A GitHub-flavoured Markdown table. Ends with a newline.
-std::string to_markdown(const Table& table);
-
-/// A <table> element; the first column's cells are row headers.
+/// A <table> element, in which the cells of the first column are row headers.
 std::string to_html(const Table& table);
 
 }  // namespace longlora::report

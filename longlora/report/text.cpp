@@ -52,21 +52,6 @@ std::string escape_html(std::string_view text) {
   return out;
 }
 
-std::string escape_markdown(std::string_view text) {
-  std::string out;
-  for (const char character : text) {
-    if (character == '\n' || character == '\r') {
-      out.push_back(' ');
-      continue;
-    }
-    if (std::string_view("|\\`*_<>[]").find(character) != std::string_view::npos) {
-      out.push_back('\\');
-    }
-    out.push_back(character);
-  }
-  return out;
-}
-
 std::string quote_gnuplot(std::string_view text) {
   std::string out = "'";
   for (size_t position = 0; position < text.size();) {
@@ -77,30 +62,18 @@ std::string quote_gnuplot(std::string_view text) {
 }
 
 std::string format_perplexity(double value) {
-  if (!std::isfinite(value)) {
-    return "—";
-  }
-  if (value < 99.995) {
-    return fmt::format("{:.2f}", value);
-  }
-  if (value < 999.95) {
-    return fmt::format("{:.1f}", value);
-  }
+  if (!std::isfinite(value)) return "—";
+  if (value < 99.995) return fmt::format("{:.2f}", value);
+  if (value < 999.95) return fmt::format("{:.1f}", value);
   return value < 1e15 ? format_count(std::llround(value)) : fmt::format("{:.2e}", value);
 }
 
 std::string format_percent(double fraction) {
-  if (!std::isfinite(fraction)) {
-    return "—";
-  }
+  if (!std::isfinite(fraction)) return "—";
   const double tenths = std::round(fraction * 1000.0);
   // One trial missed in thousands must not read as "100 %", nor one found as "0 %".
-  if (fraction < 1.0 && tenths >= 1000.0) {
-    return "> 99.9 %";
-  }
-  if (fraction > 0.0 && tenths <= 0.0) {
-    return "< 0.1 %";
-  }
+  if (fraction < 1.0 && tenths >= 1000.0) return "> 99.9 %";
+  if (fraction > 0.0 && tenths <= 0.0) return "< 0.1 %";
   return tenths == 0.0 || tenths == 1000.0 ? fmt::format("{:.0f} %", tenths / 10.0)
                                            : fmt::format("{:.1f} %", tenths / 10.0);
 }
@@ -117,12 +90,10 @@ std::string encode_base64(std::string_view bytes) {
   for (size_t i = 0; i < bytes.size(); i += 3) {
     const size_t num_bytes = std::min<size_t>(3, bytes.size() - i);
     uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j) {
+    for (size_t j = 0; j < 3; ++j)
       group = (group << 8) | (j < num_bytes ? static_cast<unsigned char>(bytes[i + j]) : 0u);
-    }
-    for (size_t j = 0; j < 4; ++j) {
+    for (size_t j = 0; j < 4; ++j)
       out.push_back(j <= num_bytes ? kAlphabet[(group >> (18 - 6 * j)) & 63u] : '=');
-    }
   }
   return out;
 }

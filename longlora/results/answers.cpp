@@ -7,7 +7,7 @@
 namespace longlora::results {
 namespace {
 
-/// Sums over answers.
+// The sums over answers from which the means come.
 struct Counts {
   std::string task;
   int64_t num_questions = 0, num_exact = 0, num_tokens = 0;

@@ -1,4 +1,4 @@
-// The result of `answer`: questions with known answers, and how many a model answers word for word.
+// The result of `answer`: questions with known answers, and how many of them a model answers word for word.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,11 @@ namespace longlora::results {
 
 /// What the model wrote to one question.
 struct Answer {
-  std::string place = {};     // of the question: "file.jsonl:8"
-  std::string task = {};      // that the question belongs to, or empty
-  int64_t tokens = -1;        // of the question
+  std::string place = {};     // where the question stands: "file.jsonl:8"
+  std::string task = {};      // the task that the question belongs to, or empty
+  int64_t tokens = -1;        // the length of the question
   std::string expected = {};  // the known answer
-  std::string answer = {};    // without space at its ends
+  std::string answer = {};    // what the model wrote, without space at its ends
   bool exact = false;
 
   template <typename Self, typename Fields>
@@ -33,10 +33,11 @@ struct Answer {
 
 /// The answers to the questions of one task.
 struct AnswerTask {
-  std::string task = {};  // "all": over the questions of all tasks
+  std::string task = {};  // its name; "all" for the questions of all tasks
   int64_t num_questions = 0;
-  double exact = 0.0;  // share of the questions that were answered word for word
-  double mean_tokens = std::numeric_limits<double>::quiet_NaN();  // of a question; NaN: not known
+  double exact = 0.0;  // the share of the questions that were answered word for word
+  double mean_tokens =
+      std::numeric_limits<double>::quiet_NaN();  // the mean length of a question; NaN: not known
 
   template <typename Task, typename Fields>
   static void list_fields(Task& task, Fields& fields) {
@@ -52,9 +53,9 @@ struct Answers {
   static constexpr const char* kVerb = "answer";
 
   EvaluatedModel model = {};
-  std::string prompt = {};             // form that the questions were asked in
-  double exact = 0.0;                  // share of all questions that were answered word for word
-  int64_t num_skipped = -1;            // questions beyond the context; -1: not known
+  std::string prompt = {};             // the form in which the questions were asked
+  double exact = 0.0;                  // the share of all questions that were answered word for word
+  int64_t num_skipped = -1;            // how many questions were longer than the context; -1: not known
   std::vector<AnswerTask> tasks = {};  // the last is "all"
   std::vector<Answer> answers = {};
 
@@ -68,8 +69,8 @@ struct Answers {
     fields.optional_objects("answers", result.answers);
   }
 
-  /// Counts `answers` by task, in order of first appearance, and over all. Sets `tasks` and `exact`. Requires
-  /// an answer.
+  /// Sets `tasks` and `exact` from `answers`: counts them by task, in the order in which tasks first appear,
+  /// and in all. Requires an answer.
   void sum_up();
 
   Json to_json() const;

@@ -6,12 +6,12 @@
 
 namespace longlora::results {
 
-/// CRC-32C: polynomial 0x1EDC6F41, reflected, initial value and final XOR all ones
-/// (RFC 3720, B.4). Of "123456789" it is 0xE3069283.
+/// CRC-32C: the polynomial 0x1EDC6F41, reflected, with an initial value and a final XOR of all ones (RFC
+/// 3720, B.4). Its value for "123456789" is 0xE3069283.
 uint32_t crc32c(std::string_view bytes);
 
-/// The form that TFRecord stores, so that a checksum of data that itself holds
-/// checksums stays sound: rotate_right(crc, 15) + 0xA282EAD8 (mod 2^32).
+/// The form in which TFRecord stores the checksum: rotate_right(crc, 15) + 0xA282EAD8 (mod 2^32). It stays
+/// sound for data that itself holds checksums.
 uint32_t masked_crc32c(std::string_view bytes);
 
 }  // namespace longlora::results

@@ -5,7 +5,7 @@
 namespace longlora::results {
 namespace {
 
-/// "tuned" for "runs/tuned" and for "runs/tuned/".
+// "tuned" for "runs/tuned" and for "runs/tuned/".
 std::string folder_name(const std::filesystem::path& path) {
   return (path.has_filename() ? path : path.parent_path()).filename().string();
 }

@@ -1,4 +1,4 @@
-// The model that a result is of.
+// The model that a result belongs to.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@ namespace longlora::results {
 struct EvaluatedModel {
   std::optional<std::string> label = {};  // the name that people gave it; nullopt where a verb takes none
   std::string model = {};                 // directory of the base model
-  std::optional<std::string> peft_model = {};  // directory of the adapter
+  std::optional<std::string> peft_model = {};  // directory of the adapter; nullopt: none
   int64_t context_size = -1;                   // in tokens; -1: not given
   std::string rope_scaling = {};               // in words: "linear rotary scaling by 8"
-  std::string dtype = {};                      // that it was computed in
+  std::string dtype = {};                      // the dtype in which it was computed
   std::string quantize = {};                   // "nf4" or "none"
 
-  /// The label, or else the name of the adapter's directory, or else of the model's; empty where the file
-  /// tells none of them.
+  /// The label; without it the name of the adapter's directory, or else of the model's. Empty where the file
+  /// states none of them.
   std::string name() const;
 
   template <typename Model, typename Fields>

@@ -12,12 +12,10 @@ constexpr uint64_t kSessionStart = 1;  // SessionLog.SessionStatus.START
 
 template <std::unsigned_integral Word>
 void append_little_endian(std::string& out, Word value) {
-  for (size_t i = 0; i < sizeof(Word); ++i) {
-    out.push_back(static_cast<char>((value >> (8 * i)) & 0xFFu));
-  }
+  for (size_t i = 0; i < sizeof(Word); ++i) out.push_back(static_cast<char>((value >> (8 * i)) & 0xFFu));
 }
 
-/// A protobuf message under construction; each call appends one field.
+// A protobuf message that is being written; each call appends one field.
 class Message {
  public:
   void varint_field(uint32_t field, uint64_t value) {
@@ -32,7 +30,7 @@ class Message {
     key(field, 5);
     append_little_endian(bytes_, std::bit_cast<uint32_t>(value));
   }
-  /// A string or an embedded message.
+  // A string or an embedded message.
   void bytes_field(uint32_t field, std::string_view value) {
     key(field, 2);
     varint(value.size());

@@ -26,8 +26,8 @@ std::string encode_file_version_event(double wall_time_seconds);
 /// One scalar. The format stores it as float32.
 std::string encode_scalar_event(const EventTime& time, std::string_view tag, double value);
 
-/// Tells readers that the run starts again at `time.step`: they drop what
-/// earlier files hold from that step on.
+/// Tells readers that the run starts again at `time.step`: they then drop what earlier files hold from that
+/// step on.
 std::string encode_session_start_event(const EventTime& time);
 
 /// A TFRecord frame: length (u64), masked CRC of the length (u32), payload,

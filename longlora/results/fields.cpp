@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
-/// The value as it stands in a message.
+// The text by which a message shows a value.
 std::string shown(const Json& value) {
   return shorten(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
 }

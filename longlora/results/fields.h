@@ -20,7 +20,7 @@
 
 namespace longlora::results {
 
-/// Writes fields into a JSON object. JSON has neither NaN nor infinity: they are written as null, and so is a
+/// Writes fields into a JSON object. JSON has neither NaN nor infinity: these are written as null. So is a
 /// count below 0, which means that it is not known. An optional without a value is left out.
 class FieldWriter {
  public:
@@ -77,28 +77,28 @@ class FieldWriter {
   Json* object_;
 };
 
-/// Reads fields of a JSON object. All functions throw InputError "[file, place] expected …, got …". A field
-/// whose key is missing stays as it is where the rule allows that.
+/// Reads fields of a JSON object. All functions throw InputError "[file, place] expected …, got …". Where a
+/// key may be missing and is, its field stays as it is.
 class FieldReader {
  public:
   /// `where` names the object in errors: "results.json, results[2]". Keeps a reference to `object`.
   FieldReader(const Json& object, std::string where);
 
-  /// A number; null reads as NaN.
+  /// Reads a number; null reads as NaN.
   void required(const char* key, double& value) const;
-  /// A whole number, at least `least`.
+  /// Reads a whole number that is at least `least`.
   void required(const char* key, int64_t& count, int64_t least = 0) const;
   void required(const char* key, bool& value) const;
-  /// A number from 0 to 1.
+  /// Reads a number from 0 to 1.
   void share(const char* key, double& value) const;
-  /// A list of at least two whole numbers.
+  /// Reads a list of at least two whole numbers.
   void token_ids(const char* key, std::vector<int64_t>& ids) const;
 
-  /// The key may be missing. A number is NaN where it is null, and becomes `otherwise` where it is missing
-  /// and that was given.
+  /// Reads a number whose key may be missing. null reads as NaN. Where the key is missing and `otherwise` is
+  /// given, the field becomes that.
   void optional(const char* key, double& value) const;
   void optional(const char* key, double& value, double otherwise) const;
-  /// The key may be missing, or its value null.
+  /// Reads a count whose key may be missing, or whose value may be null.
   void optional(const char* key, int64_t& count) const;
   void optional(const char* key, std::string& text) const;
   void optional(const char* key, std::vector<double>& numbers) const;
@@ -108,32 +108,33 @@ class FieldReader {
     if (is_given(key)) optional(key, value.emplace());
   }
 
-  /// A list with at least one object, each of which is a Result.
+  /// Reads a list with at least one object, each of which is a Result.
   template <typename Result>
   void objects(const char* key, std::vector<Result>& results) const {
     require_objects(key);
     optional_objects(key, results);
   }
-  /// A list of any length; the key may be missing.
+  /// Reads a list of any length, whose key may be missing.
   template <typename Result>
   void optional_objects(const char* key, std::vector<Result>& results) const {
     for (const FieldReader& fields : objects_of(key)) Result::list_fields(results.emplace_back(), fields);
   }
-  /// Such a list, or one Result whose fields stand in this object itself. A list of one is written both ways.
+  /// Reads such a list, or one Result whose fields stand in this object itself. A list of one is written both
+  /// ways.
   template <typename Result>
   void objects_or_one(const char* key, std::vector<Result>& results) const {
     if (has(key)) return objects(key, results);
     Result::list_fields(results.emplace_back(), *this);
   }
 
-  /// Throws unless `holds`.
+  /// Throws where `holds` is false.
   void check(bool holds, const char* expected, double got) const;
   void check(bool holds, const char* expected, const char* got) const;
 
   bool has(const char* key) const { return object_->contains(key); }
 
  private:
-  /// Whether there is a value other than null.
+  /// Whether the key has a value other than null.
   bool is_given(const char* key) const;
   const Json& value_of(const char* key, const char* expected) const;
   void require_objects(const char* key) const;
@@ -145,7 +146,7 @@ class FieldReader {
   std::string where_;
 };
 
-/// The JSON object of a result; of one that has a `kVerb` that stands first.
+/// The JSON object of a result. Where the result has a `kVerb`, that stands first.
 template <typename Result>
 Json write_fields(const Result& result) {
   Json object = Json::object();
@@ -155,7 +156,7 @@ Json write_fields(const Result& result) {
   return object;
 }
 
-/// The result in a JSON object, which `where` names in errors.
+/// Reads the result in a JSON object, which `where` names in errors.
 template <typename Result>
 Result read_fields(const Json& object, const std::string& where) {
   Result result;

@@ -15,15 +15,15 @@ struct Inference {
   static constexpr const char* kVerb = "inference";
 
   EvaluatedModel model = {};
-  std::string prompt = {};                   // form that the question was asked in
+  std::string prompt = {};                   // the form in which the question was asked
   std::string question = {};                 // as the user gave it
-  std::optional<std::string> material = {};  // path of the text that the question is about
+  std::optional<std::string> material = {};  // the path of the text that the question is about; nullopt: none
   std::string answer = {};
   int64_t prompt_tokens = 0;
   std::vector<int64_t> answer_ids = {};
-  bool stopped_by_model = false;  // rather than by a limit
+  bool stopped_by_model = false;  // the model itself ended its answer, not a limit
   double prompt_seconds = 0.0;
-  double tokens_per_second = 0.0;  // of the answer
+  double tokens_per_second = 0.0;  // how fast the answer was written
 
   template <typename Result, typename Fields>
   static void list_fields(Result& result, Fields& fields) {

@@ -4,9 +4,15 @@
 
 #include <algorithm>
 
+#include "longlora/core/file.h"
 #include "longlora/results/fields.h"
 
 namespace longlora::results {
+namespace {
+
+constexpr const char* kCsvHeader = "target_tokens,garbage_chars,tokens,accuracy,trials,skipped\n";
+
+}  // namespace
 
 void PasskeyLength::add(PasskeyTrial trial) {
   trials.push_back(std::move(trial));
@@ -23,8 +29,12 @@ Json Passkey::to_json() const {
   return write_fields(*this);
 }
 
+bool Passkey::is_csv(const std::filesystem::path& file) {
+  return read_file(file).starts_with(kCsvHeader);
+}
+
 std::string Passkey::to_csv() const {
-  std::string text = "target_tokens,garbage_chars,tokens,accuracy,trials,skipped\n";
+  std::string text = kCsvHeader;
   for (const PasskeyLength& length : lengths)
     text += fmt::format("{},{},{:.1f},{:.4f},{},{}\n", length.target_tokens, length.garbage_chars,
                         length.mean_tokens, length.accuracy, length.trials.size(), length.num_skipped);

@@ -1,7 +1,9 @@
-// The result of `passkey`: how often a model finds a number in a long text, by length and depth.
+// The result of `passkey`: how often a model finds a number in a long text, by the text's length and the
+// number's depth in it.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -10,14 +12,14 @@
 
 namespace longlora::results {
 
-/// One question.
+/// One question and its answer.
 struct PasskeyTrial {
-  int64_t seed = -1;   // of the prompt
-  double depth = 0.0;  // place of the key in the text: 0 is the start, 1 the end
+  int64_t seed = -1;   // the seed of the prompt
+  double depth = 0.0;  // where the key stands in the text: 0 is the start, 1 the end
   bool correct = false;
-  int64_t tokens = -1;  // of the prompt
+  int64_t tokens = -1;  // the length of the prompt
   int64_t pass_key = -1;
-  std::string answer = {};  // text of what was generated
+  std::string answer = {};  // the text that was generated
 
   template <typename Trial, typename Fields>
   static void list_fields(Trial& trial, Fields& fields) {
@@ -30,13 +32,13 @@ struct PasskeyTrial {
   }
 };
 
-/// The trials of one length.
+/// The trials with texts of one length.
 struct PasskeyLength {
-  double mean_tokens = 0.0;    // of the trials' prompts
-  int64_t target_tokens = -1;  // that were asked for
-  int64_t garbage_chars = -1;  // characters of filler
-  double accuracy = 0.0;       // share of the trials that are correct
-  int64_t num_skipped = -1;    // prompts longer than the context
+  double mean_tokens = 0.0;    // the mean length of the prompts
+  int64_t target_tokens = -1;  // the length that was asked for
+  int64_t garbage_chars = -1;  // how many characters of filler the text has
+  double accuracy = 0.0;       // the share of the trials that are correct
+  int64_t num_skipped = -1;    // how many prompts were longer than the context
   std::vector<PasskeyTrial> trials = {};
 
   /// Adds a trial and brings mean and accuracy up to date.
@@ -58,7 +60,7 @@ struct Passkey {
   static constexpr const char* kVerb = "passkey";
 
   EvaluatedModel model = {};
-  int64_t num_tests = -1;  // trials asked for at each length
+  int64_t num_tests = -1;  // how many trials were asked for at each length
   std::vector<PasskeyLength> lengths = {};
 
   template <typename Result, typename Fields>
@@ -71,6 +73,8 @@ struct Passkey {
   Json to_json() const;
   /// The lengths as a table, without the single trials.
   std::string to_csv() const;
+  /// Whether to_csv() wrote the file.
+  static bool is_csv(const std::filesystem::path& file);
   /// With lengths in ascending order of their tokens. `where` names the file in errors. Throws InputError.
   static Passkey from_json(const Json& json, const std::string& where);
 };

@@ -1,4 +1,4 @@
-// The result of `eval`: perplexity and next-token accuracy by length of context.
+// The result of `eval`: perplexity and next-token accuracy by the length of the context.
 #pragma once
 
 #include <cmath>
@@ -15,12 +15,13 @@ namespace longlora::results {
 
 /// What was found with windows of one length.
 struct PerplexityPoint {
-  int64_t seq_len = 0;      // tokens of a window
-  double loss = 0.0;        // mean next-token loss in nats; NaN where it is not finite
+  int64_t seq_len = 0;      // the length of a window
+  double loss = 0.0;        // the mean next-token loss in nats; NaN where it is not finite
   double perplexity = 0.0;  // exp(loss); NaN where it is not finite
-  double accuracy = std::numeric_limits<double>::quiet_NaN();  // of next tokens; NaN where it is not known
-  int64_t num_windows = -1;                                    // -1: not known
-  int64_t num_tokens = -1;                                     // whose loss counts; -1: not known
+  double accuracy =
+      std::numeric_limits<double>::quiet_NaN();  // the accuracy of next tokens; NaN where it is not known
+  int64_t num_windows = -1;                      // -1: not known
+  int64_t num_tokens = -1;                       // how many tokens have a loss that counts; -1: not known
 
   template <typename Point, typename Fields>
   static void list_fields(Point& point, Fields& fields) {
@@ -38,9 +39,10 @@ struct Perplexity {
   static constexpr const char* kVerb = "eval";
 
   EvaluatedModel model = {};
-  std::string data = {};                      // paths of the text, split by ", "; empty: not known
-  std::string window = {};                    // "all", "last" or "same-targets"; empty: not known
-  std::optional<int64_t> target_tokens = {};  // of "same-targets": tokens scored at the end of each window
+  std::string data = {};    // the paths of the text, joined by ", "; empty: not known
+  std::string window = {};  // "all", "last" or "same-targets"; empty: not known
+  std::optional<int64_t> target_tokens =
+      {};  // for "same-targets": how many tokens are scored at the end of each window
   std::vector<PerplexityPoint> points = {};
 
   template <typename Result, typename Fields>
@@ -53,7 +55,8 @@ struct Perplexity {
   }
 
   Json to_json() const;
-  /// With points in ascending order of their lengths. `where` names the file in errors. Throws InputError.
+  /// Reads a result, and sorts its points by their lengths. `where` names the file in errors. Throws
+  /// InputError.
   static Perplexity from_json(const Json& json, const std::string& where);
 };
 

@@ -16,7 +16,7 @@ struct PlannedTime {
   double tokens_per_second = 0.0;
   double matrix_flops_per_second = 0.0;
   double attention_flops_per_second = 0.0;
-  double rates_varied_by = 0.0;  // slowest measurement over the fastest
+  double rates_varied_by = 0.0;  // the slowest measurement over the fastest
 
   template <typename Time, typename Fields>
   static void list_fields(Time& time, Fields& fields) {
@@ -34,24 +34,24 @@ struct Plan {
 
   int64_t parameters = 0;
   int64_t trainable_parameters = 0;
-  double seen_tokens = 0.0;     // keys that a query sees, on average
-  int64_t budget_bytes = 0;     // that the plan is made for
-  double model_flops = 0.0;     // of a micro-batch
-  double executed_flops = 0.0;  // the same with what is computed again
-  int64_t memory_bytes = 0;     // predicted peak, the sum of the following
+  double seen_tokens = 0.0;     // how many keys a query sees, on average
+  int64_t budget_bytes = 0;     // the memory that the plan may use
+  double model_flops = 0.0;     // the floating-point operations of a micro-batch
+  double executed_flops = 0.0;  // the same with those that are done again
+  int64_t memory_bytes = 0;     // the predicted peak, which is the sum of the following
   int64_t weights_bytes = 0;
   int64_t optimizer_bytes = 0;
   int64_t inputs_bytes = 0;
   int64_t kept_bytes = 0;
   int64_t workspace_bytes = 0;
   int64_t program_bytes = 0;
-  int64_t tile_rows = 0;       // 0: all
-  int64_t inputs_on_disk = 0;  // layers whose input is in a scratch file
-  int64_t scratch_bytes = 0;   // of disk, for those
+  int64_t tile_rows = 0;       // rows of a tile; 0: all rows at once
+  int64_t inputs_on_disk = 0;  // how many layers have their input in a scratch file
+  int64_t scratch_bytes = 0;   // the disk space of those inputs
   bool weights_streamed = false;
-  int64_t streamed_bytes = 0;      // weights left in their files
+  int64_t streamed_bytes = 0;      // the weights that are left in their files
   std::string state_on_disk = {};  // "none", "embedding" or "all"
-  int64_t state_bytes = 0;         // of disk, for the training state
+  int64_t state_bytes = 0;         // the disk space of the training state
   std::optional<PlannedTime> time = {};
 
   template <typename Self, typename Fields>

@@ -37,7 +37,7 @@ void RunLog::append(const Json& line) const {
   file.close();
   if (file) return;
   const int error_number = errno;
-  fs::resize_file(path(), missing ? 0 : size, ignored);  // no half of a line stays
+  fs::resize_file(path(), missing ? 0 : size, ignored);  // half a line must not stay
   throw write_error(path(), "write a line", error_number);
 }
 

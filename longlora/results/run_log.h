@@ -1,4 +1,4 @@
-// What a run leaves while it trains: train_log.jsonl, and event files for TensorBoard in runs/.
+// What a run writes while it trains: train_log.jsonl, and event files for TensorBoard in runs/.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +14,14 @@ namespace longlora::results {
 /// Writes both logs of one run. Not thread-safe.
 class RunLog {
  public:
-  /// Logs into the directory of the run, in which nothing is written before the first step.
+  /// Logs into the directory of the run. Nothing is written there before the first step.
   explicit RunLog(std::filesystem::path run_directory) : directory_(std::move(run_directory)) {}
 
-  /// Drops what the log has of steps after `step`: a resumed run writes them again.
+  /// Drops the log of all steps after `step`, because a resumed run writes them again.
   void truncate(int64_t step) const;
 
-  /// Append one line to train_log.jsonl, the whole line or (ResourceError) nothing of it, and its values to
-  /// TensorBoard's curves. An evaluation before the first step that this object logged has no curve.
+  /// Appends one line to train_log.jsonl, and its values to TensorBoard's curves. The line is written whole
+  /// or (ResourceError) not at all. An evaluation before the first step that this object logged has no curve.
   void add(const TrainStep& step);
   void add(const TrainEvaluation& evaluation);
 

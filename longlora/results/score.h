@@ -15,13 +15,13 @@ struct Score {
   static constexpr const char* kVerb = "score";
 
   EvaluatedModel model = {};
-  std::vector<int64_t> ids = {};  // of the text; scores of the same ids can be compared
+  std::vector<int64_t> ids = {};  // the ids of the text; scores of the same ids can be compared
   std::vector<double>
       logprobs;      // natural logarithms, one for each of ids[1], ids[2], …; may be missing in a file
-  double sum = 0.0;  // of them; NaN where it is not finite
-  double mean = std::numeric_limits<double>::quiet_NaN();  // of them; NaN where it is not known
+  double sum = 0.0;  // of all logprobs; NaN where it is not finite
+  double mean = std::numeric_limits<double>::quiet_NaN();  // of all logprobs; NaN where it is not known
 
-  /// Ids that have a log-probability: all but the first.
+  /// How many ids have a log-probability: all but the first.
   int64_t num_scored() const { return static_cast<int64_t>(ids.size()) - 1; }
 
   template <typename Result, typename Fields>

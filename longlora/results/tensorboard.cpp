@@ -22,9 +22,7 @@ double now_seconds() {
 
 std::string host_name() {
   std::array<char, 256> name{};
-  if (gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') {
-    return "localhost";
-  }
+  if (gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "localhost";
   return name.data();
 }
 
@@ -50,13 +48,9 @@ TensorBoardWriter::TensorBoardWriter(const std::filesystem::path& directory,
   path_ = directory / event_file_name(now);
   errno = 0;
   file_.open(path_, std::ios::binary | std::ios::trunc);
-  if (!file_) {
-    fail(path_, "create");
-  }
+  if (!file_) fail(path_, "create");
   write(encode_file_version_event(now));
-  if (first_step) {
-    write(encode_session_start_event({now, *first_step}));
-  }
+  if (first_step) write(encode_session_start_event({now, *first_step}));
   flush();
 }
 
@@ -66,17 +60,13 @@ void TensorBoardWriter::scalar(const std::string& tag, double value, int64_t ste
 
 void TensorBoardWriter::flush() {
   errno = 0;
-  if (!file_.flush()) {
-    fail(path_, "write");
-  }
+  if (!file_.flush()) fail(path_, "write");
 }
 
 void TensorBoardWriter::write(const std::string& payload) {
   const std::string frame = frame_record(payload);
   errno = 0;
-  if (!file_.write(frame.data(), static_cast<std::streamsize>(frame.size()))) {
-    fail(path_, "write");
-  }
+  if (!file_.write(frame.data(), static_cast<std::streamsize>(frame.size()))) fail(path_, "write");
 }
 
 }  // namespace longlora::results

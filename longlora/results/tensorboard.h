@@ -1,4 +1,4 @@
-// Scalars of a run as event files that TensorBoard opens.
+// Writes the scalars of a run into event files that TensorBoard opens.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,12 @@ class TensorBoardWriter {
   explicit TensorBoardWriter(const std::filesystem::path& directory,
                              std::optional<int64_t> first_step = std::nullopt);
 
-  /// One value of the curve `tag` ("train/loss"), stamped with the present time.
-  /// Stored as float32; infinities and NaN are kept. Throws ResourceError.
+  /// Appends one value of the curve `tag` ("train/loss"), with the present time. It is stored as float32;
+  /// infinities and NaN are kept. Throws ResourceError.
   void scalar(const std::string& tag, double value, int64_t step);
 
-  /// Hands everything to the operating system, so that a running TensorBoard
-  /// sees it. The destructor does the same, silently. Throws ResourceError.
+  /// Hands everything to the operating system, so that a running TensorBoard sees it. The destructor does the
+  /// same, but keeps silent about errors. Throws ResourceError.
   void flush();
 
   const std::filesystem::path& path() const { return path_; }

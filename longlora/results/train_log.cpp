@@ -12,7 +12,7 @@ namespace {
 
 struct Line {
   std::string text;
-  int number = 0;  // from 1
+  int number = 0;  // counts from 1
 };
 
 std::vector<Line> non_empty_lines(const std::string& text) {

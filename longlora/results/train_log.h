@@ -9,20 +9,20 @@
 
 namespace longlora::results {
 
-/// What one optimizer step did, as the log has it. A number that the log lacks, or holds as null (JSON has no
-/// infinity or NaN), is NaN; a count is -1.
+/// One optimizer step as the log has it. A number that the log lacks or holds as null (JSON has no infinity
+/// or NaN) is NaN; a count that it lacks is -1.
 struct TrainStep {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-  int64_t step = 0;         // updates done, from 1
-  double epoch = kUnknown;  // passes over the data so far
-  double loss = kUnknown;   // mean over the supervised tokens of the update; NaN where it has none
+  int64_t step = 0;         // how many updates are done, from 1
+  double epoch = kUnknown;  // how many passes over the data are done
+  double loss = kUnknown;   // the mean over the supervised tokens of the update; NaN where it has none
   double learning_rate = kUnknown;
-  double grad_norm = kUnknown;          // before clipping
+  double grad_norm = kUnknown;          // the norm before clipping
   double tokens_per_second = kUnknown;  // over the last steps
-  int64_t tokens = -1;                  // trained on so far
+  int64_t tokens = -1;                  // how many tokens have been trained on
   int64_t peak_memory_bytes = -1;
-  double seconds = kUnknown;  // training time so far, over all resumptions
+  double seconds = kUnknown;  // the training time so far, over all resumptions
 
   template <typename Step, typename Fields>
   static void list_fields(Step& step, Fields& fields) {
@@ -40,7 +40,7 @@ struct TrainStep {
 
 /// An evaluation on held-out data during training.
 struct TrainEvaluation {
-  int64_t step = 0;  // updates done before it
+  int64_t step = 0;  // how many updates were done before it
   double loss = 0.0;
   double perplexity = 0.0;  // exp(loss)
   double accuracy = TrainStep::kUnknown;
@@ -54,12 +54,12 @@ struct TrainEvaluation {
   }
 };
 
-/// The log of a run. Steps ascend: where a resumed run logged a step again, the later line counts, and what
-/// followed the earlier one is dropped.
+/// The log of a run. Steps ascend: where a resumed run logged a step again, the later line counts, and all
+/// lines behind the earlier one up to it are dropped.
 struct TrainLog {
   std::vector<TrainStep> steps = {};
   std::vector<TrainEvaluation> evaluations = {};
-  std::vector<std::string> notes = {};  // says that an unfinished last line was left out
+  std::vector<std::string> notes = {};  // "an unfinished last line was left out" and the like
 
   /// Parses the text of a log; `source` names it in errors. An unfinished last line (of a killed run) is left
   /// out with a note. Throws InputError with the line.

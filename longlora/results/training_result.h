@@ -9,12 +9,12 @@
 
 namespace longlora::results {
 
-/// run.json in the directory of a run: what was asked for, written before the first step.
+/// run.json in the directory of a run: what was asked for. It is written before the first step.
 struct RunDescription {
   std::string verb = {};
   std::string label = {};  // the name of the run in reports
   std::string version = {};
-  Json options = {};  // the effective ones
+  Json options = {};  // the options that were in effect
   int64_t parameters = -1;
   int64_t trainable_parameters = -1;
   int64_t max_steps = -1;
@@ -41,12 +41,13 @@ struct RunDescription {
   static RunDescription from_json(const Json& json, const std::string& where);
 };
 
-/// The file of --json, written at the end: how the run went.
+/// The file of --json, which is written at the end: how the run went.
 struct TrainingResult {
   std::string verb = {};
-  bool finished = false;                                   // false: a signal stopped it
-  int64_t step = 0;                                        // updates done
-  double loss = std::numeric_limits<double>::quiet_NaN();  // this and the following: of the last logged step
+  bool finished = false;  // false: a signal stopped it
+  int64_t step = 0;       // how many updates were done
+  double loss =
+      std::numeric_limits<double>::quiet_NaN();  // this and the following are those of the last logged step
   int64_t tokens = 0;
   double tokens_per_second = 0.0;
   double seconds = 0.0;

@@ -17,7 +17,8 @@ c10::CachingDeviceAllocator::DeviceStats allocator_stats(at::Device device) {
   return c10::getDeviceAllocator(device.type())->getDeviceStats(device.index());
 }
 
-/// Makes the context of the GPU and computes something on it: what fails fails here, by name.
+// Makes the context of the GPU and computes something on it, so that whatever fails there fails here, with
+// its name.
 void start(const Gpu& gpu, at::Device device) {
   try {
     at::globalContext().lazyInitDevice(device.type());

@@ -1,4 +1,4 @@
-// The device of tensors: opened once at the start of a verb, asked about its memory.
+// The device of tensors. It is opened once at the start of a verb, and asked about its memory.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,8 +14,8 @@ namespace longlora::tensors {
 /// A device that is ready to compute.
 struct OpenedDevice {
   at::Device device = at::kCPU;
-  std::optional<Gpu> gpu = {};  // of a device that is one
-  /// Why a GPU that is there is left unused although `auto` was asked for; else empty.
+  std::optional<Gpu> gpu = {};  // what is known of it, where it is a GPU
+  /// Says why a GPU that is there is not used although `auto` was asked for. Empty in any other case.
   std::string passed_over = {};
 };
 
@@ -24,11 +24,11 @@ struct OpenedDevice {
 /// UsageError for another text and ResourceError for a GPU that cannot be used.
 OpenedDevice open_device(const std::string& text);
 
-/// Memory that `device` has free for this process; what libtorch keeps for reuse counts as free.
+/// The memory that `device` has free for this process. What libtorch keeps for reuse counts as free.
 int64_t free_memory_bytes(at::Device device);
 
-/// The most that this process has held at once: of a GPU what its tensors' allocator had reserved, of the CPU
-/// the resident set.
+/// The most memory that this process has held at once: on a GPU what the allocator of tensors had reserved,
+/// on the CPU the resident set.
 int64_t peak_memory_bytes(at::Device device);
 
 }  // namespace longlora::tensors

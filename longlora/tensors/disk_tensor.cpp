@@ -10,7 +10,8 @@
 namespace longlora::tensors {
 namespace {
 
-/// Rows of a lookup after which pages are released: the system maps the pages around one that is read.
+// After so many rows of a lookup pages are released, because the system maps the pages around one that is
+// read, too.
 constexpr int64_t kRowsAtOnce = 256;
 
 void delete_memory(void* memory) {

@@ -1,5 +1,5 @@
-// The one table of element types: their names in configurations and file formats, and their widths. Needs
-// c10's headers, not its library.
+// The one table of element types, with their names in configurations and file formats and their widths. It
+// needs c10's headers, but not its library.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -28,14 +28,14 @@ const DtypeNames* dtype_of_safetensors(std::string_view name);
 const DtypeNames* dtype_of_torch(std::string_view name);
 const DtypeNames* dtype_of_torch_storage(std::string_view name);
 
-/// "bfloat16" for at::kBFloat16, as configurations and flags say it. Throws Error for a dtype that is not in
-/// the table.
+/// The name by which configurations and flags know a dtype: "bfloat16" for at::kBFloat16. Throws Error for a
+/// dtype that is not in the table.
 std::string dtype_name(at::ScalarType dtype);
 
-/// The dtype of weights that "float32", "bfloat16" or "float16" says; nothing for any other text.
+/// The dtype of weights that "float32", "bfloat16" or "float16" names; nullopt for any other text.
 std::optional<at::ScalarType> weight_dtype_from_name(std::string_view name);
 
-/// Bytes of one element; 0 for a dtype that dtype_names() does not know.
+/// The number of bytes of one element, or 0 for a dtype that dtype_names() does not know.
 uint64_t element_bytes(at::ScalarType dtype);
 
 }  // namespace longlora::tensors

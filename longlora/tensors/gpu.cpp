@@ -15,14 +15,14 @@ namespace longlora::tensors {
 namespace {
 
 constexpr const char* kVisibleGpus = "CUDA_VISIBLE_DEVICES";
-/// What libtorch 2.11 for CUDA 13 asks of driver and GPU.
+// What libtorch 2.11 for CUDA 13 asks of driver and GPU.
 constexpr int kLeastDriver = 13000;  // as cuDriverGetVersion() counts
 constexpr int kLeastMajor = 7, kLeastMinor = 5;
 
-/// The few functions of the driver that are needed before libtorch is there. Never unloaded.
+// The few functions of the driver that are needed before libtorch is there. The driver is never unloaded.
 class Driver {
  public:
-  /// Throws ResourceError where there is none.
+  // Throws ResourceError where there is no driver.
   explicit Driver(const std::string& library) : handle_(::dlopen(library.c_str(), RTLD_NOW)) {
     if (handle_ == nullptr)
       throw ResourceError(fmt::format(
@@ -36,10 +36,10 @@ class Driver {
     call<int*>("cuDriverGetVersion", &version);
     return version;
   }
-  /// False where no GPU is visible.
+  // Returns false where no GPU is visible.
   bool start() const { return call<unsigned>("cuInit", 0u) == 0; }
 
-  /// The only GPU that is visible.
+  // Describes the only GPU that is visible.
   Gpu gpu() const {
     constexpr int kMajor = 75, kMinor = 76, kNameBytes = 128;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_…
     Gpu gpu;
@@ -93,7 +93,8 @@ Gpu find_gpu(int index, const std::string& driver_library) {
                     flag_of(index), kLeastDriver / 1000, version / 1000, version % 1000 / 10));
   const auto present = environment(kVisibleGpus);
   const auto only = internal::only_visible_gpu(present, index);
-  // Before the driver starts: it reads the variable then, and no context is made on any other GPU.
+  // The variable is set before the driver starts, because it reads it then, and makes no context on any other
+  // GPU.
   if (only) ::setenv(kVisibleGpus, only->c_str(), /*overwrite=*/1);
   if (!only || !driver.start())
     throw ResourceError(fmt::format(
@@ -110,7 +111,8 @@ Gpu find_gpu(int index, const std::string& driver_library) {
   return gpu;
 }
 
-/// libtorch's CUDA operators register themselves with the ones that are there; what they need comes along.
+// Loads libtorch's CUDA operators, which register themselves with those that are there; the libraries that
+// they need come along.
 void load_operators(int index, const std::string& library) {
   // Segments that grow leave no holes between tensors whose sizes differ from batch to batch.
   if (!environment("PYTORCH_ALLOC_CONF") && !environment("PYTORCH_CUDA_ALLOC_CONF"))
@@ -161,7 +163,7 @@ ChosenDevice internal::choose_device(const DeviceRequest& request, const DeviceL
     chosen.gpu = found;
   } catch (const ResourceError& error) {
     if (request.kind == DeviceKind::kCuda) throw;
-    // A machine without a GPU is nothing to talk about.
+    // Nothing is said about a machine that has no GPU.
     if (found) chosen.passed_over = error.what();
   }
   return chosen;

@@ -1,4 +1,4 @@
-// The device room's view of the machine's libraries, apart so that tests can give it others.
+// The libraries of the machine that gpu.cpp loads, apart so that tests can give it others.
 #pragma once
 
 #include <string>
@@ -7,7 +7,7 @@
 
 namespace longlora::tensors::internal {
 
-/// Names or paths, as dlopen() takes them.
+/// The libraries of the GPU, as names or paths that dlopen() takes.
 struct DeviceLibraries {
   std::string driver = "libcuda.so.1";
   std::string torch = "libtorch_cuda.so";
@@ -16,7 +16,7 @@ struct DeviceLibraries {
 ChosenDevice choose_device(const DeviceRequest& request, const DeviceLibraries& libraries);
 
 /// The value of CUDA_VISIBLE_DEVICES that leaves only GPU `index` of those that `present` lists (empty: all
-/// of the machine); nothing where the list is shorter.
+/// of the machine). Returns nullopt where the list is shorter.
 std::optional<std::string> only_visible_gpu(const std::optional<std::string>& present, int index);
 
 }  // namespace longlora::tensors::internal

@@ -17,12 +17,12 @@
 namespace longlora::tensors {
 namespace {
 
-// Smaller tensors are left to malloc, which keeps them itself.
+// Smaller tensors are left to malloc, which keeps their memory itself.
 constexpr size_t kLeastPooledBytes = size_t{256} << 10;
 constexpr size_t kPage = 4096;
 constexpr size_t kLargePage = size_t{2} << 20;
 constexpr size_t kSlackBytes = size_t{32} << 20;
-// Above libtorch's own; a test that counts takes precedence.
+// This is above the priority of libtorch's own allocator; one with which a test counts goes before.
 constexpr uint8_t kPriority = 50;
 
 struct Block {
@@ -30,7 +30,7 @@ struct Block {
   size_t bytes;
 };
 
-/// A mapping that starts on a large page where it is as large as one; null when there is no memory.
+// Maps memory that begins on a large page where it is as large as one. Returns null when there is no memory.
 void* map_block(size_t bytes) {
   const size_t extra = bytes >= kLargePage ? kLargePage : 0;
   void* start = ::mmap(nullptr, bytes + extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -48,7 +48,7 @@ void* map_block(size_t bytes) {
 class PoolingAllocator : public c10::Allocator {
  public:
   static PoolingAllocator& instance() {
-    // Never destroyed: tensors that outlive main() still call its deleter.
+    // The allocator is never destroyed, because tensors that outlive main() still call its deleter.
     static auto* allocator = new PoolingAllocator;
     return *allocator;
   }
@@ -81,7 +81,7 @@ class PoolingAllocator : public c10::Allocator {
     const size_t bytes = (wanted + kPage - 1) / kPage * kPage;
     const std::lock_guard lock(mutex_);
     Block block = {nullptr, bytes};
-    // One that is a little larger will do.
+    // A block that is a little larger will do.
     if (const auto found = by_size_.lower_bound(bytes);
         found != by_size_.end() && found->first <= bytes + bytes / 16) {
       block = *found->second;
@@ -104,7 +104,7 @@ class PoolingAllocator : public c10::Allocator {
     return block.data;
   }
 
-  /// False where `data` is not of the pool.
+  // Returns false where `data` is not of the pool.
   bool put_back(void* data) {
     if (reinterpret_cast<uintptr_t>(data) % kPage != 0) return false;
     const std::lock_guard lock(mutex_);
@@ -142,7 +142,7 @@ void pool_tensor_memory() {
   static std::once_flag once;
   std::call_once(once, [] {
     c10::SetCPUAllocator(&PoolingAllocator::instance(), kPriority);
-    // Scratch memory of matrix products is of malloc: let it keep that too.
+    // Matrix products take their scratch memory from malloc; it shall keep that, too.
     ::mallopt(M_MMAP_THRESHOLD, 32 << 20);
     ::mallopt(M_TRIM_THRESHOLD, 128 << 20);
   });

@@ -5,18 +5,16 @@
 
 namespace longlora::tensors {
 
-/// Lets every large CPU tensor of this process take its memory from a pool: a
-/// training step asks for the same sizes again and again, and memory fresh from
-/// the system has to be cleared page by page. What tensors hold and what the pool
-/// keeps never exceed together the most that tensors have held at once, and 32 MiB.
-/// Large pages are used where the system has them. Call once, before the first
-/// tensor; later calls do nothing. Thread-safe.
+/// Lets every large CPU tensor of this process take its memory from a pool. A training step asks for the same
+/// sizes again and again, and the system has to clear fresh memory page by page. What tensors hold and what
+/// the pool keeps are together at most what tensors have held at once, and 32 MiB. Large pages are used where
+/// the system has them. Call it once, before the first tensor; later calls do nothing. Thread-safe.
 void pool_tensor_memory();
 
 /// Gives the memory that no tensor holds back to the system.
 void trim_tensor_memory();
 
-/// Bytes of large tensors: held at present, and the most at once so far.
+/// Bytes of large tensors: those held at present, and the most at once so far.
 struct TensorMemory {
   int64_t held_bytes = 0;
   int64_t most_bytes = 0;

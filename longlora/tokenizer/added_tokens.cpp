@@ -8,7 +8,7 @@ namespace longlora::tokenizer {
 
 namespace {
 
-// Start of the character that ends at `end`. Requires end > 0.
+// The start of the character that ends at `end`. Requires end > 0.
 size_t character_before(std::string_view text, size_t end) {
   --end;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
@@ -48,9 +48,8 @@ bool touches_word(std::string_view text, size_t begin, size_t end) {
 }  // namespace
 
 int32_t StringFinder::child(int32_t node, unsigned char byte) const {
-  for (const auto& entry : nodes_[static_cast<size_t>(node)].children) {
+  for (const auto& entry : nodes_[static_cast<size_t>(node)].children)
     if (entry.first == byte) return entry.second;
-  }
   return 0;
 }
 
@@ -63,11 +62,10 @@ void StringFinder::add(std::string_view text, int32_t value) {
     if (next == 0) {
       next = static_cast<int32_t>(nodes_.size());
       nodes_.emplace_back();
-      if (i == 0) {
+      if (i == 0)
         roots_[byte] = next;
-      } else {
+      else
         nodes_[static_cast<size_t>(node)].children.emplace_back(byte, next);
-      }
     }
     node = next;
   }
@@ -100,14 +98,15 @@ void AddedTokenSplitter::add(const AddedToken& token, std::string_view pattern) 
 void AddedTokenSplitter::split(std::string_view text, std::vector<Part>* parts) const {
   parts->clear();
   size_t done = 0;
-  size_t spaces_begin = 0, spaces_end = 0;  // the run of spaces skipped last, so that none is skipped twice
+  size_t spaces_begin = 0,
+         spaces_end = 0;  // the last run of spaces that was skipped, so that none is skipped twice
   for (size_t from = 0; from < text.size();) {
     const StringFinder::Match match = finder_.find(text, from);
     if (match.value < 0) break;
     from = match.end;
     const AddedToken& token = tokens_[static_cast<size_t>(match.value)];
     if (token.single_word && touches_word(text, match.begin, match.end)) continue;
-    // What an earlier token has stripped is not taken again.
+    // Spaces that an earlier token has taken are not taken again.
     const size_t begin = token.lstrip ? skip_spaces_backward(text, match.begin, done) : match.begin;
     size_t end = match.end;
     if (token.rstrip) {
@@ -117,8 +116,8 @@ void AddedTokenSplitter::split(std::string_view text, std::vector<Part>* parts) 
     }
     if (begin > done) parts->push_back({done, begin, -1});
     parts->push_back({begin, end, token.id});
-    done =
-        end;  // the search goes on behind the match, as Hugging Face's does: spaces may be tokens themselves
+    done = end;  // the search goes on behind the match alone, as Hugging Face's does: spaces may be tokens
+                 // themselves
   }
   if (done < text.size()) parts->push_back({done, text.size(), -1});
 }

@@ -12,11 +12,11 @@
 
 namespace longlora::tokenizer {
 
-/// Finds several strings at once: the leftmost match, and of those the longest.
+/// Finds several strings at once. The leftmost match counts, and of several that begin there the longest.
 class StringFinder {
  public:
   StringFinder() { nodes_.emplace_back(); }
-  /// `value` must not be negative. Empty strings are ignored; of equal ones the first counts.
+  /// `value` must not be negative. Empty strings are ignored. Where two are equal, the first one counts.
   void add(std::string_view text, int32_t value);
   bool empty() const { return nodes_.size() == 1; }
 
@@ -30,18 +30,18 @@ class StringFinder {
  private:
   struct Node {
     int32_t value = -1;
-    std::vector<std::pair<unsigned char, int32_t>> children;  // few each
+    std::vector<std::pair<unsigned char, int32_t>> children;  // only a few for each node
   };
   int32_t child(int32_t node, unsigned char byte) const;
 
   std::vector<Node> nodes_;
-  std::array<int32_t, 256> roots_{};  // child of the root by first byte; 0: none
+  std::array<int32_t, 256> roots_{};  // the child of the root for each first byte; 0: none
 };
 
 /// Cuts text at added tokens. Immutable after the last add().
 class AddedTokenSplitter {
  public:
-  /// `pattern` is the token's content, normalized where the token is looked for in normalized text.
+  /// `pattern` is the content of the token, normalized where the token is looked for in normalized text.
   void add(const AddedToken& token, std::string_view pattern);
   bool empty() const { return finder_.empty(); }
 
@@ -50,7 +50,7 @@ class AddedTokenSplitter {
     size_t begin, end;
     int32_t id;
   };
-  /// The parts of `text` in order, none empty, together the whole of it.
+  /// Gives the parts of `text` in order. None is empty, and together they are the whole text.
   void split(std::string_view text, std::vector<Part>* parts) const;
 
  private:

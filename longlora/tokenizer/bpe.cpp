@@ -14,7 +14,7 @@ namespace longlora::tokenizer {
 namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, a space inside pieces
-constexpr size_t kFewSymbols = 40;                       // up to here scanning all pairs beats a heap
+constexpr size_t kFewSymbols = 40;  // up to so many symbols, scanning all pairs beats a heap
 constexpr size_t kMaxSymbols = std::numeric_limits<uint32_t>::max() - 1;
 constexpr uint32_t kNoRank = std::numeric_limits<uint32_t>::max();
 
@@ -46,7 +46,7 @@ bool is_newline_token(std::string_view token) {
   return token.find('\n') != std::string_view::npos || token.find("<0x0A>") != std::string_view::npos;
 }
 
-// Whether a space mark follows something else in the token.
+// Whether a space mark follows something else than a space mark in the token.
 bool joins_words(std::string_view token) {
   while (token.starts_with(kSpaceMark)) token.remove_prefix(kSpaceMark.size());
   return token.find(kSpaceMark) != std::string_view::npos;
@@ -94,11 +94,10 @@ void Bpe::add_vocab(const BpeSpec& spec) {
   if (ignore_merges_) {
     std::string bytes;
     for (const auto& entry : ids_) {
-      if (alphabet_ == BpeAlphabet::kCharacters) {
+      if (alphabet_ == BpeAlphabet::kCharacters)
         whole_words_.emplace(entry.first, entry.second);
-      } else if (bytes_of_token(entry.first, &bytes)) {
+      else if (bytes_of_token(entry.first, &bytes))
         whole_words_.emplace(bytes, entry.second);
-      }
     }
   }
   if (spec.unk_token) {
@@ -152,9 +151,7 @@ const Bpe::Merge* Bpe::find_merge(int32_t left, int32_t right) const {
 
 void Bpe::add_alphabet() {
   byte_ids_.fill(-1);
-  for (size_t byte = 0; byte < 256; ++byte) {
-    byte_tokens_[byte] = find(fmt::format("<0x{:02X}>", byte));
-  }
+  for (size_t byte = 0; byte < 256; ++byte) byte_tokens_[byte] = find(fmt::format("<0x{:02X}>", byte));
   if (alphabet_ == BpeAlphabet::kBytes) {
     for (size_t byte = 0; byte < 256; ++byte) {
       std::string character;
@@ -170,15 +167,14 @@ void Bpe::add_alphabet() {
     size_t length = 0;
     const char32_t code = read_character(entry.first.data(), &length);
     if (length != entry.first.size()) continue;
-    if (code < 0x10000) {
+    if (code < 0x10000)
       character_ids_[code] = entry.second;
-    } else {
+    else
       rare_characters_[code] = entry.second;
-    }
   }
 }
 
-// Byte tokens for a character that is no token; empty where one of them is missing.
+// The byte tokens for a character that is no token; empty where one of them is missing.
 std::vector<int32_t> Bpe::fallback_ids(std::string_view character) const {
   std::vector<int32_t> ids;
   if (!byte_fallback_) return ids;
@@ -190,7 +186,7 @@ std::vector<int32_t> Bpe::fallback_ids(std::string_view character) const {
   return ids;
 }
 
-// Where a text of characters can be cut into words that are merged one by one.
+// Finds out where a text of characters can be cut into words that are merged one by one.
 void Bpe::find_word_ends(const BpeSpec& spec) {
   if (alphabet_ != BpeAlphabet::kCharacters || ignore_merges_) return;
   const bool all_bytes = byte_fallback_ && std::none_of(byte_tokens_.begin(), byte_tokens_.end(),
@@ -204,16 +200,13 @@ void Bpe::find_word_ends(const BpeSpec& spec) {
   }
 }
 
-// End of the word that starts at `at`: a run of newlines, or space marks and what
-// follows them up to the next mark or newline.
+// The end of the word that starts at `at`: of a run of newlines, or of space marks and what follows them up
+// to the next mark or newline.
 size_t Bpe::word_end(std::string_view text, size_t at) const {
   const auto is_mark = [&](size_t i) { return text.substr(i, kSpaceMark.size()) == kSpaceMark; };
-  if (splits_at_newlines_ && text[at] == '\n') {
-    return std::min(text.find_first_not_of('\n', at), text.size());
-  }
-  if (splits_at_marks_) {
+  if (splits_at_newlines_ && text[at] == '\n') return std::min(text.find_first_not_of('\n', at), text.size());
+  if (splits_at_marks_)
     while (at < text.size() && is_mark(at)) at += kSpaceMark.size();
-  }
   for (; at < text.size(); ++at) {
     if (text[at] == '\n' && splits_at_newlines_) return at;
     if (text[at] == kSpaceMark[0] && splits_at_marks_ && is_mark(at)) return at;
@@ -251,16 +244,15 @@ void Bpe::encode_uncached(std::string_view word, BpeScratch* scratch, Ids* ids) 
   std::vector<int32_t>& symbols = scratch->symbols;
   symbols.clear();
   read_symbols(word, &symbols);
-  if (symbols.size() <= kFewSymbols) {
+  if (symbols.size() <= kFewSymbols)
     merge_few(&symbols);
-  } else {
+  else
     merge_many(scratch);
-  }
   ids->insert(ids->end(), symbols.begin(), symbols.end());
 }
 
-// An unknown character waits until the next known one or the end, which is where
-// Hugging Face writes it (behind byte tokens that come in between).
+// Reads the symbols of a word. An unknown character waits until the next known one or the end, because that
+// is where Hugging Face writes it (behind byte tokens that come in between).
 void Bpe::read_symbols(std::string_view word, std::vector<int32_t>* symbols) const {
   int64_t num_waiting = 0;
   const auto add_unknown = [&](const std::vector<int32_t>& fallback) {
@@ -293,11 +285,10 @@ void Bpe::read_symbols(std::string_view word, std::vector<int32_t>* symbols) con
     size_t length = 0;
     const char32_t code = read_character(word.data() + at, &length);
     int32_t id = -1;
-    if (code < 0x10000) {
+    if (code < 0x10000)
       id = character_ids_[code];
-    } else if (const auto found = rare_characters_.find(code); found != rare_characters_.end()) {
+    else if (const auto found = rare_characters_.find(code); found != rare_characters_.end())
       id = found->second;
-    }
     id >= 0 ? add_known(id) : add_unknown(fallback_ids(word.substr(at, length)));
     at += length;
   }
@@ -307,8 +298,8 @@ void Bpe::read_symbols(std::string_view word, std::vector<int32_t>* symbols) con
 void Bpe::merge_few(std::vector<int32_t>* symbols) const {
   size_t size = symbols->size();
   if (size < 2) return;
-  std::array<uint32_t, kFewSymbols> ranks;  // of the pair that begins at each symbol
-  std::array<int32_t, kFewSymbols> merged;  // and what it becomes
+  std::array<uint32_t, kFewSymbols> ranks;  // the rank of the pair that begins at each symbol
+  std::array<int32_t, kFewSymbols> merged;  // the symbol that the pair becomes
   const auto look_up = [&](size_t i) {
     const Merge* merge = find_merge((*symbols)[i], (*symbols)[i + 1]);
     ranks[i] = merge == nullptr ? kNoRank : merge->rank;
@@ -317,9 +308,8 @@ void Bpe::merge_few(std::vector<int32_t>* symbols) const {
   for (size_t i = 0; i + 1 < size; ++i) look_up(i);
   while (size > 1) {
     size_t best = 0;
-    for (size_t i = 1; i + 1 < size; ++i) {
+    for (size_t i = 1; i + 1 < size; ++i)
       if (ranks[i] < ranks[best]) best = i;
-    }
     if (ranks[best] == kNoRank) break;
     (*symbols)[best] = merged[best];
     for (size_t i = best + 1; i + 1 < size; ++i) {
@@ -334,7 +324,7 @@ void Bpe::merge_few(std::vector<int32_t>* symbols) const {
   symbols->resize(size);
 }
 
-// Symbols are a linked list; a candidate whose symbols have changed is passed over.
+// Merges symbols that form a linked list. A candidate whose symbols have changed meanwhile is skipped.
 void Bpe::merge_many(BpeScratch* scratch) const {
   std::vector<int32_t>& symbols = scratch->symbols;
   std::vector<uint32_t>&previous = scratch->previous, &next = scratch->next;
@@ -357,7 +347,7 @@ void Bpe::merge_many(BpeScratch* scratch) const {
     return merge != nullptr;
   };
   for (uint32_t i = 0; i < size; ++i) {
-    previous[i] = i - 1;  // of the first: beyond every position
+    previous[i] = i - 1;  // for the first symbol this is a number beyond every position
     next[i] = i + 1;
   }
   for (uint32_t i = 0; i + 1 < size; ++i) add(i);

@@ -15,7 +15,7 @@
 
 namespace longlora::tokenizer {
 
-/// Looks strings up by views of them.
+/// A hash that lets a table of strings be searched by string_view.
 struct TextHash {
   using is_transparent = void;  // NOLINT(readability-identifier-naming): the standard's name
   size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
@@ -28,7 +28,7 @@ enum class BpeAlphabet : uint8_t {
   kBytes,       // bytes; the vocabulary spells each as one character (byte-level BPE)
 };
 
-/// Working memory of one call. Reused from call to call; not shared by threads.
+/// Working memory of one call. It may be reused from call to call, but not by two threads at once.
 struct BpeScratch {
   WordCache cache;
   std::vector<int32_t> symbols;
@@ -40,27 +40,27 @@ struct BpeScratch {
   std::vector<uint32_t> previous, next;
 };
 
-/// A vocabulary with its merges. Immutable; safe to use from several threads with a scratch each.
+/// A vocabulary with its merges. Immutable; safe to use from several threads that have a scratch each.
 class Bpe {
  public:
   /// Throws InputError naming `source` for merges whose parts or result the
   /// vocabulary lacks.
   Bpe(const BpeSpec& spec, BpeAlphabet alphabet, const std::string& source);
 
-  /// Appends the ids of `word`: always merge the pair of lowest rank, the
-  /// leftmost of equals. Time n log n for n bytes; words met before cost a look-up.
-  /// Throws InputError for an unknown character where the unknown token itself is not in the vocabulary.
+  /// Appends the ids of `word`. Of all neighbouring pairs the one of lowest rank is merged first, and of
+  /// equal ones the leftmost. The time is n log n for n bytes; words met before cost a look-up. Throws
+  /// InputError for an unknown character where the unknown token itself is not in the vocabulary.
   void encode(std::string_view word, BpeScratch* scratch, Ids* ids) const;
 
-  /// Id of a token as the vocabulary spells it, or -1.
+  /// The id of a token as the vocabulary spells it, or -1.
   int32_t find(std::string_view token) const;
-  /// Number of distinct tokens.
+  /// The number of distinct tokens.
   size_t size() const { return ids_.size(); }
   const TokenIds& vocab() const { return ids_; }
 
  private:
   struct Merge {
-    uint64_t pair = kNoPair;  // left id and right id
+    uint64_t pair = kNoPair;  // the left id and the right id
     uint32_t rank = 0;
     int32_t merged = 0;
   };
@@ -86,22 +86,22 @@ class Bpe {
   bool fuse_unk_, byte_fallback_, ignore_merges_;
   bool has_unk_ = false;
   int32_t unk_id_ = -1;
-  bool splits_at_marks_ = false;                          // no merge reaches over a space mark from its left
-  bool splits_at_newlines_ = false;                       // no merge holds a newline
-  TokenIds ids_;                                          // as the file spells them
-  TokenIds whole_words_;                                  // by raw bytes; with ignore_merges only
-  std::array<int32_t, 256> byte_ids_{};                   // of a byte, or of an ASCII character; -1: none
-  std::array<std::vector<int32_t>, 256> byte_fallbacks_;  // for bytes the vocabulary lacks
-  std::array<int32_t, 256> byte_tokens_{};                // ids of <0x00> … <0xFF>, -1: none
-  std::vector<int32_t> character_ids_;                    // code points below 0x10000; -1: none
+  bool splits_at_marks_ = false;         // no merge reaches over a space mark from its left
+  bool splits_at_newlines_ = false;      // no merge holds a newline
+  TokenIds ids_;                         // of tokens as the file spells them
+  TokenIds whole_words_;                 // of whole words by their bytes; filled for ignore_merges only
+  std::array<int32_t, 256> byte_ids_{};  // the id of each byte, or of each ASCII character; -1: none
+  std::array<std::vector<int32_t>, 256> byte_fallbacks_;  // the ids for a byte that the vocabulary lacks
+  std::array<int32_t, 256> byte_tokens_{};                // the ids of <0x00> … <0xFF>; -1: none
+  std::vector<int32_t> character_ids_;                    // the ids of code points below 0x10000; -1: none
   std::unordered_map<char32_t, int32_t> rare_characters_;
-  std::vector<Merge> merges_;  // open addressing; a power of two
+  std::vector<Merge> merges_;  // a hash table with open addressing, whose size is a power of two
 };
 
-/// How byte-level vocabularies spell a byte: the character of the same code where
-/// that is printable, else one from U+0100 on.
+/// The character with which byte-level vocabularies spell a byte: the one of the same code where that is
+/// printable, otherwise one from U+0100 on.
 char32_t character_of_byte(unsigned char byte);
-/// The bytes that `token` spells; false where a character spells none.
+/// Writes the bytes that `token` spells. Returns false where one of its characters spells no byte.
 bool bytes_of_token(std::string_view token, std::string* bytes);
 
 }  // namespace longlora::tokenizer

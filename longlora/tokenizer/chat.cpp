@@ -13,7 +13,7 @@ std::vector<PromptPiece> render_question(PromptForm form, Conversation conversat
                                          std::string_view eos_text) {
   if (conversation.empty() || conversation.back().role != Role::kAssistant)
     conversation.push_back({Role::kAssistant, ""});
-  conversation.back().learn = true;  // what is learned is marked, and so the answer's place
+  conversation.back().learn = true;  // what is learned is marked, and so is the place of the answer
   std::vector<PromptPiece> pieces = render_prompt(form, conversation, eos_text);
   PromptPiece& last = pieces.back();
   last.text.resize(last.answers.back().begin);

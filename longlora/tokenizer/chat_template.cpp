@@ -13,7 +13,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Files name one template, or several in a list of {"name", "template"} or an object by name.
+// The template of a file. Files have one template, or several in a list of {"name", "template"} or in an
+// object by name.
 std::string template_in(const SettingsFile& file) {
   const Json* entry = file.find("chat_template");
   if (entry == nullptr || entry->is_null()) return "";
@@ -43,7 +44,7 @@ size_t find_word(std::string_view text, std::string_view word, size_t from) {
   return std::string_view::npos;
 }
 
-// The last place before `end` where one of the words stands between quotes: 'assistant', "user".
+// The last place before `end` where one of the words stands in quotes: 'assistant', "user".
 size_t last_quoted(std::string_view text, std::string_view word) {
   for (const char quote : {'\'', '"'}) {
     const size_t at = text.rfind(quote + std::string(word) + quote);
@@ -52,8 +53,8 @@ size_t last_quoted(std::string_view text, std::string_view word) {
   return std::string_view::npos;
 }
 
-// Whether what a template writes after `before` are (also) the assistant's words: the last role that it asks
-// for by name is the assistant's, or a message's own role was used after that.
+// Whether what a template writes after `before` is (also) what the assistant said: the last role that it asks
+// for by name is the assistant's, or it has used the message's own role after that.
 bool is_assistants(std::string_view before) {
   constexpr std::array kOthers = {"system", "user", "human", "tool", "developer", "ipython", "function"};
   constexpr std::array kAssistants = {"assistant", "model", "gpt", "bot"};
@@ -69,7 +70,7 @@ bool is_assistants(std::string_view before) {
   return other <= std::max(assistant, own);
 }
 
-// A control token, or one that is spelled like a marker; tags of thoughts and tool calls end nothing.
+// Whether a token is a control token, or spelled like a marker. Tags of thoughts and tool calls end no turn.
 bool is_marker(const Tokenizer& tokenizer, int32_t id) {
   const std::string text = tokenizer.token_bytes(id);
   if (text.size() < 3 || text.find("think") != std::string::npos || text.find("tool") != std::string::npos)
@@ -77,10 +78,10 @@ bool is_marker(const Tokenizer& tokenizer, int32_t id) {
   return tokenizer.decode({id}).empty() || (text.front() == '<' && text.back() == '>');
 }
 
-// `text` from within a branch of a condition, without the other branches of that condition.
+// `text`, which begins inside a branch of a condition, without the other branches of that condition.
 std::string without_other_branches(std::string_view text) {
   std::string kept;
-  int depth = 0;  // of conditions that began behind the start
+  int depth = 0;  // how many conditions are open that began behind the start
   bool skips = false;
   while (!text.empty()) {
     const size_t tag = std::min(text.find("{%"), text.size());
@@ -101,7 +102,7 @@ std::string without_other_branches(std::string_view text) {
   return kept;
 }
 
-// The first marker of what follows an output of content, EOS among them.
+// The first marker in what follows an output of content; EOS counts as one.
 std::optional<int32_t> marker_behind(std::string_view text, const Tokenizer& tokenizer) {
   constexpr size_t kFarthest = 4000;
   const std::string reached = without_other_branches(text.substr(0, kFarthest));

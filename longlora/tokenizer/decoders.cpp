@@ -33,7 +33,7 @@ int byte_of(const std::string& token) {
   return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-// Runs of byte tokens become characters; a run that is not UTF-8 as a whole one U+FFFD each.
+// Turns runs of byte tokens into characters. In a run that is not UTF-8 as a whole, each byte becomes U+FFFD.
 Tokens decode_bytes(Tokens tokens) {
   Tokens result;
   std::string bytes;
@@ -62,14 +62,12 @@ Tokens decode_bytes(Tokens tokens) {
 // Takes up to `start` copies of `content` off the beginning and `stop` off the end.
 void strip(std::string* token, const std::string& content, int64_t start, int64_t stop) {
   size_t begin = 0, end = token->size();
-  for (int64_t i = 0; i < start && token->compare(begin, content.size(), content) == 0; ++i) {
+  for (int64_t i = 0; i < start && token->compare(begin, content.size(), content) == 0; ++i)
     begin += content.size();
-  }
   for (int64_t i = 0; i < stop && end >= begin + content.size() &&
                       token->compare(end - content.size(), content.size(), content) == 0;
-       ++i) {
+       ++i)
     end -= content.size();
-  }
   *token = token->substr(begin, end - begin);
 }
 
@@ -92,18 +90,15 @@ std::string raw_bytes(const std::string& token) {
 
 DecoderChain::DecoderChain(const PipelineSpec& spec, const std::string& source)
     : steps_(spec.decoders), has_decoder_(spec.has_decoder) {
-  for (const DecoderStep& step : steps_) {
+  for (const DecoderStep& step : steps_)
     patterns_.emplace_back(step.kind == Kind::kReplace ? step.pattern : PatternSpec{}, source);
-  }
   while (num_prepared_ < steps_.size() && steps_[num_prepared_].kind == Kind::kReplace) ++num_prepared_;
 }
 
 std::string DecoderChain::prepare(const std::string& token) const {
   std::string text = token;
   for (size_t i = 0; i < num_prepared_; ++i) text = patterns_[i].replace(text, steps_[i].content);
-  if (num_prepared_ < steps_.size() && steps_[num_prepared_].kind == Kind::kByteLevel) {
-    text = raw_bytes(text);
-  }
+  if (num_prepared_ < steps_.size() && steps_[num_prepared_].kind == Kind::kByteLevel) text = raw_bytes(text);
   return text;
 }
 
@@ -157,9 +152,8 @@ std::string DecoderChain::join(const std::vector<std::string_view>& prepared) co
         for (std::string& token : tokens) strip(&token, each.content, each.start, each.stop);
         break;
       case Kind::kMetaspace:
-        for (size_t i = 0; i < tokens.size(); ++i) {
+        for (size_t i = 0; i < tokens.size(); ++i)
           tokens[i] = replace_marks(tokens[i], each.content, i == 0 && each.drops_first ? "" : " ");
-        }
         break;
     }
   }

@@ -1,4 +1,4 @@
-// From tokens back to text.
+// The way from tokens back to text.
 #pragma once
 
 #include <string>
@@ -10,25 +10,25 @@
 
 namespace longlora::tokenizer {
 
-/// The decoder steps of a tokenizer file. What a step does to each token alone is
-/// done once per vocabulary entry (prepare), the rest per call (join).
-/// Immutable; safe to use from several threads.
+/// The decoder steps of a tokenizer file. What a step does to each token alone is done once for each entry of
+/// the vocabulary (prepare), and the rest in each call (join). Immutable; safe to use from several threads.
 class DecoderChain {
  public:
   /// `source` names the file in the InputError for a wrong expression.
   DecoderChain(const PipelineSpec& spec, const std::string& source);
 
-  /// What `token` contributes, in the form join() takes.
+  /// The part of `token` in a text, in the form that join() takes.
   std::string prepare(const std::string& token) const;
-  /// The bytes of a prepared token by itself: what join() does to it but for stripping and repairing.
+  /// The bytes of a prepared token by itself: what join() makes of it, without stripping and repairing.
   std::string bytes_of(const std::string& prepared) const;
-  /// The text of prepared tokens.
+  /// The text that prepared tokens make together.
   std::string join(const std::vector<std::string_view>& tokens) const;
 
  private:
   std::vector<DecoderStep> steps_;
-  std::vector<TextPattern> patterns_;  // of the leading Replace steps, then of the others, in order
-  size_t num_prepared_ = 0;            // leading steps that prepare() does
+  std::vector<TextPattern>
+      patterns_;             // those of the leading Replace steps, then those of the others, in order
+  size_t num_prepared_ = 0;  // how many leading steps prepare() does
   bool has_decoder_ = false;
 };
 

@@ -56,7 +56,7 @@ LlamaSettings read_llama_settings(const fs::path& folder) {
     }
     return settings;
   }
-  // Folders written before added_tokens_decoder existed.
+  // These keys are those of folders that were written before added_tokens_decoder existed.
   read_named_tokens(SettingsFile(folder / "special_tokens_map.json"), &settings);
   const SettingsFile added(folder / "added_tokens.json");
   for (const auto& [content, id] : added.json().items()) {

@@ -21,7 +21,7 @@ namespace longlora::tokenizer {
 namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581, a space inside pieces
-constexpr size_t kLongestRemembered = 48;                // bytes; longer words rarely come again
+constexpr size_t kLongestRemembered = 48;                // in bytes; longer words rarely come again
 
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
   std::string result;
@@ -34,34 +34,32 @@ std::string replace_all(std::string_view text, std::string_view from, std::strin
   }
 }
 
-// Whether the piece could reach across the end of a word: a space mark follows
-// something else than a space mark, or a newline stands beside something else.
+// Whether the piece could reach across the end of a word: a space mark follows something else than a space
+// mark, or a newline stands beside something else.
 bool joins_words(std::string_view piece) {
-  if (piece.find('\n') != std::string_view::npos && piece.find_first_not_of('\n') != std::string_view::npos) {
+  if (piece.find('\n') != std::string_view::npos && piece.find_first_not_of('\n') != std::string_view::npos)
     return true;
-  }
   while (piece.starts_with(kSpaceMark)) piece.remove_prefix(kSpaceMark.size());
   return piece.find(kSpaceMark) != std::string_view::npos;
 }
 
-// End of the word that starts at `at`: a run of newlines, or spaces and what
-// follows them up to the next space or newline.
+// The end of the word that starts at `at`: of a run of newlines, or of spaces and what follows them up to the
+// next space or newline.
 size_t find_word_end(std::string_view text, size_t at) {
   if (at < text.size() && text[at] == '\n') return std::min(text.find_first_not_of('\n', at), text.size());
   while (at < text.size()) {
-    if (text[at] == ' ') {
+    if (text[at] == ' ')
       ++at;
-    } else if (text.substr(at, kSpaceMark.size()) == kSpaceMark) {
+    else if (text.substr(at, kSpaceMark.size()) == kSpaceMark)
       at += kSpaceMark.size();
-    } else {
+    else
       break;
-    }
   }
   while (true) {
     at = text.find_first_of(" \n", at);
     if (at == std::string_view::npos) return text.size();
     if (text[at] == '\n' || !text.substr(0, at).ends_with(kSpaceMark)) return at;
-    ++at;  // a run of spaces that begins with a mark written in the text
+    ++at;  // a run of spaces may begin with a mark that was written in the text
   }
 }
 
@@ -69,7 +67,8 @@ int hex_digit(char c) {
   return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
 }
 
-// What the library says of the model; "" where it took it. It throws where a piece begins with a zero byte.
+// What the library says against the model; "" where it accepted it. It throws where a piece begins with a
+// zero byte.
 std::string load_error(const std::string& model, sentencepiece::SentencePieceProcessor* processor) {
   try {
     const auto status = processor->LoadFromSerializedProto(model);
@@ -115,9 +114,7 @@ LlamaTokenizer::LlamaTokenizer(std::string model, const LlamaSettings& settings,
   special_tokens_ = SpecialTokenFinder(resolve_special_tokens());
   bos_id_ = find_id(settings_.bos_token);
   eos_id_ = find_id(settings_.eos_token);
-  if (settings_.unk_token) {
-    num_unknown_pieces_ = processor_->EncodeAsIds(*settings_.unk_token).size();
-  }
+  if (settings_.unk_token) num_unknown_pieces_ = processor_->EncodeAsIds(*settings_.unk_token).size();
   fingerprint_ = make_fingerprint(model_hash);
 }
 
@@ -138,27 +135,25 @@ void LlamaTokenizer::load_pieces() {
   }
 }
 
-// Whether no piece and no run of unknown characters reaches from one word into the next.
+// Whether neither a piece nor a run of unknown characters can reach from one word into the next.
 bool LlamaTokenizer::words_are_independent() const {
   for (const std::string_view separator : {kSpaceMark, std::string_view("\n")}) {
     const std::vector<int> ids = processor_->EncodeAsIds(separator);
-    if (ids.empty() ||
-        std::any_of(ids.begin(), ids.end(), [&](int id) { return processor_->IsUnknown(id); })) {
+    if (ids.empty() || std::any_of(ids.begin(), ids.end(), [&](int id) { return processor_->IsUnknown(id); }))
       return false;
-    }
   }
   return std::none_of(pieces_.begin(), pieces_.end(), [](const Piece& piece) {
     return piece.kind == Kind::kText && joins_words(piece.text);
   });
 }
 
-// Ids come from the files, from a piece of the same text, or lie behind the last id.
+// Gives every special token its id: that of the files, or that of a piece with the same text, or the next one
+// behind the last id.
 std::vector<SpecialToken> LlamaTokenizer::resolve_special_tokens() {
   std::vector<SpecialToken> tokens = settings_.added_tokens;
   std::vector<std::string> named = settings_.other_special_tokens;
-  for (const auto* token : {&settings_.unk_token, &settings_.eos_token, &settings_.bos_token}) {
+  for (const auto* token : {&settings_.unk_token, &settings_.eos_token, &settings_.bos_token})
     if (token->has_value()) named.insert(named.begin(), **token);
-  }
   int32_t next_id = static_cast<int32_t>(pieces_.size());
   for (const SpecialToken& token : tokens) next_id = std::max(next_id, token.id + 1);
   for (const std::string& content : named) {
@@ -173,21 +168,19 @@ std::vector<SpecialToken> LlamaTokenizer::resolve_special_tokens() {
     tokens.push_back({.content = content, .id = is_piece ? piece_id : next_id++, .named = true});
   }
   pieces_.resize(static_cast<size_t>(next_id));
-  for (const SpecialToken& token : tokens) {
+  for (const SpecialToken& token : tokens)
     pieces_[static_cast<size_t>(token.id)] = {token.content, token.special ? Kind::kSkipped : Kind::kText};
-  }
   return tokens;
 }
 
 std::optional<int32_t> LlamaTokenizer::find_id(const std::optional<std::string>& token) const {
   if (!token) return std::nullopt;
-  for (const SpecialToken& special : special_tokens_.tokens()) {
+  for (const SpecialToken& special : special_tokens_.tokens())
     if (special.content == *token) return special.id;
-  }
   return std::nullopt;
 }
 
-// Equal for folders whose files differ only in what leaves the ids of a text alone.
+// A hash that is equal for folders whose files differ only in what does not change the ids of a text.
 std::string LlamaTokenizer::make_fingerprint(const std::string& model_hash) const {
   Json json;
   json["model"] = model_hash;
@@ -207,11 +200,10 @@ Ids LlamaTokenizer::encode(std::string_view text, bool add_special_tokens) const
   Ids ids;
   ids.reserve(text.size() / 4 + 2);
   if (add_special_tokens && settings_.add_bos_token && bos_id_) ids.push_back(*bos_id_);
-  if (settings_.legacy || text.find(kSpaceMark) == std::string_view::npos) {
+  if (settings_.legacy || text.find(kSpaceMark) == std::string_view::npos)
     encode_text(text, &ids);
-  } else {
+  else
     encode_text(replace_all(text, kSpaceMark, " "), &ids);
-  }
   if (add_special_tokens && settings_.add_eos_token && eos_id_) ids.push_back(*eos_id_);
   return ids;
 }
@@ -219,17 +211,16 @@ Ids LlamaTokenizer::encode(std::string_view text, bool add_special_tokens) const
 void LlamaTokenizer::encode_text(std::string_view text, Ids* ids) const {
   size_t at = 0;
   while (const auto match = special_tokens_.find(text, at)) {
-    // Hugging Face drops a prefix that would stand alone before a named token.
-    if (match->begin > at || (at == 0 && !match->token->named)) {
+    // Like Hugging Face, this drops a prefix that would stand alone before a named token.
+    if (match->begin > at || (at == 0 && !match->token->named))
       encode_stretch(text.substr(at, match->begin - at), at == 0, ids);
-    }
     ids->push_back(match->token->id);
     at = match->end;
   }
   if (at < text.size()) encode_stretch(text.substr(at), at == 0, ids);
 }
 
-// One stretch of text between special tokens.
+// Encodes one stretch of text between special tokens.
 void LlamaTokenizer::encode_stretch(std::string_view text, bool at_start, Ids* ids) const {
   const bool add_prefix = settings_.legacy ? model_adds_prefix_ : at_start && settings_.add_prefix_space;
   if (text.empty() && (settings_.legacy || !add_prefix)) return;
@@ -244,8 +235,8 @@ void LlamaTokenizer::encode_stretch(std::string_view text, bool at_start, Ids* i
   if (settings_.legacy || !starts_with_space || num_unknown_pieces_ == 0) {
     append_pieces(stretch, 0, ids);
   } else {
-    // As Hugging Face does it: the unknown token in front keeps a model that
-    // trims its input from trimming the space; its pieces are dropped again.
+    // Hugging Face does the same: the unknown token in front keeps a model that trims its input from trimming
+    // the space, and its pieces are dropped again.
     append_pieces(*settings_.unk_token + stretch, num_unknown_pieces_, ids);
   }
 }
@@ -257,7 +248,7 @@ void LlamaTokenizer::encode_words(std::string_view text, bool add_prefix, Ids* i
     append_pieces(std::string(kSpaceMark).append(text.substr(0, at)), 0, ids);
   }
   struct Range {
-    size_t begin, end;  // where in *ids the word was written first
+    size_t begin, end;  // where in *ids the word's ids were written first
   };
   std::unordered_map<std::string_view, Range> seen;
   while (at < text.size()) {

@@ -15,12 +15,11 @@ class SentencePieceProcessor;
 
 namespace longlora::tokenizer {
 
-/// Equal, id for id, to the SentencePiece-backed LlamaTokenizer of transformers
-/// 4: a text is cut at special tokens, each rest goes to SentencePiece. Bytes
-/// that are no UTF-8 become U+FFFD. Decoding takes off the one leading space
-/// that encoding put on. Where no piece reaches from one word into the next (all
-/// Llama models), words are encoded one by one and remembered within a call;
-/// time is then linear in the text.
+/// Gives the same ids as the SentencePiece-backed LlamaTokenizer of transformers 4: a text is cut at special
+/// tokens, and SentencePiece encodes what lies between. Bytes that are no UTF-8 become U+FFFD. Decoding takes
+/// off the one leading space that encoding put on. In most models (all of Llama's) no piece reaches from one
+/// word into the next; then words are encoded one by one and remembered within a call, and time is linear in
+/// the text.
 class LlamaTokenizer : public Tokenizer {
  public:
   /// `model` is the content of tokenizer.model; `source` names it in errors.
@@ -38,7 +37,7 @@ class LlamaTokenizer : public Tokenizer {
 
  private:
   enum class Kind : uint8_t { kText, kByte, kSkipped };
-  /// What decode writes for an id.
+  /// What decode() writes for an id.
   struct Piece {
     std::string text;
     Kind kind = Kind::kSkipped;
@@ -60,11 +59,11 @@ class LlamaTokenizer : public Tokenizer {
   LlamaSettings settings_;
   std::string source_;
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
-  bool model_adds_prefix_ = true;   // add_dummy_prefix of the model file
-  bool model_trims_text_ = false;   // remove_extra_whitespaces of the model file
+  bool model_adds_prefix_ = true;   // add_dummy_prefix in the model file
+  bool model_trims_text_ = false;   // remove_extra_whitespaces in the model file
   bool keeps_text_ = false;         // the model encodes text as it is, without rewriting it
   bool splits_into_words_ = false;  // words can be encoded one by one
-  size_t num_unknown_pieces_ = 0;   // of the text of the unknown token
+  size_t num_unknown_pieces_ = 0;   // how many pieces the text of the unknown token has
   std::vector<Piece> pieces_;       // by id
   SpecialTokenFinder special_tokens_;
   std::optional<int32_t> bos_id_, eos_id_;

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kJsonFile = "tokenizer.json";
-// In the order in which a folder is searched; tokenizer.json goes before them.
+// The files of a folder in the order in which they are looked for; tokenizer.json goes before them.
 constexpr std::array kModelFiles = {"tokenizer.model", "tiktoken.model", "qwen.tiktoken"};
 
 bool is_there(const fs::path& path) {
@@ -32,9 +32,8 @@ bool is_there(const fs::path& path) {
 }
 
 fs::path find_model_file(const fs::path& folder) {
-  for (const char* name : kModelFiles) {
+  for (const char* name : kModelFiles)
     if (is_there(folder / name)) return folder / name;
-  }
   throw InputError(
       fmt::format("[{}] expected a tokenizer ({} or {}), got a folder without one; name the folder of "
                   "the base model",
@@ -43,13 +42,12 @@ fs::path find_model_file(const fs::path& folder) {
 
 std::string read_tokenizer_file(const fs::path& file) {
   std::string content = read_file(file);
-  if (const std::string other = foreign_content(content); !other.empty()) {
+  if (const std::string other = foreign_content(content); !other.empty())
     throw InputError(fmt::format("[{}] expected a tokenizer, got {}", file.string(), other));
-  }
   return content;
 }
 
-// One file by itself; what it is shows in its content.
+// Loads one file by itself; its content shows its kind.
 std::unique_ptr<Tokenizer> load_file(const fs::path& file) {
   std::string content = read_tokenizer_file(file);
   const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");

@@ -20,9 +20,8 @@ namespace {
 using Kind = NormalizerStep::Kind;
 
 void check_icu(UErrorCode status) {
-  if (U_FAILURE(status) != 0) {
+  if (U_FAILURE(status) != 0)
     throw Error(fmt::format("[Unicode] expected ICU to normalize, got {}", u_errorName(status)));
-  }
 }
 
 const icu::Normalizer2* find_form(Kind kind, UErrorCode* status) {
@@ -80,7 +79,7 @@ class NormalForm : public Normalizer {
     return static_cast<int32_t>(text.size());
   }
 
-  // Quickly, for the usual text; false where it has to be looked at.
+  // A quick test for the usual text. False means that the text has to be looked at closely.
   bool is_normal(const std::string& text) const {
     for (size_t at = 0; at < text.size();) {
       const auto byte = static_cast<unsigned char>(text[at]);
@@ -128,7 +127,7 @@ class ReplacePattern : public Normalizer {
 // Capital letters that are newer than ICU's tables (Unicode 15).
 struct NewCapitals {
   char32_t first, last;
-  int32_t distance;  // to the small letter
+  int32_t distance;  // from the capital to the small letter
 };
 constexpr NewCapitals kNewCapitals[] = {{0x1C89, 0x1C89, 1},      {0xA7CB, 0xA7CB, 0x264 - 0xA7CB},
                                         {0xA7CC, 0xA7CC, 1},      {0xA7CE, 0xA7CE, 1},
@@ -138,9 +137,8 @@ constexpr NewCapitals kNewCapitals[] = {{0x1C89, 0x1C89, 1},      {0xA7CB, 0xA7C
 
 char32_t lower_case(char32_t code) {
   for (const NewCapitals& range : kNewCapitals) {
-    if (code >= range.first && code <= range.last) {
+    if (code >= range.first && code <= range.last)
       return static_cast<char32_t>(static_cast<int32_t>(code) + range.distance);
-    }
   }
   return static_cast<char32_t>(u_tolower(static_cast<UChar32>(code)));
 }
@@ -153,7 +151,8 @@ class Lowercase : public Normalizer {
     for (size_t at = 0, length = 0; at < text->size(); at += length) {
       const char32_t code = read_character(text->data() + at, &length);
       append_character(lower_case(code), &lower);
-      if (code == 0x130) append_character(0x307, &lower);  // the one letter that becomes two characters
+      if (code == 0x130)
+        append_character(0x307, &lower);  // this is the one letter that becomes two characters
     }
     *text = std::move(lower);
   }

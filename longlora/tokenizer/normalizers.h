@@ -1,4 +1,4 @@
-// What is done to text before it is cut: Unicode normal forms, replacements.
+// Changes text before it is cut into words: Unicode normal forms and replacements.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,7 @@
 
 namespace longlora::tokenizer {
 
-/// Rewrites text. Immutable; safe to use from several threads.
+/// Rewrites text in place. Immutable; safe to use from several threads.
 class Normalizer {
  public:
   virtual ~Normalizer() = default;
@@ -17,8 +17,8 @@ class Normalizer {
   virtual void apply(std::string* text) const = 0;
 };
 
-/// `source` names the file in errors. Normal forms are those of Unicode 9, as in
-/// Hugging Face's tokenizers: characters assigned later stay as they are.
+/// `source` names the file in errors. Normal forms are those of Unicode 9, as in Hugging Face's tokenizers:
+/// characters that were assigned later stay as they are.
 std::unique_ptr<Normalizer> make_normalizer(const NormalizerStep& step, const std::string& source);
 
 }  // namespace longlora::tokenizer

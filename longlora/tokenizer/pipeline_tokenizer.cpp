@@ -17,7 +17,7 @@ namespace longlora::tokenizer {
 
 namespace {
 
-// Beyond this an id could only be a mistake, and would be given a table entry each.
+// A larger id could only be a mistake, and every id up to the largest gets an entry in a table.
 constexpr int32_t kMaxId = 1 << 24;
 
 BpeAlphabet alphabet_of(const PipelineSpec& spec) {
@@ -27,7 +27,8 @@ BpeAlphabet alphabet_of(const PipelineSpec& spec) {
   return has_bytes ? BpeAlphabet::kBytes : BpeAlphabet::kCharacters;
 }
 
-// Text whose hash is the fingerprint: every field with its length, so that no two specs write the same.
+// The text whose hash is the fingerprint: every field comes with its length, so that no two specs write the
+// same.
 class FingerprintText {
  public:
   void add(std::string_view text) {
@@ -119,19 +120,17 @@ PipelineTokenizer::PipelineTokenizer(const PipelineSpec& spec)
       decoder_(spec, spec.source),
       prefix_ids_(spec.prefix_ids),
       suffix_ids_(spec.suffix_ids) {
-  for (const NormalizerStep& step : spec.normalizers) {
+  for (const NormalizerStep& step : spec.normalizers)
     normalizers_.push_back(make_normalizer(step, spec.source));
-  }
   add_pre_tokenizers(spec);
   for (const auto& entry : bpe_.vocab()) set_token(entry.second, entry.first, false);
   const std::vector<AddedToken> added = resolve_added_tokens(spec);
-  add_tokens(added);
+  add_tokens(added, spec.split_special_tokens);
   check_template();
   const auto find_id = [&](const std::optional<std::string>& token) -> std::optional<int32_t> {
     if (!token) return std::nullopt;
-    for (const AddedToken& each : added) {
+    for (const AddedToken& each : added)
       if (each.content == *token) return each.id;
-    }
     const int32_t id = bpe_.find(*token);
     return id >= 0 ? std::optional(id) : std::nullopt;
   };
@@ -150,13 +149,14 @@ void PipelineTokenizer::add_pre_tokenizers(const PipelineSpec& spec) {
             "is not supported",
             source_));
       }
-      if (!step.use_regex && !step.add_prefix_space) continue;  // leaves the text alone
+      if (!step.use_regex && !step.add_prefix_space) continue;  // such a step leaves the text alone
     }
     pre_tokenizers_.push_back(make_pre_tokenizer(step, source_));
   }
 }
 
-// The vocabulary decides on ids; tokens that it lacks follow behind it.
+// Gives added tokens their ids: those of the vocabulary, and for tokens that it lacks the next ones behind
+// it.
 std::vector<AddedToken> PipelineTokenizer::resolve_added_tokens(const PipelineSpec& spec) const {
   std::vector<AddedToken> added;
   std::unordered_map<std::string_view, int32_t> ids;
@@ -177,21 +177,21 @@ std::vector<AddedToken> PipelineTokenizer::resolve_added_tokens(const PipelineSp
     ids[token.content] = resolved.id;
     added.push_back(std::move(resolved));
   }
-  // Special tokens come first where two are equally long at one place.
+  // Where a special and another token of equal length match at one place, the special one counts.
   std::stable_partition(added.begin(), added.end(), [](const AddedToken& token) { return token.special; });
   return added;
 }
 
 // A token that is looked for in normalized text is written as that text holds it, and skipped only where a
 // special token is spelled so: what the library does since 0.21.
-void PipelineTokenizer::add_tokens(const std::vector<AddedToken>& added) {
+void PipelineTokenizer::add_tokens(const std::vector<AddedToken>& added, bool splits_special) {
   std::set<std::string> special_texts;
-  for (const AddedToken& token : added) {
+  for (const AddedToken& token : added)
     if (token.special) special_texts.insert(token.content);
-  }
   for (const AddedToken& token : added) {
     const std::string text = token.normalized ? normalize(token.content) : token.content;
-    (token.normalized ? normalized_added_tokens_ : added_tokens_).add(token, text);
+    if (!splits_special || !special_texts.contains(token.content))
+      (token.normalized ? normalized_added_tokens_ : added_tokens_).add(token, text);
     set_token(token.id, text, special_texts.contains(text));
   }
 }
@@ -231,6 +231,7 @@ std::string PipelineTokenizer::make_fingerprint(const PipelineSpec& spec,
   }
   std::sort(lines.begin(), lines.end());
   for (const std::string& line : lines) text.add(line);
+  if (spec.split_special_tokens) text.add("special tokens are split");
   text.add(eos_id_.value_or(-1));
   return sha256_hex(text.text());
 }
@@ -254,11 +255,10 @@ Ids PipelineTokenizer::encode(std::string_view text, bool add_special_tokens) co
     }
   }
   if (scratch == nullptr) scratch = std::make_unique<BpeScratch>();
-  if (find_invalid_utf8(text) == std::string_view::npos) {
+  if (find_invalid_utf8(text) == std::string_view::npos)
     encode_text(text, scratch.get(), &ids);
-  } else {
+  else
     encode_text(replace_broken_utf8(text), scratch.get(), &ids);
-  }
   {
     const std::lock_guard lock(scratches_mutex_);
     scratches_.push_back(std::move(scratch));
@@ -276,15 +276,14 @@ void PipelineTokenizer::encode_text(std::string_view text, BpeScratch* scratch, 
     added_tokens_.split(text, &parts);
   }
   for (const AddedTokenSplitter::Part& part : parts) {
-    if (part.id >= 0) {
+    if (part.id >= 0)
       ids->push_back(part.id);
-    } else {
+    else
       encode_stretch(text.substr(part.begin, part.end - part.begin), part.begin == 0, &sink, ids);
-    }
   }
 }
 
-// One stretch of text between the tokens that are looked for in the text as it is.
+// Encodes one stretch of text between the tokens that are looked for in the text as it is.
 void PipelineTokenizer::encode_stretch(std::string_view text, bool at_start, PieceSink* sink,
                                        Ids* ids) const {
   std::string normalized;
@@ -297,11 +296,10 @@ void PipelineTokenizer::encode_stretch(std::string_view text, bool at_start, Pie
   std::vector<AddedTokenSplitter::Part> parts;
   normalized_added_tokens_.split(text, &parts);
   for (const AddedTokenSplitter::Part& part : parts) {
-    if (part.id >= 0) {
+    if (part.id >= 0)
       ids->push_back(part.id);
-    } else {
+    else
       pre_tokenize(0, {text.substr(part.begin, part.end - part.begin), at_start && part.begin == 0}, sink);
-    }
   }
 }
 

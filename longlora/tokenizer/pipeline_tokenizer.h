@@ -1,5 +1,5 @@
-// A tokenizer made of steps, as Hugging Face's tokenizers library runs tokenizer.json:
-// added tokens, normalizers, pre-tokenizers, BPE, template; decoders back.
+// A tokenizer made of steps, as Hugging Face's tokenizers library runs tokenizer.json: added tokens,
+// normalizers, pre-tokenizers, BPE and the template on the way to ids, decoders on the way back.
 #pragma once
 
 #include <memory>
@@ -18,9 +18,9 @@
 
 namespace longlora::tokenizer {
 
-/// Runs a PipelineSpec. Bytes that are no UTF-8 become U+FFFD, as in Python's
-/// errors="replace". Time is linear in the text but for n log n within a word.
-/// Words are remembered from call to call, some megabytes for each thread.
+/// Runs a PipelineSpec. Bytes that are no UTF-8 become U+FFFD, as with Python's errors="replace". Time is
+/// linear in the text, and n log n within a word of n bytes. Words are remembered from call to call, which
+/// takes some megabytes for each thread.
 class PipelineTokenizer : public Tokenizer {
  public:
   /// Throws InputError naming spec.source for parts that do not fit together.
@@ -36,9 +36,9 @@ class PipelineTokenizer : public Tokenizer {
   const std::string& fingerprint() const override { return fingerprint_; }
 
  private:
-  /// What decode writes for an id.
+  /// What decode() writes for an id.
   struct Token {
-    std::string text;  // prepared for the decoder
+    std::string text;  // in the form that the decoder takes
     bool exists = false;
     bool special = false;
   };
@@ -48,7 +48,8 @@ class PipelineTokenizer : public Tokenizer {
   const Token& token(int32_t id) const;
   void add_pre_tokenizers(const PipelineSpec& spec);
   std::vector<AddedToken> resolve_added_tokens(const PipelineSpec& spec) const;
-  void add_tokens(const std::vector<AddedToken>& added);
+  /// Unless `splits_special`, texts are searched for special tokens, too.
+  void add_tokens(const std::vector<AddedToken>& added, bool splits_special);
   void set_token(int32_t id, const std::string& token, bool special);
   void check_template() const;
   std::string make_fingerprint(const PipelineSpec& spec, const std::vector<AddedToken>& added) const;
@@ -64,15 +65,15 @@ class PipelineTokenizer : public Tokenizer {
   std::vector<std::unique_ptr<PreTokenizer>> pre_tokenizers_;
   Bpe bpe_;
   DecoderChain decoder_;
-  AddedTokenSplitter added_tokens_;             // looked for in the text as it is
-  AddedTokenSplitter normalized_added_tokens_;  // and in normalized text
+  AddedTokenSplitter added_tokens_;             // those that are looked for in the text as it is
+  AddedTokenSplitter normalized_added_tokens_;  // those that are looked for in normalized text
   std::vector<int32_t> prefix_ids_, suffix_ids_;
   std::vector<Token> tokens_;  // by id
   std::optional<int32_t> bos_id_, eos_id_;
   std::string fingerprint_;
 
   mutable std::mutex scratches_mutex_;
-  mutable std::vector<std::unique_ptr<BpeScratch>> scratches_;  // not in use
+  mutable std::vector<std::unique_ptr<BpeScratch>> scratches_;  // those that no call uses at the moment
 };
 
 }  // namespace longlora::tokenizer

@@ -20,32 +20,30 @@ void take_part(Piece piece, size_t begin, size_t end, PieceSink* sink) {
   if (begin < end) sink->take({piece.text.substr(begin, end - begin), piece.at_start && begin == 0});
 }
 
-// A match goes to the part before it, unless that ended with a match.
+// Joins each match with the part before it, unless that ended with a match.
 std::vector<Stretch> merge_with_previous(const std::vector<Stretch>& stretches) {
   std::vector<Stretch> merged;
   bool after_match = false;
   for (const Stretch& stretch : stretches) {
-    if (stretch.is_match && !after_match && !merged.empty()) {
+    if (stretch.is_match && !after_match && !merged.empty())
       merged.back().end = stretch.end;
-    } else {
+    else
       merged.push_back(stretch);
-    }
     after_match = stretch.is_match;
   }
   return merged;
 }
 
-// A match goes to the part behind it, unless that begins with a match.
+// Joins each match with the part behind it, unless that begins with a match.
 std::vector<Stretch> merge_with_next(const std::vector<Stretch>& stretches) {
   std::vector<Stretch> merged;
   bool before_match = false;
   for (size_t i = stretches.size(); i-- > 0;) {
     const Stretch& stretch = stretches[i];
-    if (stretch.is_match && !before_match && !merged.empty()) {
+    if (stretch.is_match && !before_match && !merged.empty())
       merged.back().begin = stretch.begin;
-    } else {
+    else
       merged.push_back(stretch);
-    }
     before_match = stretch.is_match;
   }
   std::reverse(merged.begin(), merged.end());
@@ -55,11 +53,10 @@ std::vector<Stretch> merge_with_next(const std::vector<Stretch>& stretches) {
 std::vector<Stretch> merge_alike(const std::vector<Stretch>& stretches) {
   std::vector<Stretch> merged;
   for (const Stretch& stretch : stretches) {
-    if (!merged.empty() && merged.back().is_match == stretch.is_match) {
+    if (!merged.empty() && merged.back().is_match == stretch.is_match)
       merged.back().end = stretch.end;
-    } else {
+    else
       merged.push_back(stretch);
-    }
   }
   return merged;
 }
@@ -162,9 +159,8 @@ class MetaspaceSplit : public PreTokenizer {
     text.reserve(piece.text.size() + piece.text.size() / 2);
     const bool may_prepend =
         prepend_ == PrependScheme::kAlways || (prepend_ == PrependScheme::kFirst && piece.at_start);
-    if (may_prepend && !piece.text.starts_with(' ') && !piece.text.starts_with(replacement_)) {
+    if (may_prepend && !piece.text.starts_with(' ') && !piece.text.starts_with(replacement_))
       text += replacement_;
-    }
     for (size_t at = 0;;) {
       const size_t space = piece.text.find(' ', at);
       text += piece.text.substr(at, space - at);
@@ -174,7 +170,7 @@ class MetaspaceSplit : public PreTokenizer {
     }
     const Piece replaced{text, piece.at_start};
     if (!splits_) return take_part(replaced, 0, text.size(), sink);
-    // Every replacement begins a part.
+    // A part begins at every replacement.
     size_t done = 0;
     for (size_t at = text.find(replacement_); at != std::string::npos;
          at = text.find(replacement_, at + replacement_.size())) {
@@ -202,11 +198,10 @@ class ByteLevelSplit : public PreTokenizer {
       with_prefix.append(" ").append(piece.text);
       piece.text = with_prefix;
     }
-    if (splits_) {
+    if (splits_)
       take_words(piece, scan_gpt2_word, sink);
-    } else {
+    else
       sink->take(piece);
-    }
   }
 
  private:
@@ -226,7 +221,7 @@ std::unique_ptr<PreTokenizer> make_pre_tokenizer(const PreTokenizerStep& step, c
     case PreTokenizerStep::Kind::kSplit:
       break;
   }
-  // The known expressions match everything, so isolating the matches and keeping only them is the same.
+  // The known expressions match everything, so that isolating the matches and keeping only them is the same.
   const bool is_plain =
       step.behavior == SplitBehavior::kIsolated || (step.behavior == SplitBehavior::kRemoved && step.invert);
   const WordScanner scanner = step.pattern.is_regex && is_plain ? find_scanner(step.pattern.text) : nullptr;

@@ -28,20 +28,20 @@ constexpr const char* kAlpacaTaskWithInput =
     "Below is an instruction that describes a task, paired with an input that provides further context. "
     "Write a response that appropriately completes the request.";
 
-// Collects the text of a piece and what its parts are.
+// Collects the text of a piece and remembers which parts of it are answers and material.
 class PieceBuilder {
  public:
   PromptPiece piece;
 
   void add(std::string_view text) { piece.text += text; }
-  // An answer with what ends it; EOS behind it goes with it.
+  // Adds an answer with the text that ends it. Where EOS stands behind the answer, it belongs to it.
   void add_answer(const Turn& turn, std::string_view end = "") {
     const std::string text = turn.text + std::string(end);
     turn.learn ? add_marked(text, &piece.answers) : add(text);
     piece.eos_is_learned = turn.learn;
   }
   void add_material(std::string_view text) { add_marked(text, &piece.material); }
-  // Instruction and input with `between` them; where there is an input, it is the material.
+  // Adds instruction and input with `between` in the middle. Where there is an input, it is the material.
   void add_user(const Turn& turn, std::string_view between) {
     if (turn.input.empty()) return add_material(turn.text);
     add(turn.text);
@@ -56,7 +56,7 @@ class PieceBuilder {
   }
 };
 
-// A question and its answer, and the system's words when they belong to it.
+// A question with its answer, and the system's words where they belong to it.
 struct Exchange {
   const Turn* system = nullptr;
   const Turn* user = nullptr;
@@ -83,7 +83,7 @@ PromptPiece llama2_piece(const Exchange& exchange, bool is_first) {
   PieceBuilder builder;
   const bool has_input = !exchange.user->input.empty();
   if (has_input && !is_first) {
-    // What the system says stands in front of the first question, if anywhere.
+    // The system's words stand in front of the first question.
     builder.add("[INST] ");
     builder.add_user(*exchange.user, "\n");
     builder.add(" [/INST]");

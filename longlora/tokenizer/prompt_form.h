@@ -1,4 +1,4 @@
-// How the turns of a conversation become text, and which part of it is the answer.
+// Turns the turns of a conversation into text, and says which part of the text is the answer.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,7 @@ enum class PromptForm {
   kNone,    // the texts as they are
 };
 
-/// "llama2", "alpaca", "chatml", "none".
+/// The name that a command line gives the form: "llama2", "alpaca", "chatml" or "none".
 const char* prompt_form_name(PromptForm form);
 const std::vector<std::string>& prompt_form_names();
 /// Throws UsageError for a name that is none of them.
@@ -24,8 +24,8 @@ PromptForm prompt_form_from_name(const std::string& name);
 
 enum class Role { kSystem, kUser, kAssistant };
 
-/// One message, UTF-8. `input` is the material of an Alpaca sample, in a user's turn alone; `learn` counts in
-/// an assistant's turn alone: an answer that is not learned is there to be read.
+/// One message in UTF-8. `input` is the material of an Alpaca sample, and counts in a turn of the user only.
+/// `learn` counts in a turn of the assistant only: an answer that is not learned is there to be read.
 struct Turn {
   Role role = Role::kUser;
   std::string text = {};
@@ -33,7 +33,7 @@ struct Turn {
   bool learn = true;
 };
 
-/// Bytes [begin, end) of a text.
+/// The bytes [begin, end) of a text.
 struct TextRange {
   size_t begin = 0;
   size_t end = 0;
@@ -43,18 +43,17 @@ struct TextRange {
 
 /// A stretch of a conversation that is tokenized as one text.
 struct PromptPiece {
-  bool bos = false;  // BOS goes in front, where the tokenizer has one
+  bool bos = false;  // BOS goes in front, if the tokenizer has one
   bool eos = false;  // EOS goes behind
   bool eos_is_learned = true;
   std::string text;
-  std::vector<TextRange> answers;   // what is learned; ascending, disjoint
+  std::vector<TextRange> answers;   // what is learned; ascending and disjoint
   std::vector<TextRange> material;  // what the user has written, without the form around it
 };
 
-/// The pieces of a conversation: an optional system turn, then users' and
-/// assistant's turns in alternation. Throws Error for another order.
-/// `eos_text` is how EOS is written: chatml ends an answer with <|im_end|>, and EOS
-/// follows the last one where that is another token.
+/// The pieces of a conversation: an optional system turn, then turns of the user and the assistant in
+/// alternation. Throws Error for another order. `eos_text` is how EOS is spelled: chatml ends an answer with
+/// <|im_end|>, and EOS follows the last answer where it is another token.
 std::vector<PromptPiece> render_prompt(PromptForm form, const std::vector<Turn>& turns,
                                        std::string_view eos_text);
 

@@ -10,7 +10,7 @@ namespace longlora::tokenizer {
 
 namespace {
 
-// What stands inside a set for \w, \s and \h.
+// What stands for \w, \s and \h inside a set.
 struct Shorthand {
   char letter;
   const char* members;
@@ -62,15 +62,14 @@ class Translator {
     for (const Shorthand& shorthand : kShorthands) {
       const bool is_negated = letter == shorthand.letter - 'a' + 'A';
       if (letter != shorthand.letter && !is_negated) continue;
-      if (!in_set_) {
+      if (!in_set_)
         result_.append(is_negated ? "[^" : "[").append(shorthand.members).append("]");
-      } else if (!is_negated) {
+      else if (!is_negated)
         result_ += shorthand.members;
-      } else if (letter == 'H') {
+      else if (letter == 'H')
         throw unsupported("\\H in a set");
-      } else {
-        break;  // a set cannot hold the opposite of a set: PCRE2's own \W and \S are the nearest
-      }
+      else
+        break;  // a set cannot hold the opposite of a set: PCRE2's own \W and \S come nearest
       at_ += 2;
       return;
     }
@@ -80,7 +79,8 @@ class Translator {
   void open_set() {
     in_set_ = true;
     copy(starts_with("[^") ? 2 : 1);
-    if (at_ < pattern_.size() && pattern_[at_] == ']') copy(1);  // the first one is a member
+    if (at_ < pattern_.size() && pattern_[at_] == ']')
+      copy(1);  // a bracket that comes first is a member of the set
   }
 
   void set_character(char c) {
@@ -94,7 +94,7 @@ class Translator {
     copy(1);
   }
 
-  // (?imx-imx) and (?imx-imx: …), where m lets the dot match newlines.
+  // Translates (?imx-imx) and (?imx-imx: …), in which m lets the dot match newlines.
   void group() {
     const size_t end = pattern_.find_first_not_of("imx-", at_ + 2);
     const bool has_flags =

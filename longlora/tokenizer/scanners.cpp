@@ -1,5 +1,5 @@
-// The splitting rules of the known models, by hand: what their regular
-// expressions match, alternative by alternative, reading each character about once.
+// The splitting rules of the known models, written by hand. They find what the models' regular expressions
+// match, alternative by alternative, and read each character about once.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -17,22 +17,22 @@ uint8_t class_at(const uint8_t* classes, const char* at, size_t* length) {
   return classes[read_character(at, length)];
 }
 
-// End of the run of characters whose class has one of `bits`.
+// The end of the run of characters whose class has one of `bits`.
 const char* skip_class(const uint8_t* classes, const char* at, const char* end, uint8_t bits) {
   size_t length = 0;
   while (at < end && (class_at(classes, at, &length) & bits) != 0) at += length;
   return at;
 }
 
-// End of the run of characters that are no letter, number or space.
+// The end of the run of characters that are no letter, number or space.
 const char* skip_other(const uint8_t* classes, const char* at, const char* end) {
   size_t length = 0;
   while (at < end && (class_at(classes, at, &length) & kNotOther) == 0) at += length;
   return at;
 }
 
-// \s+(?!\S)|\s+ : all spaces but the last, which goes with the word behind them;
-// all of them at the end of the text. Requires a space at `at`.
+// \s+(?!\S)|\s+ takes all spaces but the last, which goes with the word behind them, and all of them at the
+// end of the text. Requires a space at `at`.
 const char* scan_spaces(const uint8_t* classes, const char* at, const char* end) {
   size_t length = 0;
   const char* last = at;
@@ -44,7 +44,7 @@ const char* scan_spaces(const uint8_t* classes, const char* at, const char* end)
   return stop == end || last == at ? stop : last;
 }
 
-// Length of 's 't 're 've 'm 'll 'd behind an apostrophe at `at`, or 0.
+// The length of 's 't 're 've 'm 'll 'd behind an apostrophe at `at`, or 0.
 size_t contraction_length(const char* at, const char* end, bool any_case) {
   const auto lower = [&](const char* place) {
     return any_case && *place >= 'A' && *place <= 'Z' ? static_cast<char>(*place | 0x20) : *place;
@@ -53,7 +53,7 @@ size_t contraction_length(const char* at, const char* end, bool any_case) {
   const char first = lower(at + 1);
   if (first == 's' || first == 't' || first == 'm' || first == 'd') return 2;
   if (end - at < 3) return 0;
-  // The long s is an s in another case.
+  // The long s counts as an s in another case.
   if (any_case && at[1] == '\xC5' && at[2] == '\xBF') return 3;
   const char second = lower(at + 2);
   const bool matches =
@@ -82,13 +82,11 @@ const char* scan_modern_word(const char* at, const char* end) {
     return after;
   }
   const uint8_t second = after < end ? class_at(classes, after, &length) : uint8_t{kSpace};
-  if ((first & kNewline) == 0 && (second & kLetter) != 0) {
+  if ((first & kNewline) == 0 && (second & kLetter) != 0)
     return skip_class(classes, after + length, end, kLetter);
-  }
   const bool is_space = (first & kSpace) != 0;
-  if (!is_space || (*at == ' ' && (second & kNotOther) == 0)) {
+  if (!is_space || (*at == ' ' && (second & kNotOther) == 0))
     return skip_class(classes, skip_other(classes, after, end), end, kNewline);
-  }
   // \s*[\r\n]+ ends behind the last newline of the run of spaces.
   const char* last_newline = nullptr;
   for (const char* place = at; place < end;) {

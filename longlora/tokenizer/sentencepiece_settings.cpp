@@ -12,25 +12,25 @@ namespace longlora::tokenizer {
 namespace {
 
 // Field numbers of sentencepiece_model.proto.
-constexpr uint64_t kNormalizerSpec = 3;  // in ModelProto
-constexpr uint64_t kCharacterMap = 2;    // in NormalizerSpec, as are the following
+constexpr uint64_t kNormalizerSpec = 3;  // a field of ModelProto
+constexpr uint64_t kCharacterMap = 2;    // a field of NormalizerSpec, as are the following
 constexpr uint64_t kAddDummyPrefix = 3;
 constexpr uint64_t kRemoveExtraWhitespaces = 4;
 constexpr uint64_t kEscapeWhitespaces = 5;
 
 struct Field {
   uint64_t number = 0;
-  uint64_t value = 0;      // of a varint
-  std::string_view bytes;  // of a length-delimited field
+  uint64_t value = 0;      // where the field is a varint
+  std::string_view bytes;  // where it is length-delimited
 };
 
-// The libraries that ship with Debian offer no headers for the model's message
-// types, so its fields are walked in protocol buffer wire format.
+// Walks the fields of the model in protocol buffer wire format, because the libraries that ship with Debian
+// offer no headers for its message types.
 class MessageReader {
  public:
   explicit MessageReader(std::string_view bytes) : bytes_(bytes) {}
 
-  /// False at the end or, with malformed() true, at bytes that are no field.
+  // Reads the next field. Returns false at the end, and at bytes that are no field; then malformed() is true.
   bool next(Field* field) {
     uint64_t key = 0;
     if (bytes_.empty() || !varint(&key)) return false;

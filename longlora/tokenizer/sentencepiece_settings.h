@@ -6,7 +6,7 @@
 
 namespace longlora::tokenizer {
 
-/// NormalizerSpec of sentencepiece_model.proto, with that file's defaults.
+/// The NormalizerSpec of sentencepiece_model.proto, with the defaults of that file.
 struct SentencePieceSettings {
   bool has_character_map = false;  // precompiled_charsmap: text is rewritten (NFKC or the like)
   bool add_dummy_prefix = true;

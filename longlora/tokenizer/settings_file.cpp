@@ -11,7 +11,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Beyond this an id could only be a mistake, and would be given a table entry each.
+// A larger id could only be a mistake, and every id up to the largest gets an entry in a table.
 constexpr int64_t kMaxId = 1 << 24;
 
 }  // namespace
@@ -64,17 +64,15 @@ std::optional<std::vector<AddedToken>> SettingsFile::read_added_tokens() const {
     const std::string name = fmt::format("{}.{}", kKey, key);
     int32_t id = 0;
     const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-    if (error != std::errc{} || end != key.data() + key.size()) {
+    if (error != std::errc{} || end != key.data() + key.size())
       throw wrong_type(name, "keyed by an id", Json(key));
-    }
     AddedToken token;
     token.content = token_content(name, value);
     token.id = checked_id(name, Json(id));
     token.special = !value.is_object();
     const auto read_flag = [&entry = value](const char* flag_name, bool* target) {
-      if (entry.is_object() && entry.contains(flag_name) && entry[flag_name].is_boolean()) {
+      if (entry.is_object() && entry.contains(flag_name) && entry[flag_name].is_boolean())
         *target = entry[flag_name].get<bool>();
-      }
     };
     read_flag("special", &token.special);
     read_flag("lstrip", &token.lstrip);
@@ -91,16 +89,14 @@ std::optional<std::vector<AddedToken>> SettingsFile::read_added_tokens() const {
 std::string SettingsFile::token_content(const std::string& key, const Json& json) const {
   const Json* content = &json;
   if (json.is_object() && json.contains("content")) content = &json["content"];
-  if (!content->is_string() || content->get_ref<const std::string&>().empty()) {
+  if (!content->is_string() || content->get_ref<const std::string&>().empty())
     throw wrong_type(key, "a token's text or an object with \"content\"", json);
-  }
   return content->get<std::string>();
 }
 
 int32_t SettingsFile::checked_id(const std::string& key, const Json& json) const {
-  if (!json.is_number_integer() || json.get<int64_t>() < 0 || json.get<int64_t>() >= kMaxId) {
+  if (!json.is_number_integer() || json.get<int64_t>() < 0 || json.get<int64_t>() >= kMaxId)
     throw wrong_type(key, "an id of at least 0", json);
-  }
   return json.get<int32_t>();
 }
 

@@ -1,4 +1,4 @@
-// One JSON file of settings, with errors that name it.
+// A JSON file of settings, with errors that name the file.
 #pragma once
 
 #include <filesystem>
@@ -13,21 +13,21 @@
 namespace longlora::tokenizer {
 
 /// A JSON object in a file, read key by key. All readers throw InputError naming file and key for a value of
-/// the wrong type; a key that is not there leaves the target as it is.
+/// the wrong type. Where the file lacks the key, the target stays as it is.
 class SettingsFile {
  public:
   /// A file that does not exist counts as an empty object.
   explicit SettingsFile(const std::filesystem::path& path);
 
-  /// Null where the key is not there.
+  /// The value of a key, or null where the file lacks it.
   const Json* find(const std::string& key) const;
   void read(const std::string& key, bool* value) const;
   void read(const std::string& key, std::string* value) const;
-  /// A token: its text, an object with "content", or null for none.
+  /// Reads a token, which is written as its text, as an object with "content", or as null for none.
   void read(const std::string& key, std::optional<std::string>* token) const;
-  /// A list of tokens.
+  /// Reads a list of tokens.
   void read(const std::string& key, std::vector<std::string>* tokens) const;
-  /// added_tokens_decoder: tokens by id. Nothing where the key is not there.
+  /// Reads added_tokens_decoder: tokens by id. Returns nullopt where the file lacks the key.
   std::optional<std::vector<AddedToken>> read_added_tokens() const;
 
   std::string token_content(const std::string& key, const Json& json) const;

@@ -52,9 +52,8 @@ SpecialTokenFinder::SpecialTokenFinder(std::vector<SpecialToken> tokens) : token
   std::stable_sort(tokens_.begin(), tokens_.end(), [](const SpecialToken& a, const SpecialToken& b) {
     return a.content.size() > b.content.size();
   });
-  for (size_t i = 0; i < tokens_.size(); ++i) {
+  for (size_t i = 0; i < tokens_.size(); ++i)
     by_first_byte_[static_cast<unsigned char>(tokens_[i].content.front())].push_back(static_cast<int32_t>(i));
-  }
 }
 
 std::optional<SpecialTokenFinder::Match> SpecialTokenFinder::find(std::string_view text, size_t from) const {
@@ -64,9 +63,8 @@ std::optional<SpecialTokenFinder::Match> SpecialTokenFinder::find(std::string_vi
       if (text.compare(at, token.content.size(), token.content) != 0) continue;
       const size_t end = at + token.content.size();
       if (token.single_word &&
-          ((at > from && text[at - 1] != ' ') || (end < text.size() && text[end] != ' '))) {
+          ((at > from && text[at - 1] != ' ') || (end < text.size() && text[end] != ' ')))
         continue;
-      }
       return Match{token.lstrip ? skip_spaces_backward(text, at, from) : at,
                    token.rstrip ? skip_spaces_forward(text, end) : end, &token};
     }

@@ -10,19 +10,19 @@
 
 namespace longlora::tokenizer {
 
-/// One added token, as Hugging Face's AddedToken.
+/// One added token, with the fields of Hugging Face's AddedToken.
 struct SpecialToken {
   std::string content;
   int32_t id = -1;
-  bool special = true;       // skipped by decode
-  bool lstrip = false;       // takes the whitespace before it
-  bool rstrip = false;       // takes the whitespace after it
-  bool single_word = false;  // only where no letter touches it
-  bool named = false;        // BOS, EOS, unknown, padding or an additional special token
+  bool special = true;       // decode() skips it
+  bool lstrip = false;       // it takes the whitespace before it
+  bool rstrip = false;       // it takes the whitespace after it
+  bool single_word = false;  // it is found only where no letter touches it
+  bool named = false;        // it is BOS, EOS, unknown, padding or an additional special token
 };
 
-/// Finds special tokens in text: the leftmost, and of those the longest.
-/// Immutable after construction. Time is linear in the text.
+/// Finds special tokens in text: the leftmost, and of several that begin there the longest. Immutable after
+/// construction. Time is linear in the text.
 class SpecialTokenFinder {
  public:
   SpecialTokenFinder() = default;
@@ -30,7 +30,7 @@ class SpecialTokenFinder {
   explicit SpecialTokenFinder(std::vector<SpecialToken> tokens);
 
   struct Match {
-    size_t begin;  // of the part of the text that the token takes, stripped whitespace included
+    size_t begin;  // where the part of the text that the token takes begins, stripped whitespace included
     size_t end;
     const SpecialToken* token;  // lives as long as the finder
   };

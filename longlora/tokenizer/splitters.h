@@ -1,4 +1,4 @@
-// Cutting text into the words that BPE takes one by one.
+// Cuts text into the words that BPE takes one by one.
 #pragma once
 
 #include <memory>
@@ -13,18 +13,19 @@ namespace longlora::tokenizer {
 /// (valid UTF-8, at < end).
 using WordScanner = const char* (*)(const char* at, const char* end);
 
-/// GPT-2's rule, which ByteLevel's use_regex stands for.
+/// Follows GPT-2's rule, which ByteLevel's use_regex stands for.
 const char* scan_gpt2_word(const char* at, const char* end);
-/// Llama 3's rule: contractions in any case, runs of letters with one sign before them, up to three digits.
+/// Follows Llama 3's rule: contractions in any case, runs of letters with one sign before them, up to three
+/// digits.
 const char* scan_llama3_word(const char* at, const char* end);
-/// Qwen's: the same with single digits.
+/// Follows Qwen's rule, which is Llama 3's with single digits.
 const char* scan_qwen_word(const char* at, const char* end);
 
-/// The scanner that does what a regular expression of a Split step does, or null
-/// for an expression that is not one of the known ones.
+/// The scanner that does the same as the regular expression of a Split step, or null for an expression that
+/// is not one of the known ones.
 WordScanner find_scanner(const std::string& pattern);
 
-/// What a pre-tokenizer hands on: text and whether it begins where the whole text does.
+/// What a pre-tokenizer hands on: a text, and whether it begins where the whole text does.
 struct Piece {
   std::string_view text;
   bool at_start = false;
@@ -32,7 +33,7 @@ struct Piece {
 class PieceSink {
  public:
   virtual ~PieceSink() = default;
-  /// The text lives only for the call.
+  /// Takes the next piece, whose text lives only as long as the call.
   virtual void take(Piece piece) = 0;
 };
 

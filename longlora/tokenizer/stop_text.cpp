@@ -7,11 +7,10 @@ namespace longlora::tokenizer {
 
 namespace {
 
-// Bytes at the end of `text` that are a beginning of `stop`.
+// How many bytes at the end of `text` are the beginning of `stop`.
 size_t begun(std::string_view text, std::string_view stop) {
-  for (size_t size = std::min(text.size(), stop.size() - 1); size > 0; --size) {
+  for (size_t size = std::min(text.size(), stop.size() - 1); size > 0; --size)
     if (text.ends_with(stop.substr(0, size))) return size;
-  }
   return 0;
 }
 

@@ -1,4 +1,4 @@
-// Texts that end a text which comes in pieces.
+// Texts that end another text, which comes in pieces.
 #pragma once
 
 #include <string>
@@ -8,15 +8,16 @@
 namespace longlora::tokenizer {
 
 /// Passes a text on up to the first of several stops. What may be the beginning of a stop is held back until
-/// it is clear what it is.
+/// it is clear whether it is one.
 class StopText {
  public:
-  /// Empty stops count for nothing.
+  /// Empty stops are ignored.
   explicit StopText(std::vector<std::string> stops);
 
-  /// What is certain to stand before every stop, of `piece` and what was held back. Nothing once found().
+  /// Of `piece` and what was held back, returns what is certain to stand before every stop; nothing after
+  /// found().
   std::string push(std::string_view piece);
-  /// What was held back and turned out to be no stop.
+  /// Returns what was held back and turned out to be no stop.
   std::string finish();
   /// Whether one of the stops has come.
   bool found() const { return found_; }

@@ -1,4 +1,5 @@
-// What a prompt form leaves in a model that was taught it: markers, the end of an answer, and a note.
+// What a prompt form leaves in a model that was taught it: markers, the ends of answers, and a note in its
+// folder.
 #pragma once
 
 #include <filesystem>
@@ -10,19 +11,21 @@
 
 namespace longlora::tokenizer {
 
-/// Chatml's markers.
+/// The markers of chatml.
 constexpr const char* kChatmlStart = "<|im_start|>";
 constexpr const char* kChatmlEnd = "<|im_end|>";
 
-/// Texts behind an answer's last words with which the form ends it, beside EOS.
+/// The texts with which the form ends an answer, besides EOS.
 std::vector<std::string> answer_ends(PromptForm form);
-/// Markers of the form that a model made for it has as single tokens.
+/// The markers of the form that are single tokens in a model made for it.
 std::vector<std::string> token_markers(PromptForm form);
 
-/// The note beside a model or an adapter of the form that it was taught in.
+/// The name of the note in the folder of a model or an adapter: it states the form that the model was taught
+/// in.
 constexpr const char* kTaughtFormFile = "prompt_form.json";
 void write_taught_form(const std::filesystem::path& folder, PromptForm form);
-/// Nothing for an empty path and where `folder` has no note. Throws InputError for one that names no form.
+/// Reads the note. Returns nullopt for an empty path and for a folder without one. Throws InputError for a
+/// note that names no form.
 std::optional<PromptForm> read_taught_form(const std::filesystem::path& folder);
 
 }  // namespace longlora::tokenizer

@@ -22,17 +22,15 @@ class TextPattern {
                                      RegexOptions{.multiline = true, .machine_code = true});
   }
 
-  /// Calls `visit(begin, end)` for each match, left to right; an empty text matches nowhere.
+  /// Calls `visit(begin, end)` for each match from left to right. An empty text matches nowhere.
   void for_each_match(std::string_view text, const std::function<void(size_t, size_t)>& visit) const {
     if (regex_ != nullptr) return regex_->for_each_match(text, visit);
     if (text_.empty()) return;
-    for (size_t at = text.find(text_); at != std::string_view::npos;
-         at = text.find(text_, at + text_.size())) {
+    for (size_t at = text.find(text_); at != std::string_view::npos; at = text.find(text_, at + text_.size()))
       visit(at, at + text_.size());
-    }
   }
 
-  /// `text` with every match replaced by `content`, as it is.
+  /// `text` in which every match is replaced by `content`, literally.
   std::string replace(std::string_view text, std::string_view content) const {
     std::string result;
     result.reserve(text.size() + text.size() / 4);

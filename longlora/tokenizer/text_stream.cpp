@@ -11,7 +11,8 @@ std::string TextStream::push(int64_t id) {
   const std::string text = tokenizer_.decode(ids_);
   if (text.size() <= printed_.size() || text.ends_with(kReplacementCharacter)) return "";
   std::string piece = text.substr(printed_.size());
-  // The ids of this piece stay, so that the next one is decoded behind them: a first id may lose its space.
+  // The ids of this piece stay, so that the next one is decoded behind them: the first id of a text may lose
+  // its space.
   ids_.erase(ids_.begin(), ids_.begin() + static_cast<std::ptrdiff_t>(num_printed_));
   printed_ = tokenizer_.decode(ids_);
   num_printed_ = ids_.size();

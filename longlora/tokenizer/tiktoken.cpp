@@ -34,7 +34,7 @@ int base64_digit(char c) {
   return c == '/' ? 63 : -1;
 }
 
-// False for anything but whole groups of four, padded at the end.
+// Decodes base64 into `bytes`. Returns false for anything but whole groups of four, padded at the end.
 bool decode_base64(std::string_view text, std::string* bytes) {
   bytes->clear();
   if (text.empty() || text.size() % 4 != 0) return false;
@@ -67,7 +67,7 @@ bool parse_line(std::string_view text, Line* line) {
   return error == std::errc{} && end == number.data() + number.size() && line->rank >= 0;
 }
 
-// The line at *at without its end; moves *at behind it.
+// Returns the line at *at without its end, and moves *at behind it.
 std::string_view next_line(std::string_view content, size_t* at) {
   const size_t end = std::min(content.find('\n', *at), content.size());
   std::string_view line = content.substr(*at, end - *at);
@@ -82,7 +82,7 @@ std::string spell(std::string_view bytes) {
   return token;
 }
 
-// Tokens by rank. Every rank from 0 on must be there once.
+// Reads the tokens by rank. Every rank from 0 on must be there once.
 std::vector<std::string> read_tokens(std::string_view content, const std::string& source) {
   std::vector<std::string> tokens;
   size_t number = 0;
@@ -101,13 +101,12 @@ std::vector<std::string> read_tokens(std::string_view content, const std::string
     }
     tokens.push_back(std::move(line.bytes));
   }
-  if (tokens.empty()) {
+  if (tokens.empty())
     throw InputError(fmt::format("[{}] expected tokens in base64, got none; fetch the file again", source));
-  }
   return tokens;
 }
 
-// A pair of tokens merges when the joined bytes are a token, the lowest rank first.
+// Adds the merges: two tokens merge where their joined bytes are a token, the lowest rank first.
 void add_merges(const std::vector<std::string>& tokens, BpeSpec* model) {
   std::unordered_map<std::string_view, size_t> ranks;
   for (size_t rank = 0; rank < tokens.size(); ++rank) ranks.emplace(tokens[rank], rank);
@@ -129,7 +128,8 @@ void add_special(std::string content, int32_t id, PipelineSpec* spec) {
   spec->added_tokens.push_back(std::move(token));
 }
 
-// The 256 tokens of Llama 3.1 and later; Llama 3 calls five of them, which texts do not hold, reserved.
+// Adds the 256 special tokens of Llama 3.1 and later. Llama 3 calls five of them reserved; texts do not hold
+// these.
 void add_llama3_tokens(PipelineSpec* spec) {
   const std::vector<std::string> named = {"<|begin_of_text|>",
                                           "<|end_of_text|>",
@@ -172,9 +172,8 @@ PipelineSpec parse_tiktoken_file(std::string_view content, const std::string& so
   PipelineSpec spec;
   spec.source = source;
   const std::vector<std::string> tokens = read_tokens(content, source);
-  for (size_t rank = 0; rank < tokens.size(); ++rank) {
+  for (size_t rank = 0; rank < tokens.size(); ++rank)
     spec.model.vocab.emplace_back(spell(tokens[rank]), static_cast<int32_t>(rank));
-  }
   spec.model.ignore_merges = true;
   add_merges(tokens, &spec.model);
   PreTokenizerStep split, bytes;

@@ -6,7 +6,8 @@ namespace longlora::tokenizer {
 
 namespace {
 
-// How many stretches ids [0, end) make: one, and one more behind every token that decode leaves out.
+// How many stretches of text the ids [0, end) make: one, and one more behind every token that decode() leaves
+// out.
 size_t count_stretches(const Tokenizer& tokenizer, const Ids& ids, size_t end) {
   const auto is_control = [&](int32_t id) { return tokenizer.decode({id}).empty(); };
   return 1 + static_cast<size_t>(
@@ -24,7 +25,7 @@ std::optional<std::vector<TextRange>> find_token_ranges(const Tokenizer& tokeniz
     const std::string bytes = tokenizer.token_bytes(ids[i]);
     std::string_view rest = bytes;
     if (!text.substr(at).starts_with(rest)) {
-      // The space in front of a stretch may be the tokenizer's own.
+      // The tokenizer itself may have put the space in front of a stretch.
       if (!rest.starts_with(' ') || !text.substr(at).starts_with(rest.substr(1))) return std::nullopt;
       if (++num_prefixes > count_stretches(tokenizer, ids, i)) return std::nullopt;
       rest.remove_prefix(1);

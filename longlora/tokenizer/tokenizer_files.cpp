@@ -26,7 +26,7 @@ void copy_if_there(const fs::path& from, const fs::path& to, const fs::path& nam
   if (is_there(from / name)) write_file_atomic(to / name, read_file(from / name));
 }
 
-// A folder of templates is flat.
+// Copies a folder of templates, which has no subfolders.
 void copy_templates_folder(const fs::path& from, const fs::path& to) {
   std::error_code ignored;
   if (!fs::is_directory(from / kMoreTemplates, ignored)) return;
@@ -64,7 +64,7 @@ void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
     return copy_templates_folder(from, to);
   }
   if (!is_there(from)) return;
-  // Under a name by which a folder is searched.
+  // The copy gets a name by which a folder is searched.
   fs::path name = from.filename();
   if (from.extension() == ".json") name = "tokenizer.json";
   if (name != "tokenizer.json" && name != "tiktoken.model" && name != "qwen.tiktoken")

@@ -1,4 +1,4 @@
-// The files of a tokenizer and of its chat templates, as a folder's whole.
+// The files that make up a tokenizer and its chat templates.
 #pragma once
 
 #include <filesystem>
@@ -10,14 +10,13 @@ namespace longlora::tokenizer {
 /// settings, chat templates (chat_template.jinja, additional_chat_templates), code.
 bool is_tokenizer_file(const std::string& name);
 
-/// Copies chat_template.jinja, chat_template.json and additional_chat_templates. A template that stands in
-/// `from`'s tokenizer_config.json alone comes as chat_template.jinja.
+/// Copies chat_template.jinja, chat_template.json and additional_chat_templates. A template that only the
+/// tokenizer_config.json of `from` has is written as chat_template.jinja.
 void copy_chat_templates(const std::filesystem::path& from, const std::filesystem::path& to);
 
-/// Copies the tokenizer's files (tokenizer.json, tokenizer.model and their like,
-/// tokenizer_config.json, special_tokens_map.json, added_tokens.json; those that
-/// exist) from one folder to another. `from` may also be one tokenizer file: it comes under a name by which
-/// load_tokenizer finds it.
+/// Copies the tokenizer's files (tokenizer.json, tokenizer.model and their like, tokenizer_config.json,
+/// special_tokens_map.json, added_tokens.json; those that exist) from one folder to another. `from` may also
+/// be one tokenizer file, which is then written under a name by which load_tokenizer finds it.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace longlora::tokenizer

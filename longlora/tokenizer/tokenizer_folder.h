@@ -8,13 +8,14 @@
 
 namespace longlora::tokenizer {
 
-/// Reads `content`, that of folder/tokenizer.json, and applies tokenizer_config.json (special_tokens_map.json
-/// in older folders) as transformers 5 does: added and named special tokens, and the class LlamaTokenizer,
-/// which sets its own normalizer, pre-tokenizer and decoder. Throws InputError naming file and key.
+/// Reads `content`, which is that of folder/tokenizer.json, and applies tokenizer_config.json
+/// (special_tokens_map.json in older folders) as transformers 5 does: added and named special tokens, and the
+/// class LlamaTokenizer, which sets its own normalizer, pre-tokenizer and decoder. Throws InputError naming
+/// file and key.
 PipelineSpec read_tokenizer_folder(const std::filesystem::path& folder, const std::string& content);
 
-/// Fills bos_token and eos_token from the settings in `folder`; where they say nothing, BOS is what the
-/// template puts in front and EOS the first known name among the special tokens (</s>, <|end_of_text|>,
+/// Fills bos_token and eos_token from the settings in `folder`. Where these say nothing, BOS is what the
+/// template puts in front, and EOS is the first known name among the special tokens (</s>, <|end_of_text|>,
 /// <|endoftext|>, …).
 void read_named_ends(const std::filesystem::path& folder, PipelineSpec* spec);
 

@@ -14,7 +14,7 @@ namespace longlora::tokenizer {
 
 namespace {
 
-constexpr int kModelDepth = 2;  // of the keys of "model"
+constexpr int kModelDepth = 2;  // where the keys of "model" stand
 constexpr int kMaxDepth = 64;
 
 class FileHandler {
@@ -23,7 +23,7 @@ class FileHandler {
 
   const Json& rest() const { return json_; }
 
-  // The names are those that the JSON library calls.
+  // These functions have the names that the JSON library calls.
   bool null() {
     if (mode_ == Mode::kRest) return waiting_ || rest_.null();
     throw wrong_value("null");
@@ -118,7 +118,7 @@ class FileHandler {
     return true;
   }
 
-  // True where the number was an id of the vocabulary.
+  // Returns true where the number was an id of the vocabulary.
   bool number(int64_t value) {
     if (mode_ == Mode::kRest && !waiting_) return false;
     if (mode_ != Mode::kVocab) throw wrong_value(fmt::format("{}", value));
@@ -158,7 +158,7 @@ class FileHandler {
   Json json_;
   nlohmann::detail::json_sax_dom_parser<Json> rest_;
   Mode mode_ = Mode::kRest, next_ = Mode::kRest;
-  bool waiting_ = false;  // for the value of model.vocab or model.merges
+  bool waiting_ = false;  // whether the value of model.vocab or model.merges comes next
   bool in_model_ = false;
   int depth_ = 0;
   std::string token_;
@@ -173,9 +173,8 @@ PipelineSpec parse_tokenizer_json(std::string_view text, const std::string& sour
   FileHandler handler(&spec);
   Json::sax_parse(text.begin(), text.end(), &handler);
   internal::read_pipeline(handler.rest(), &spec);
-  if (spec.model.vocab.empty()) {
+  if (spec.model.vocab.empty())
     throw InputError(fmt::format("[{}] expected a vocabulary in model.vocab, got none", source));
-  }
   return spec;
 }
 

@@ -9,14 +9,14 @@
 
 namespace longlora::tokenizer {
 
-/// Reads the content of a tokenizer.json; `source` names it in errors. Truncation and padding are passed
-/// over, for transformers switches them off. Throws InputError naming the component for anything that is
+/// Reads the content of a tokenizer.json; `source` names it in errors. Truncation and padding are ignored,
+/// because transformers switches them off. Throws InputError naming the component for anything that is
 /// malformed or not supported (docs/data-formats.md lists what is).
 PipelineSpec parse_tokenizer_json(std::string_view text, const std::string& source);
 
 namespace internal {
 
-/// Fills everything of `spec` but vocabulary and merges from the file's other members.
+/// Fills `spec` from the members of the file other than vocabulary and merges.
 void read_pipeline(const Json& json, PipelineSpec* spec);
 
 }  // namespace internal

@@ -1,4 +1,4 @@
-// The components of tokenizer.json, each a JSON object with a "type".
+// Reads the components of tokenizer.json, each of which is a JSON object with a "type".
 #include <fmt/core.h>
 
 #include <functional>
@@ -12,9 +12,9 @@ namespace longlora::tokenizer::internal {
 
 namespace {
 
-constexpr int kMaxNesting = 16;  // of Sequence components
+constexpr int kMaxNesting = 16;  // of Sequence components in each other
 
-// One component, with errors that name it and the file.
+// One component, whose errors name it and the file.
 class Component {
  public:
   Component(const Json& json, std::string name, const std::string& source)
@@ -38,12 +38,11 @@ class Component {
   }
   int64_t count(const std::string& key) const {
     const Json* value = find(key);
-    if (value == nullptr || !value->is_number_integer() || value->get<int64_t>() < 0) {
+    if (value == nullptr || !value->is_number_integer() || value->get<int64_t>() < 0)
       throw wrong(key, "a number of at least 0", value);
-    }
     return value->get<int64_t>();
   }
-  /// One character.
+  // Reads a value that is one character.
   std::string character(const std::string& key) const {
     std::string value = text(key);
     if (value.empty() || utf8_length(value, 0) != value.size())
@@ -55,9 +54,8 @@ class Component {
     if (value != nullptr && value->is_string()) return {value->get<std::string>(), false};
     for (const bool is_regex : {false, true}) {
       const char* kind = is_regex ? "Regex" : "String";
-      if (value != nullptr && value->is_object() && value->contains(kind) && (*value)[kind].is_string()) {
+      if (value != nullptr && value->is_object() && value->contains(kind) && (*value)[kind].is_string())
         return {(*value)[kind].get<std::string>(), is_regex};
-      }
     }
     throw wrong(key, "a String or a Regex", value);
   }
@@ -91,7 +89,7 @@ class Component {
   const std::string& source_;
 };
 
-// Visits the component, or those of a Sequence one after the other.
+// Visits the component, or where it is a Sequence, its components one after the other.
 void for_each_step(const Json* json, const std::string& name, const std::string& list_key,
                    const std::string& source, int depth, const std::function<void(const Component&)>& visit) {
   if (json == nullptr || json->is_null()) return;
@@ -101,9 +99,8 @@ void for_each_step(const Json* json, const std::string& name, const std::string&
     throw InputError(
         fmt::format("[{}] expected {} nested at most {} deep, got more", source, name, kMaxNesting));
   }
-  for (const Json& each : component.list(list_key)) {
+  for (const Json& each : component.list(list_key))
     for_each_step(&each, name, list_key, source, depth + 1, visit);
-  }
 }
 
 NormalizerStep read_normalizer(const Component& component) {
@@ -148,13 +145,12 @@ SplitBehavior read_behavior(const Component& component) {
                         Json(name));
 }
 
-// Older files say add_prefix_space instead of prepend_scheme.
+// Reads prepend_scheme, in place of which older files have add_prefix_space.
 PrependScheme read_prepend_scheme(const Component& component) {
   const bool add_prefix_space = component.flag("add_prefix_space", true);
   const Json* scheme = component.find("prepend_scheme");
-  if (scheme == nullptr || scheme->is_null()) {
+  if (scheme == nullptr || scheme->is_null())
     return add_prefix_space ? PrependScheme::kAlways : PrependScheme::kNever;
-  }
   const std::string name = component.text("prepend_scheme");
   if (name == "always") return PrependScheme::kAlways;
   if (name == "first") return PrependScheme::kFirst;
@@ -219,27 +215,23 @@ DecoderStep read_decoder(const Component& component) {
 }
 
 int32_t read_id(const Component& component, const std::string& key, const Json& json) {
-  if (!json.is_number_integer() || json.get<int64_t>() < 0 || json.get<int64_t>() >= int64_t{1} << 24) {
+  if (!json.is_number_integer() || json.get<int64_t>() < 0 || json.get<int64_t>() >= int64_t{1} << 24)
     throw component.wrong(key, "a list of ids", json);
-  }
   return json.get<int32_t>();
 }
 
-// Ids of a special token of a template.
+// The ids of a special token of a template.
 std::vector<int32_t> read_template_token(const Component& component, const Json& part) {
   const Json* tokens = component.find("special_tokens");
   const std::string key = "special_tokens";
-  if (!part.is_object() || !part.contains("id") || !part["id"].is_string()) {
+  if (!part.is_object() || !part.contains("id") || !part["id"].is_string())
     throw component.wrong("single", "a list of SpecialToken and Sequence", part);
-  }
   const auto name = part["id"].get<std::string>();
-  if (tokens == nullptr || !tokens->is_object() || !tokens->contains(name)) {
+  if (tokens == nullptr || !tokens->is_object() || !tokens->contains(name))
     throw component.wrong(key, "an object with \"" + name + "\"", tokens);
-  }
   const Json& token = (*tokens)[name];
-  if (!token.is_object() || !token.contains("ids") || !token["ids"].is_array()) {
+  if (!token.is_object() || !token.contains("ids") || !token["ids"].is_array())
     throw component.wrong(key, "an object with ids", token);
-  }
   std::vector<int32_t> ids;
   for (const Json& id : token["ids"]) ids.push_back(read_id(component, key, id));
   return ids;
@@ -259,14 +251,13 @@ void read_template(const Component& component, PipelineSpec* spec) {
       throw component.wrong("single", "a list of SpecialToken and Sequence", part);
     }
   }
-  if (num_sequences != 1) {
+  if (num_sequences != 1)
     throw component.wrong("single", "a list with one Sequence", component.list("single"));
-  }
   spec->prefix_ids.insert(spec->prefix_ids.begin(), prefix.begin(), prefix.end());
   spec->suffix_ids.insert(spec->suffix_ids.end(), suffix.begin(), suffix.end());
 }
 
-// BertProcessing and RobertaProcessing: one token before the text, one behind it.
+// Reads BertProcessing and RobertaProcessing, which put one token before the text and one behind it.
 void read_pair_template(const Component& component, PipelineSpec* spec) {
   const auto id_of = [&](const std::string& key) {
     const Json& pair = component.list(key);
@@ -281,16 +272,14 @@ void read_post_processor(const Component& component, PipelineSpec* spec) {
   const std::string type = component.type();
   if (type == "TemplateProcessing") return read_template(component, spec);
   if (type == "BertProcessing" || type == "RobertaProcessing") return read_pair_template(component, spec);
-  // ByteLevel moves offsets only.
-  if (type != "ByteLevel") {
+  // A post-processor ByteLevel changes offsets only, not ids.
+  if (type != "ByteLevel")
     throw component.unsupported("TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing, Sequence");
-  }
 }
 
 void read_added_tokens(const Json& list, PipelineSpec* spec) {
-  if (!list.is_array()) {
+  if (!list.is_array())
     throw Component(list, "added_tokens", spec->source).wrong("added_tokens", "a list", list);
-  }
   for (const Json& json : list) {
     const Component component(json, "added_tokens", spec->source);
     AddedToken token;
@@ -305,7 +294,7 @@ void read_added_tokens(const Json& list, PipelineSpec* spec) {
   }
 }
 
-// Refuses what changes the ids and is not done here.
+// Refuses a setting that would change the ids and is not supported.
 void check_absent(const Component& component, const std::string& key) {
   const Json* value = component.find(key);
   const bool is_absent = value == nullptr || value->is_null() || *value == Json("") ||
@@ -317,9 +306,8 @@ void read_model(const Json* json, PipelineSpec* spec) {
   const Json absent;
   const Component component(json != nullptr ? *json : absent, "model", spec->source);
   if (component.find("type") != nullptr && component.type() != "BPE") throw component.unsupported("BPE");
-  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
+  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
     check_absent(component, key);
-  }
   const Json* unk_token = component.find("unk_token");
   if (unk_token != nullptr && !unk_token->is_null()) spec->model.unk_token = component.text("unk_token");
   spec->model.fuse_unk = component.flag("fuse_unk", false);

@@ -15,9 +15,8 @@ constexpr size_t kNumCodes = 0x110000;
 std::vector<uint8_t> make_classes() {
   std::vector<uint8_t> classes(kNumCodes, 0);
   const auto mark = [&](const std::vector<internal::CodeRange>& ranges, uint8_t bit) {
-    for (const internal::CodeRange& range : ranges) {
+    for (const internal::CodeRange& range : ranges)
       for (char32_t code = range.first; code <= range.last; ++code) classes[code] |= bit;
-    }
   };
   mark(internal::kLetterRanges, kLetter);
   mark(internal::kNumberRanges, kNumber);
@@ -27,7 +26,7 @@ std::vector<uint8_t> make_classes() {
   return classes;
 }
 
-// Bytes of the longest beginning of a character at text[at], which is no whole character.
+// How many bytes at text[at] are the longest beginning of a character, where no whole character stands there.
 size_t broken_length(std::string_view text, size_t at) {
   const auto byte = [&](size_t i) -> unsigned {
     return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
@@ -35,9 +34,8 @@ size_t broken_length(std::string_view text, size_t at) {
   const unsigned first = byte(at), second = byte(at + 1);
   if (first < 0xE0 || first > 0xF4 || (second & 0xC0) != 0x80) return 1;
   if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
-      (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F)) {
+      (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F))
     return 1;
-  }
   return first >= 0xF0 && (byte(at + 2) & 0xC0) == 0x80 ? 3 : 2;
 }
 

@@ -9,8 +9,8 @@
 
 namespace longlora::tokenizer {
 
-/// Bits of a code point's class. The values are those of the regular expressions
-/// of Hugging Face's tokenizers (Unicode 16).
+/// The classes of a code point, as bits. They are those of the regular expressions in Hugging Face's
+/// tokenizers (Unicode 16).
 enum CharacterClass : uint8_t {
   kLetter = 1,   // \p{L}
   kNumber = 2,   // \p{N}
@@ -18,7 +18,7 @@ enum CharacterClass : uint8_t {
   kNewline = 8,  // \r and \n, which are kSpace too
 };
 
-/// The class of every code point, 0x110000 entries; made on first use.
+/// The classes of every code point, in a table of 0x110000 entries that is made on first use.
 const uint8_t* character_classes();
 
 /// The character at `at` and its length in bytes. Requires valid UTF-8.
@@ -41,12 +41,12 @@ inline char32_t read_character(const char* at, size_t* length) {
   return (first & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 | (byte(3) & 0x3F);
 }
 
-/// `text` with each longest beginning of a character that breaks off, and each
-/// byte that begins none, replaced by one U+FFFD: what Python's and Rust's lossy
-/// decoding do (core's replace_invalid_utf8 writes one for every byte).
+/// `text` in which one U+FFFD replaces each incomplete character (its longest valid beginning) and each byte
+/// that begins none, as Python and Rust decode broken text. core's replace_invalid_utf8 writes one for every
+/// byte.
 std::string replace_broken_utf8(std::string_view text);
 
-/// \w of Rust's regular expressions.
+/// Whether \w of Rust's regular expressions matches the character.
 bool is_word_character(char32_t code);
 
 namespace internal {

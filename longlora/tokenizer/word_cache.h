@@ -1,4 +1,4 @@
-// Ids of words met before.
+// A cache of the ids of words met before.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace longlora::tokenizer {
 
-/// A table of fixed size (2 MiB once used) from short words to their ids; a new
-/// word takes the place of an old one. One cache line for each word.
+/// A table of fixed size (2 MiB once it is used) from short words to their ids, with one cache line for each
+/// word. A new word takes the place of an old one.
 class WordCache {
  public:
   static constexpr size_t kMaxBytes = 34;
@@ -29,9 +29,8 @@ class WordCache {
     const size_t place = place_of(word);
     for (size_t i = 0; i < kWays; ++i) {
       const Entry& entry = entries_[place ^ i];
-      if (entry.num_bytes == word.size() && std::memcmp(entry.text, word.data(), word.size()) == 0) {
+      if (entry.num_bytes == word.size() && std::memcmp(entry.text, word.data(), word.size()) == 0)
         return &entry;
-      }
     }
     return nullptr;
   }

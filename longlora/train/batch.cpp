@@ -13,7 +13,7 @@ static_assert(data::kNoLabel == ops::kIgnoreLabel);
 
 namespace {
 
-/// One field of all rows, end to end.
+// One field of all rows, end to end.
 at::Tensor joined(const std::vector<data::TrainingRow>& rows,
                   std::vector<int64_t> data::TrainingRow::*field) {
   std::vector<int64_t> all;
@@ -45,6 +45,19 @@ Batch make_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& gr
   plan.group_for = group_for;
   plan.document_starts = document_starts(rows);
   batch.plan = ops::make_segment_plan(plan);
+  return batch;
+}
+
+Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens) {
+  if (ids.dim() != 2) throw Error("[batch] expected ids [rows, tokens]");
+  const int64_t rows = ids.size(0), tokens = ids.size(1);
+  Batch batch;
+  batch.ids = ids.reshape({-1});
+  at::Tensor labels = at::full_like(ids, ops::kIgnoreLabel);
+  labels.slice(1, 0, tokens - 1).copy_(ids.slice(1, 1, tokens));
+  batch.labels = labels.reshape({-1});
+  batch.positions = at::arange(tokens, ids.options()).repeat({rows});
+  batch.plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = tokens, .group_tokens = group_tokens});
   return batch;
 }
 

@@ -9,19 +9,20 @@
 #include "longlora/core/error.h"
 #include "longlora/forward/forward.h"
 #include "longlora/forward/tiles.h"
+#include "longlora/ops/backend.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/ops/embedding.h"
-#include "longlora/ops/kernel_choice.h"
 
 namespace longlora::train {
 namespace {
 
-std::vector<model::Parameter*> trainable_parameters(model::Block& block) {
-  std::vector<model::Parameter*> parameters;
-  model::visit_block(block, "", [&](const std::string&, model::Parameter& parameter) {
-    if (parameter.trainable()) parameters.push_back(&parameter);
+// The parameters of a block that train.
+std::vector<TrainedParameter*> trained_of(TrainedParameters& trained, const model::Block& block) {
+  std::vector<TrainedParameter*> found;
+  model::visit_block(block, "", [&](const std::string&, const model::Parameter& parameter) {
+    if (parameter.trainable()) found.push_back(trained.find(parameter));
   });
-  return parameters;
+  return found;
 }
 
 at::Device device_of(const model::Decoder& decoder) {
@@ -43,63 +44,37 @@ LossSums& LossSums::operator+=(const LossSums& other) {
   return *this;
 }
 
-Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens) {
-  if (ids.dim() != 2) throw Error("[batch] expected ids [rows, tokens]");
-  const int64_t rows = ids.size(0), tokens = ids.size(1);
-  Batch batch;
-  batch.ids = ids.reshape({-1});
-  at::Tensor labels = at::full_like(ids, ops::kIgnoreLabel);
-  labels.slice(1, 0, tokens - 1).copy_(ids.slice(1, 1, tokens));
-  batch.labels = labels.reshape({-1});
-  batch.positions = at::arange(tokens, ids.options()).repeat({rows});
-  batch.plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = tokens, .group_tokens = group_tokens});
-  return batch;
-}
-
-Engine::Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options,
-               std::shared_ptr<const forward::LayerSource> source)
-    : decoder_(decoder),
+Engine::Engine(TrainedParameters& trained, std::vector<Keep> keep, int64_t max_row_tokens,
+               EngineOptions options, std::shared_ptr<const forward::LayerSource> source)
+    : decoder_(trained.decoder()),
+      embedding_(trained.find(decoder_.embed_tokens)),
+      head_(trained.find(decoder_.head())),
       keep_(std::move(keep)),
       max_row_tokens_(max_row_tokens),
       options_(std::move(options)),
-      inputs_(decoder.blocks.size(), options_.inputs),
+      inputs_(decoder_.blocks.size(), options_.inputs),
       source_(std::move(source)),
-      rotary_(decoder) {
+      rotary_(decoder_) {
   rotary_.reserve(max_row_tokens);
-  if (keep_.size() != decoder.blocks.size())
+  if (keep_.size() != decoder_.blocks.size())
     throw Error(fmt::format("[engine] expected one entry for each of {} layers, got {}",
-                            decoder.blocks.size(), keep_.size()));
-  if (decoder.embed_tokens.trainable()) prepare_embedding_gradient();
-  while (first_trained_layer_ < decoder.blocks.size() &&
-         trainable_parameters(decoder.blocks[first_trained_layer_]).empty())
+                            decoder_.blocks.size(), keep_.size()));
+  for (const model::Block& block : decoder_.blocks) of_layers_.push_back(trained_of(trained, block));
+  for (const model::Parameter* norm : {&decoder_.norm.weight, &decoder_.norm.bias})
+    if (TrainedParameter* found = trained.find(*norm)) of_norm_.push_back(found);
+  while (first_trained_layer_ < of_layers_.size() && of_layers_[first_trained_layer_].empty())
     ++first_trained_layer_;
-}
-
-void Engine::prepare_embedding_gradient() {
-  model::Parameter& embedding = decoder_.embed_tokens;
-  const int64_t vocabulary = embedding.value.size(0), width = embedding.value.size(1);
-  const bool tied = &decoder_.head() == &embedding;
-  int64_t rows = vocabulary;
-  if (!tied && device_of(decoder_).is_cpu() && ops::uses_cpu_kernels()) {
-    if (options_.window_tokens > 0) rows = std::min(rows, options_.window_tokens);
-    if (!embedding.grad_rows) embedding.grad_rows = std::make_shared<model::RowSet>(vocabulary);
-  }
-  if (embedding.grad.defined() && embedding.grad.size(0) == rows) return;
-  embedding.grad.reset();  // the old one goes before the new one comes
-  embedding.grad = at::zeros({rows, width}, at::TensorOptions(at::kFloat).device(device_of(decoder_)));
-  if (embedding.grad_rows) embedding.grad_rows->clear();
 }
 
 void Engine::add_embedding_gradient(const at::Tensor& grad, const at::Tensor& ids) {
   const c10::NoGradGuard no_grad;
-  model::Parameter& embedding = decoder_.embed_tokens;
-  if (!embedding.grad_rows) return ops::add_embedding_gradient(grad, ids, embedding.grad);
-  embedding.grad_rows->add(ids);
-  const auto rows = static_cast<int64_t>(embedding.grad_rows->rows().size());
-  if (rows > embedding.grad.size(0))
+  if (!embedding_->grad_rows) return ops::add_embedding_gradient(grad, ids, embedding_->grad);
+  embedding_->grad_rows->add(ids);
+  const auto rows = static_cast<int64_t>(embedding_->grad_rows->rows().size());
+  if (rows > embedding_->grad.size(0))
     throw Error(fmt::format("[engine] expected gradients of at most {} rows of the embedding, got {}",
-                            embedding.grad.size(0), rows));
-  ops::add_embedding_gradient(grad, embedding.grad_rows->places(ids), embedding.grad);
+                            embedding_->grad.size(0), rows));
+  ops::add_embedding_gradient(grad, embedding_->grad_rows->places(ids), embedding_->grad);
 }
 
 void Engine::set_tiles(int64_t tile_rows, int64_t loss_chunk_rows) {
@@ -116,18 +91,14 @@ model::Positions Engine::positions_of(const Batch& batch) {
 }
 
 bool Engine::input_needs_gradient(size_t index) const {
-  return decoder_.embed_tokens.trainable() || index > first_trained_layer_;
+  return embedding_ != nullptr || index > first_trained_layer_;
 }
 
-LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale) {
-  model::Parameter& head = decoder_.head();
-  std::vector<model::Parameter*> norms;
-  for (model::Parameter* norm : {&decoder_.norm.weight, &decoder_.norm.bias})
-    if (norm->trainable()) norms.push_back(norm);
+LossSums Engine::head_forward_backward(at::Tensor& hidden, const Batch& batch, double grad_scale) {
   ops::LinearCrossEntropyOptions options;
   options.grad_scale = grad_scale;
   options.chunk_rows = options_.loss_chunk_rows;
-  if (head.trainable()) options.grad_weight = head.grad;
+  if (head_ != nullptr) options.grad_weight = head_->grad;
   LossSums sums;
   const auto weight = source_->head(decoder_);
   source_->prefetch(decoder_, decoder_.blocks.size() - 1);
@@ -138,11 +109,11 @@ LossSums Engine::head_forward_backward(const at::Tensor& hidden, const Batch& ba
     const auto result =
         ops::linear_cross_entropy(normed.detach(), weight->value, batch.labels.slice(0, begin, end), options);
     std::vector<at::Tensor> inputs = {leaf};
-    for (const model::Parameter* norm : norms) inputs.push_back(norm->value.dense());
+    for (const TrainedParameter* norm : of_norm_) inputs.push_back(norm->parameter->value.dense());
     const auto grads = torch::autograd::grad({normed}, inputs, {result.grad_hidden});
     const c10::NoGradGuard no_grad;
     hidden.slice(0, begin, end).copy_(grads[0]);
-    for (size_t i = 0; i < norms.size(); ++i) norms[i]->grad.add_(grads[1 + i]);
+    for (size_t i = 0; i < of_norm_.size(); ++i) of_norm_[i]->grad.add_(grads[1 + i]);
     sums += {result.loss_sum, result.num_labels, result.num_correct};
   });
   return sums;
@@ -159,7 +130,7 @@ LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
   const size_t layers = decoder_.blocks.size();
   std::vector<LayerRecord> records(layers);
   // Layers below all that trains need no backward.
-  const size_t lowest = decoder_.embed_tokens.trainable() ? 0 : first_trained_layer_;
+  const size_t lowest = embedding_ != nullptr ? 0 : first_trained_layer_;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   if (batch.embedding_noise.defined()) hidden.add_(batch.embedding_noise);
   for (size_t i = 0; i < layers; ++i) {
@@ -177,9 +148,9 @@ LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
     records[i].input = inputs_.take(i, lowest);
     const auto block = source_->layer(decoder_, i);
     if (i > lowest) source_->prefetch(decoder_, i - 1);
-    pass_of(i, *block).backward(records[i], grad, trainable_parameters(decoder_.blocks[i]));
+    pass_of(i, *block).backward(records[i], grad, of_layers_[i]);
   }
-  if (decoder_.embed_tokens.trainable()) add_embedding_gradient(grad, batch.ids);
+  if (embedding_ != nullptr) add_embedding_gradient(grad, batch.ids);
   return sums;
 }
 

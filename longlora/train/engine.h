@@ -10,25 +10,12 @@
 #include "longlora/forward/layer_source.h"
 #include "longlora/forward/rotary_tables.h"
 #include "longlora/model/decoder.h"
-#include "longlora/ops/segment_plan.h"
+#include "longlora/train/batch.h"
 #include "longlora/train/input_store.h"
 #include "longlora/train/layer_pass.h"
+#include "longlora/train/trained_parameters.h"
 
 namespace longlora::train {
-
-/// One micro-batch of rows laid end to end: N = rows × row_tokens.
-struct Batch {
-  at::Tensor ids;        // [N] int64
-  at::Tensor labels;     // [N] int64, ops::kIgnoreLabel where there is no target
-  at::Tensor positions;  // [N] int64, place of the token in its row
-  ops::SegmentPlan plan;
-  at::Tensor embedding_noise = {};  // [N, C] added to the embeddings in training, or undefined
-  model::PairDropout dropout = {};  // in training
-};
-
-/// A batch of next-token prediction: labels are the ids one place ahead inside
-/// each row. ids [rows, row_tokens] int64.
-Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens);
 
 /// Sums over the supervised tokens of a batch.
 struct LossSums {
@@ -47,22 +34,20 @@ struct EngineOptions {
   int64_t tile_rows = 0;        // rows at a time of all but attention; 0: all
   int64_t loss_chunk_rows = 0;  // rows of logits at a time; 0: LinearCrossEntropyOptions' choice
   InputPlaces inputs;
-  /// Tokens of all calls of forward_backward() between two updates, 0: any number. No more rows of an
-  /// embedding than that get gradients, and room is made for so many.
-  int64_t window_tokens = 0;
 };
 
-/// Walks the layers of one decoder. Never builds a graph of the whole model:
+/// Walks the layers of the decoder that `trained` belongs to. Never builds a graph of the whole model:
 /// forward keeps what `keep` says of each layer, backward goes through the
 /// layers in reverse and releases each. Not thread-safe.
 class Engine {
  public:
   /// `keep` has one entry a layer; rows have at most `max_row_tokens` tokens; `source` brings the weights of
   /// the layers. Throws ResourceError when there is no room for inputs on disk.
-  Engine(model::Decoder& decoder, std::vector<Keep> keep, int64_t max_row_tokens, EngineOptions options = {},
+  Engine(TrainedParameters& trained, std::vector<Keep> keep, int64_t max_row_tokens,
+         EngineOptions options = {},
          std::shared_ptr<const forward::LayerSource> source = forward::resident());
 
-  /// Adds grad_scale · d(loss sum) to the gradient of every trainable parameter. Batches are on the CPU,
+  /// Adds grad_scale · d(loss sum) to the gradient of every parameter that trains. Batches are on the CPU,
   /// wherever the decoder is.
   LossSums forward_backward(const Batch& given, double grad_scale);
 
@@ -73,17 +58,20 @@ class Engine {
   LossSums evaluate(const Batch& given);
 
  private:
-  /// Turns the last hidden states [N, C] into their gradient, in their place.
-  LossSums head_forward_backward(const at::Tensor& hidden, const Batch& batch, double grad_scale);
+  /// Forward and backward of the last norm, the head and the loss. Overwrites `hidden`, the last layer's
+  /// output [N, C], with the gradient of the loss by it.
+  LossSums head_forward_backward(at::Tensor& hidden, const Batch& batch, double grad_scale);
   bool input_needs_gradient(size_t index) const;
-  /// Makes the gradient of an embedding, by rows where lookups alone add to it.
-  void prepare_embedding_gradient();
   void add_embedding_gradient(const at::Tensor& grad, const at::Tensor& ids);
   /// Of the batch's tokens. Where angles depend on the length they are those of the batch's longest row.
   /// Throws for positions beyond max_row_tokens.
   model::Positions positions_of(const Batch& batch);
 
-  model::Decoder& decoder_;
+  const model::Decoder& decoder_;
+  /// What of each layer, of the last norm, and whether embedding and head train; null where they do not.
+  std::vector<std::vector<TrainedParameter*>> of_layers_;
+  std::vector<TrainedParameter*> of_norm_;
+  TrainedParameter *embedding_, *head_;
   std::vector<Keep> keep_;
   int64_t max_row_tokens_;
   EngineOptions options_;

@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Of the contents alone: sorted, so that names and their order do not count.
+// Of the contents alone: sorted, so that names and their order do not count.
 std::string fingerprint_of(const std::set<fs::path>& files) {
   std::vector<std::string> contents;
   for (const fs::path& file : files)

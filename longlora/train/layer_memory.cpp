@@ -1,178 +1,131 @@
 #include "longlora/train/layer_memory.h"
 
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/autograd.h>
+
 #include <algorithm>
+#include <vector>
+
+#include "longlora/forward/measured_layer.h"
+#include "longlora/ops/matrix_product.h"
+#include "longlora/tensors/meta_memory.h"
 
 namespace longlora::train {
 namespace {
 
-/// Whether the layer's backward needs its input; bytes of the low-rank product it saves, and with a magnitude
-/// of the whole product.
-struct SavedByLinear {
-  bool input = false;
-  int64_t low_rank = 0;
+// Whether dropout is there decides what tensors are made, and not how much of it there is.
+constexpr double kSomeDropout = 0.5;
 
-  SavedByLinear(const model::Linear& linear, int64_t element_bytes) {
-    if (!linear.weight.value.defined()) return;
-    input = linear.weight.trainable() || linear.lora;
-    if (!linear.lora) return;
-    low_rank = linear.lora->a.value.size(0) * element_bytes;
-    if (linear.lora->magnitude.value.defined()) low_rank += linear.weight.value.size(0) * element_bytes;
-  }
-};
+// What a parameter's gradients are added to.
+at::Tensor accumulator_of(const model::Parameter& parameter) {
+  return at::empty(parameter.value.sizes(), at::TensorOptions(at::kFloat).device(at::kMeta));
+}
 
-/// Bytes a row that adapter_linear.cpp holds beside operands and result: the dropped input and what is left
-/// of it, the scaled product in float32 and rounded.
-int64_t adapter_scratch(std::initializer_list<const model::Linear*> linears, int64_t element_bytes,
-                        bool dropout) {
-  int64_t most = 0;
-  for (const model::Linear* linear : linears) {
-    if (!linear->weight.value.defined() || !linear->lora) continue;
-    const int64_t out = linear->weight.value.size(0), in = linear->weight.value.size(1);
-    int64_t bytes = dropout ? 2 * in * element_bytes : 0;
-    if (linear->lora->magnitude.value.defined()) bytes += out * (4 + element_bytes);
-    most = std::max(most, bytes);
-  }
-  return most;
+// Those of a block's parameters that train.
+std::vector<TrainedParameter> trained_of(model::Block& block) {
+  std::vector<TrainedParameter> trained;
+  model::visit_block(
+      block, "", [&](const std::string& name, model::ParameterRole role, model::Parameter& parameter) {
+        if (parameter.trainable())
+          trained.push_back({name, role, &parameter, /*master=*/{}, accumulator_of(parameter)});
+      });
+  return trained;
 }
 
 }  // namespace
 
-LayerMemory::LayerMemory(const model::Decoder& decoder, const Shape& shape) {
-  const model::ModelConfig& config = decoder.config;
-  const auto element = static_cast<int64_t>(c10::elementSize(decoder.dtype()));
-  tokens_ = shape.tokens;
-  tile_ = shape.tile_rows > 0 ? std::min(shape.tile_rows, tokens_) : tokens_;
-  hidden_ = config.hidden_size * element;
-  query_ = config.num_attention_heads * config.head_dim * element;
-  key_ = config.num_key_value_heads * config.head_dim * element;
-  feed_forward_ = config.intermediate_size * element;
-  heads_ = config.num_attention_heads;
-  // A layer that trains the most; below the first one that trains nothing runs backward.
-  const model::Block& block = decoder.blocks.back();
-  count_saved(block, config.form, element);
-  count_gradients(block, element);
-  projection_scratch_ =
-      adapter_scratch({&block.q_proj, &block.k_proj, &block.v_proj, &block.qkv_proj}, element, shape.dropout);
-  mlp_scratch_ = adapter_scratch(
-      {&block.o_proj, &block.gate_proj, &block.up_proj, &block.gate_up_proj, &block.down_proj}, element,
-      shape.dropout);
-
-  // Query heads of both halves that share a key/value head add up in float32.
-  const int64_t group = heads_ / std::max<int64_t>(1, config.num_key_value_heads);
-  if (group > 1 && (heads_ / 2) % group != 0) shared_key_sums_ = 2 * key_ / element * 4;
-
-  const model::Parameter& head = decoder.head();
-  vocabulary_ = head.value.size(0) * element;
-  loss_rows_ = std::min(tile_, shape.loss_chunk_rows);
-  head_gradient_ = head.trainable() ? head.value.numel() * element : 0;
+// A layer that trains the most; below the first one that trains nothing runs backward.
+LayerMemory::LayerMemory(const model::Decoder& decoder, const Shape& shape)
+    : decoder_(decoder), shape_(shape), block_(forward::without_values(decoder.blocks.back())) {
+  if (shape_.tile_rows >= shape_.tokens) shape_.tile_rows = 0;
 }
 
-void LayerMemory::count_saved(const model::Block& block, const model::BlockForm& form, int64_t element) {
-  const int64_t norm_rows = form.norm == model::NormKind::kLayer ? 8 : 4;  // inverse root mean square, or two
-  bool projection_input = false;
-  for (const model::Linear* linear : {&block.q_proj, &block.k_proj, &block.v_proj, &block.qkv_proj}) {
-    const SavedByLinear saved(*linear, element);
-    projection_input = projection_input || saved.input;
-    projections_saved_ += saved.low_rank;
+int64_t LayerMemory::input() const {
+  return shape_.tokens * decoder_.config.hidden_size *
+         static_cast<int64_t>(c10::elementSize(decoder_.dtype()));
+}
+
+const LayerPhases& LayerMemory::phases(Keep keep) const {
+  auto& found = phases_[static_cast<size_t>(keep)];
+  if (!found) {
+    const auto [kept, forward, backward] = forward::measured_at(
+        shape_.tokens, shape_.tile_rows, [&](int64_t tokens) { return measure_layer(keep, tokens); });
+    found = {kept, forward, backward};
   }
-  projections_saved_ += norm_rows + (projection_input ? hidden_ : 0);
-  if (form.query_key_norm != model::QueryKeyNorm::kNone) projections_saved_ += query_ + key_;
-  // v is a view of the whole product unless tiles are put together.
-  if (form.qkv != model::QkvLayout::kSeparate && tile_ == tokens_) projections_saved_ += query_ + key_;
-
-  sequential_ = form.residual == model::ResidualForm::kSequential;
-  mlp_streams_ = form.mlp == model::MlpForm::kPlain ? 1 : 2;
-  const bool is_silu = form.activation == model::Activation::kSilu;
-  extra_streams_ = (form.mlp == model::MlpForm::kFusedGated ? 2 : 0) +
-                   (form.mlp != model::MlpForm::kPlain && !is_silu ? 1 : 0);
-  const SavedByLinear gate(block.gate_proj, element), up(block.up_proj, element),
-      gate_up(block.gate_up_proj, element), down(block.down_proj, element), out(block.o_proj, element);
-  mlp_input_ = gate.input || up.input || gate_up.input;
-  finish_saved_ = norm_rows + (sequential_ ? hidden_ : 0) + (mlp_input_ ? hidden_ : 0) +
-                  (mlp_streams_ + extra_streams_) * feed_forward_ + (down.input ? feed_forward_ : 0) +
-                  gate.low_rank + up.low_rank + gate_up.low_rank + down.low_rank + out.low_rank;
+  return *found;
 }
 
-void LayerMemory::count_gradients(const model::Block& block, int64_t element) {
-  const auto gradient = [&](std::initializer_list<const model::Linear*> linears) {
-    int64_t bytes = 0;
-    for (const model::Linear* linear : linears)
-      if (linear->weight.trainable()) bytes += linear->weight.value.numel() * element;
-    return bytes;
-  };
-  projection_gradient_ = gradient({&block.q_proj, &block.k_proj, &block.v_proj, &block.qkv_proj});
-  down_gradient_ = gradient({&block.down_proj});
-  mlp_gradient_ =
-      down_gradient_ + gradient({&block.gate_proj, &block.up_proj, &block.gate_up_proj, &block.o_proj});
-}
-
-int64_t LayerMemory::everything_per_token() const {
-  return projections_saved_ + query_ + 2 * key_ + attention_per_token() + finish_saved_;
-}
-
-int64_t LayerMemory::kept(Keep keep) const {
-  if (keep == Keep::kInput) return 0;
-  return tokens_ * (keep == Keep::kAttention ? attention_per_token() : everything_per_token());
-}
-
-int64_t LayerMemory::forward(Keep keep) const {
-  const int64_t attention = tokens_ * attention_per_token(), qkv = tokens_ * (query_ + 2 * key_);
-  const int64_t tile =
-      tile_ * (4 * hidden_ + (mlp_streams_ + extra_streams_ + 1) * feed_forward_ + mlp_scratch_);
-  const int64_t output = tokens_ * hidden_;
-  const int64_t projecting = qkv + tile_ * (hidden_ + query_ + key_ + projection_scratch_);
-  switch (keep) {
-    case Keep::kInput:
-      return std::max({projecting, qkv + attention, attention + output + tile});
-    case Keep::kAttention:
-      return std::max({projecting, qkv, output + tile});
-    default:
-      return output + tile_ * (3 * hidden_ + feed_forward_ + mlp_scratch_);
-  }
-}
-
-int64_t LayerMemory::finish_backward(bool again) const {
-  const int64_t normed = mlp_input_ ? hidden_ : 0, middle = sequential_ ? hidden_ : 0;
-  const int64_t streams = (mlp_streams_ + extra_streams_) * feed_forward_;
-  // What the graph of one tile holds, unless it is counted as kept.
-  const int64_t held = again ? streams + normed + middle : 0;
-  // The end of its forward: attention's projection, the middle, its norm, the MLP's product and result.
-  const int64_t forward =
-      again ? held + 2 * hidden_ + feed_forward_ + (sequential_ ? 0 : hidden_) + (mlp_input_ ? 0 : hidden_)
-            : 0;
-  // Gradients of gate and up beside that of their product; then of the norm's result, twice.
-  const int64_t gates = held + (1 + mlp_streams_) * feed_forward_;
-  const int64_t norms = held - (again ? streams : 0) + mlp_streams_ * feed_forward_ + 3 * hidden_;
-  return tile_ * mlp_scratch_ +
-         std::max({tile_ * forward, tile_ * gates + down_gradient_, tile_ * norms + mlp_gradient_});
-}
-
-int64_t LayerMemory::backward(Keep keep) const {
-  const bool again = keep != Keep::kEverything;
-  const int64_t qkv = query_ + 2 * key_;
-  // The layer's graph, made again; what was kept is counted elsewhere.
-  int64_t graph = again ? projections_saved_ + qkv : 0;
-  if (keep == Keep::kInput) graph += attention_per_token();
-  const int64_t attention_grad = tile_ < tokens_ ? query_ : 0;  // before the last tile's
-  const int64_t finishing = tokens_ * (graph + attention_grad) + finish_backward(again);
-  // By then the second half of the layer is gone, and then attention.
-  const int64_t gone = again ? 0 : finish_saved_;
-  const int64_t attending = tokens_ * (graph + query_ + qkv + shared_key_sums_ - gone);
-  const int64_t left = again ? projections_saved_ : -(finish_saved_ + attention_per_token() + qkv);
-  const int64_t projecting = tokens_ * (left + qkv) +
-                             tile_ * (query_ + key_ + 3 * hidden_ + projection_scratch_) +
-                             projection_gradient_;
-  return tokens_ * hidden_ + std::max({finishing, attending, projecting});
-}
-
-int64_t LayerMemory::product_scratch() const {
-  return std::max(head_gradient_ > 0 ? loss_rows_ * vocabulary_ : 0,
-                  mlp_gradient_ > 0 ? tile_ * feed_forward_ : 0);
+std::array<int64_t, 3> LayerMemory::measure_layer(Keep keep, int64_t tokens) const {
+  model::Block block = block_;
+  std::vector<TrainedParameter> trained = trained_of(block);
+  std::vector<TrainedParameter*> parameters;
+  parameters.reserve(trained.size());
+  for (TrainedParameter& parameter : trained) parameters.push_back(&parameter);
+  const forward::MeasuredRow row(decoder_.config, tokens);
+  forward::Segments segments(row.segments);
+  const LayerPass pass({block,
+                        decoder_.config,
+                        row.positions,
+                        segments,
+                        shape_.tile_rows,
+                        /*input_needs_gradient=*/true,
+                        {.probability = shape_.dropout ? kSomeDropout : 0.0}});
+  LayerRecord record;
+  tensors::MetaMemory memory;
+  record.input = forward::hidden_without_values(decoder_, tokens);
+  const int64_t input = memory.held_bytes();
+  pass.forward(record, keep);
+  const int64_t held = memory.held_bytes();  // the output is gone again
+  const int64_t forward = memory.most_bytes() - held;
+  at::Tensor grad = forward::hidden_without_values(decoder_, tokens);
+  memory.reset_most();
+  pass.backward(record, grad, parameters);
+  return {held - input, forward, memory.most_bytes() - held};
 }
 
 int64_t LayerMemory::loss() const {
-  const int64_t chunk = loss_rows_ * (vocabulary_ + 2 * hidden_);
-  return tokens_ * hidden_ + std::max(tile_ * 3 * hidden_, tile_ * 2 * hidden_ + chunk + head_gradient_);
+  if (!loss_) loss_ = measure_loss();
+  return *loss_;
+}
+
+// Goes through one tile and one chunk of Engine::head_forward_backward and ops::linear_cross_entropy; the
+// labels, which these look at, have values always.
+int64_t LayerMemory::measure_loss() const {
+  model::Decoder last;
+  last.config = decoder_.config;
+  last.norm = forward::without_values(decoder_.norm);
+  const model::Parameter head = forward::without_values(decoder_.head());
+  const int64_t tile = shape_.tile_rows > 0 ? shape_.tile_rows : shape_.tokens;
+  at::Tensor head_grad = accumulator_of(head);
+  const tensors::MetaMemory memory;
+  const at::Tensor hidden = forward::hidden_without_values(decoder_, shape_.tokens);
+  const c10::AutoGradMode grad_mode(true);
+  const at::Tensor leaf = hidden.slice(0, 0, tile).detach().requires_grad_(true);
+  const at::Tensor normed = model::final_norm(last, leaf);
+  const at::Tensor grad_normed = at::zeros_like(normed);
+  {
+    const c10::NoGradGuard no_grad;
+    const at::Tensor chunk = at::empty_like(normed.slice(0, 0, std::min(tile, shape_.loss_chunk_rows)));
+    const at::Tensor logits = ops::matrix_product(chunk, {head.value, /*transposed=*/true});
+    ops::matrix_product(logits, {head.value});
+    if (head.trainable()) ops::add_transposed_product(logits, chunk, head_grad);
+  }
+  std::vector<at::Tensor> inputs = {leaf};
+  for (const model::Parameter* norm : {&last.norm.weight, &last.norm.bias})
+    if (norm->trainable()) inputs.push_back(norm->value.dense());
+  torch::autograd::grad({normed}, inputs, {grad_normed});
+  return memory.most_bytes();
+}
+
+int64_t LayerMemory::product_scratch() const {
+  const auto element = static_cast<int64_t>(c10::elementSize(decoder_.dtype()));
+  const int64_t tile = shape_.tile_rows > 0 ? shape_.tile_rows : shape_.tokens;
+  const model::Parameter& head = decoder_.head();
+  int64_t scratch = head.trainable() ? std::min(tile, shape_.loss_chunk_rows) * head.value.size(0) : 0;
+  model::visit_block_linears(block_, [&](const char*, const model::Linear& linear) {
+    if (linear.weight.trainable()) scratch = std::max(scratch, tile * linear.weight.value.size(0));
+  });
+  return scratch * element;
 }
 
 }  // namespace longlora::train

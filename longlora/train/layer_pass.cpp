@@ -15,7 +15,7 @@ using torch::autograd::edge_list;
 using torch::autograd::variable_list;
 using torch::autograd::impl::gradient_edge;
 
-/// Rows of x as a leaf of a new graph.
+// Rows of x as a leaf of a new graph.
 at::Tensor leaf_of(const at::Tensor& x, int64_t begin, int64_t end, bool needs_gradient) {
   at::Tensor leaf = x.slice(0, begin, end).detach();
   if (needs_gradient) leaf.requires_grad_(true);
@@ -30,10 +30,10 @@ void add_leaf(GraphPiece& piece, const at::Tensor& leaf) {
   piece.leaves.push_back(leaf.requires_grad() ? gradient_edge(leaf) : torch::autograd::Edge());
 }
 
-/// Sends grads, one for each root, back through a piece and lets it go. Adds the parameters'
-/// gradients to their accumulators; returns those of the leaves, undefined where none was wanted.
+// Sends grads, one for each root, back through a piece and lets it go. Adds the parameters'
+// gradients to their accumulators; returns those of the leaves, undefined where none was wanted.
 variable_list run_backward(GraphPiece piece, const variable_list& grads,
-                           const std::vector<model::Parameter*>& parameters) {
+                           const std::vector<TrainedParameter*>& parameters) {
   edge_list roots, outputs;
   variable_list root_grads;
   for (size_t i = 0; i < piece.roots.size(); ++i) {
@@ -46,8 +46,8 @@ variable_list run_backward(GraphPiece piece, const variable_list& grads,
   for (const auto& leaf : piece.leaves)
     if (leaf.is_valid()) outputs.push_back(leaf);
   const size_t num_leaves = outputs.size();
-  for (const model::Parameter* parameter : parameters)
-    outputs.push_back(gradient_edge(parameter->value.dense()));
+  for (const TrainedParameter* trained : parameters)
+    outputs.push_back(gradient_edge(trained->parameter->value.dense()));
   if (outputs.empty()) return leaf_grads;
   piece.roots.clear();
   const auto found = torch::autograd::Engine::get_default_engine().execute(
@@ -155,7 +155,7 @@ at::Tensor LayerPass::forward(LayerRecord& record, Keep keep) const {
 }
 
 void LayerPass::backward(LayerRecord& record, at::Tensor& grad,
-                         const std::vector<model::Parameter*>& parameters) const {
+                         const std::vector<TrainedParameter*>& parameters) const {
   const int64_t rows = record.input.size(0);
   const bool again = record.finishes.empty();
   at::Tensor attention;

@@ -12,7 +12,8 @@
 
 #include "longlora/forward/attend.h"
 #include "longlora/model/decoder.h"
-#include "longlora/ops/segment_attention.h"
+#include "longlora/ops/attention.h"
+#include "longlora/train/trained_parameters.h"
 
 namespace longlora::train {
 
@@ -60,7 +61,7 @@ class LayerPass {
   /// `parameters` to their accumulators. Leaves the record empty. Without a need for the input's gradient
   /// grad holds nothing of use afterwards.
   void backward(LayerRecord& record, at::Tensor& grad,
-                const std::vector<model::Parameter*>& parameters) const;
+                const std::vector<TrainedParameter*>& parameters) const;
 
  private:
   /// Dropout of the tile that begins at this row.

@@ -12,14 +12,14 @@
 namespace longlora::train {
 namespace {
 
-/// All there are for layers that keep this much, those first that move the fewest bytes.
+// All there are for layers that keep this much, those first that move the fewest bytes.
 std::vector<Placement> candidates(const Prediction& prediction, const PlanRequest& request, Keep keep) {
   std::vector<bool> streaming = {false};
   if (prediction.may_stream()) streaming.push_back(true);
   const int64_t most_inputs = request.disk && keep == Keep::kInput ? prediction.num_layers() : 0;
   std::vector<Placement> places;
-  for (const model::StateOnDisk state : kStateChoices) {
-    if (state != model::StateOnDisk::kNone && (!request.disk || prediction.state(state).disk == 0)) continue;
+  for (const StateOnDisk state : kStateChoices) {
+    if (state != StateOnDisk::kNone && (!request.disk || prediction.state(state).disk == 0)) continue;
     for (const bool streamed : streaming) {
       places.push_back({kTileRows, prediction.loss_chunk_rows(), 0, streamed, state});
       for (int64_t inputs = 0; inputs <= most_inputs; ++inputs)
@@ -32,7 +32,7 @@ std::vector<Placement> candidates(const Prediction& prediction, const PlanReques
   return places;
 }
 
-/// The first placement that fits when layers keep their inputs alone, or the smallest there is.
+// The first placement that fits when layers keep their inputs alone, or the smallest there is.
 struct Found {
   Placement place;
   MemoryPlan plan;
@@ -52,7 +52,7 @@ Found find_placement(const Prediction& prediction, const PlanRequest& request, K
   return found;
 }
 
-/// Upgrades layers from the last one down while the plan stays in its budget.
+// Upgrades layers from the last one down while the plan stays in its budget.
 void keep_while_it_fits(const Prediction& prediction, const Placement& place, MemoryPlan& plan, Keep from,
                         Keep to, int64_t budget_bytes) {
   for (size_t layer = plan.keep.size(); layer-- > static_cast<size_t>(place.inputs_on_disk);) {
@@ -65,30 +65,32 @@ void keep_while_it_fits(const Prediction& prediction, const Placement& place, Me
   }
 }
 
-/// Work that keeping something saves for each of its bytes.
+// Work that keeping something saves for each of its bytes.
 struct Savings {
   double by_attention, by_everything;
 
-  Savings(const model::Decoder& decoder, double seen_tokens) {
+  Savings(const model::Decoder& decoder, const PlanRequest& request, const LayerMemory& layer) {
     const model::ModelConfig& config = decoder.config;
-    const LayerMemory layer(decoder, {1, 0, 0});
+    const auto kept_per_token = [&](Keep keep) {
+      return static_cast<double>(layer.phases(keep).kept) / static_cast<double>(request.batch_tokens);
+    };
     double elements = 0.0;
     model::visit_block(decoder.blocks.back(), "", [&](const std::string&, const model::Parameter& parameter) {
       if (parameter.value.dim() == 2) elements += static_cast<double>(parameter.value.numel());
     });
     const double attending =
-        4.0 * static_cast<double>(config.num_attention_heads * config.head_dim) * seen_tokens;
-    by_attention = attending / static_cast<double>(layer.kept(Keep::kAttention));
-    by_everything = (attending + 2.0 * elements) / static_cast<double>(layer.kept(Keep::kEverything));
+        4.0 * static_cast<double>(config.num_attention_heads * config.head_dim) * request.seen_tokens;
+    by_attention = attending / kept_per_token(Keep::kAttention);
+    by_everything = (attending + 2.0 * elements) / kept_per_token(Keep::kEverything);
   }
 };
 
-/// Tokens of a micro-batch that would fit, all else being equal.
+// Tokens of a micro-batch that would fit, all else being equal.
 int64_t tokens_that_fit(const model::Decoder& decoder, PlanRequest request, Keep keep) {
   const auto fits = [&](int64_t tokens) {
     PlanRequest smaller = request;
     smaller.batch_tokens = tokens;
-    smaller.window_tokens = request.window_tokens / request.batch_tokens * tokens;
+    smaller.update_tokens = request.update_tokens / request.batch_tokens * tokens;
     smaller.row_tokens = std::min(tokens, request.row_tokens);
     smaller.longest_segment_tokens = std::min(tokens, request.longest_segment_tokens);
     return find_placement(Prediction(decoder, smaller), smaller, keep).fits;
@@ -136,20 +138,20 @@ std::string MemoryPlan::describe() const {
   if (weights_streamed)
     text +=
         fmt::format("; {} of frozen weights read from their files as needed", format_bytes(streamed_bytes));
-  if (state_on_disk != model::StateOnDisk::kNone)
-    text += fmt::format("; {} on disk, {}",
-                        state_on_disk == model::StateOnDisk::kAll ? "masters and moments"
-                                                                  : "the embedding, its master and moments",
-                        format_bytes(state_bytes));
+  if (state_on_disk != StateOnDisk::kNone)
+    text += fmt::format(
+        "; {} on disk, {}",
+        state_on_disk == StateOnDisk::kAll ? "masters and moments" : "the embedding, its master and moments",
+        format_bytes(state_bytes));
   return text;
 }
 
-const char* state_name(model::StateOnDisk on_disk) {
-  if (on_disk == model::StateOnDisk::kNone) return "none";
-  return on_disk == model::StateOnDisk::kAll ? "all" : "embedding";
+const char* state_name(StateOnDisk on_disk) {
+  if (on_disk == StateOnDisk::kNone) return "none";
+  return on_disk == StateOnDisk::kAll ? "all" : "embedding";
 }
 
-double mean_seen_tokens(const ops::SegmentPlan& plan) {
+double mean_seen_tokens(const ops::AttentionPlan& plan) {
   double pairs = 0.0;
   for (const auto& bounds : plan.bounds)
     for (size_t i = 0; i + 1 < bounds.size(); ++i) {
@@ -159,7 +161,7 @@ double mean_seen_tokens(const ops::SegmentPlan& plan) {
   return pairs / 2.0 / static_cast<double>(std::max<int64_t>(1, plan.num_tokens));
 }
 
-int64_t longest_segment(const ops::SegmentPlan& plan) {
+int64_t longest_segment(const ops::AttentionPlan& plan) {
   int64_t longest = 0;
   for (const auto& bounds : plan.bounds)
     for (size_t i = 0; i + 1 < bounds.size(); ++i) longest = std::max(longest, bounds[i + 1] - bounds[i]);
@@ -179,7 +181,7 @@ MemoryPlan make_memory_plan(const model::Decoder& decoder, const PlanRequest& re
   if (!found.fits) refuse(decoder, request, least, found.plan);
   MemoryPlan plan = found.plan;
   if (request.recompute != Recompute::kAuto) return plan;
-  const Savings savings(decoder, request.seen_tokens);
+  const Savings savings(decoder, request, prediction.layer_memory(found.place));
   const auto upgrade = [&](Keep from, Keep to) {
     // A graph would hold on to the copies of weights.
     if (to == Keep::kEverything && plan.weights_streamed && prediction.copies()) return;

@@ -2,30 +2,25 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "longlora/model/decoder.h"
 #include "longlora/train/engine.h"
+#include "longlora/train/state_place.h"
 
 namespace longlora::train {
 
 /// Recomputation: chosen by the plan, forced, or forbidden (--gradient_checkpointing).
 enum class Recompute { kAuto, kAlways, kNever };
 
-/// Where the large frozen weights of the layers may be.
-enum class FrozenWeights {
-  kInMemory,
-  kMayStream,        // the plan may leave them in their files, mapped
-  kMayStreamCopied,  // the same, but a layer's weights are converted when it runs
-};
-
 /// What a plan is made for.
 struct PlanRequest {
   int64_t batch_tokens = 0;            // N: rows × tokens of a micro-batch
   int64_t row_tokens = 0;              // T; 0: one row
   int64_t longest_segment_tokens = 0;  // that attention goes through at once; 0: the row
-  int64_t window_tokens = 0;           // of all micro-batches of an update; 0: any number
+  int64_t update_tokens = 0;           // of all micro-batches of an update; 0: any number
   double seen_tokens = 0.0;            // keys that a query sees on average (mean_seen_tokens)
   bool embedding_noise = false;        // [N, C] of noise beside the batch (NEFTune)
   bool dropout = false;                // on what low-rank pairs read
@@ -33,7 +28,10 @@ struct PlanRequest {
   bool weight_decay = false;           // updates reach every row of the embedding
   Recompute recompute = Recompute::kAuto;
   int64_t budget_bytes = 0;
-  FrozenWeights frozen_weights = FrozenWeights::kInMemory;
+  /// Weights that may stay in their files (streamable_weights), and whether they are converted when their
+  /// layer runs.
+  std::set<std::string> streamable = {};
+  bool copies = false;
   bool on_gpu = false;         // of libtorch's operators; the budget is the GPU's
   bool disk = false;           // inputs of layers and training state may lie in scratch files
   int64_t program_bytes = -1;  // resident before the model; below 0: what is usual
@@ -57,7 +55,7 @@ struct MemoryPlan {
   bool weights_streamed = false;  // the large frozen weights of layers and head stay in their files
   int64_t scratch_bytes = 0;      // of disk, for inputs
   int64_t streamed_bytes = 0;     // weights left in their files
-  model::StateOnDisk state_on_disk = model::StateOnDisk::kNone;
+  StateOnDisk state_on_disk = StateOnDisk::kNone;
   int64_t state_bytes = 0;        // of disk, for training state
   int64_t state_moved_bytes = 0;  // of it read and written by an update, while the embedding's rows are few
 
@@ -69,7 +67,7 @@ struct MemoryPlan {
 };
 
 /// "none", "embedding" or "all".
-const char* state_name(model::StateOnDisk on_disk);
+const char* state_name(StateOnDisk on_disk);
 
 /// Plans for a decoder that already has its trainable parameters; its tensors need no values.
 ///
@@ -87,9 +85,9 @@ MemoryPlan predict_memory(const model::Decoder& decoder, const PlanRequest& requ
                           int64_t tile_rows);
 
 /// Keys that a query sees on average over all heads and tokens of a plan.
-double mean_seen_tokens(const ops::SegmentPlan& plan);
+double mean_seen_tokens(const ops::AttentionPlan& plan);
 
 /// Tokens of the plan's longest segment.
-int64_t longest_segment(const ops::SegmentPlan& plan);
+int64_t longest_segment(const ops::AttentionPlan& plan);
 
 }  // namespace longlora::train

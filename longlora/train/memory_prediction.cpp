@@ -2,26 +2,25 @@
 
 #include <algorithm>
 
-#include "longlora/forward/mapped_files.h"
-#include "longlora/model/training_state.h"
+#include "longlora/forward/measured_layer.h"
 #include "longlora/tensors/disk_tensor.h"
 #include "longlora/train/optimizer.h"
 
 namespace longlora::train {
 namespace {
 
-/// Resident when a verb starts: the program, libtorch, their start-up.
+// Resident when a verb starts: the program, libtorch, their start-up.
 constexpr int64_t kProgramBytes = int64_t{150} << 20;
-/// What training adds to that: pages of libraries that it runs through, generated kernels, the heap.
+// What training adds to that: pages of libraries that it runs through, generated kernels, the heap.
 constexpr int64_t kRunningBytes = int64_t{75} << 20;
-/// Logits of a chunk; where the head trains every chunk adds a whole matrix to its gradient.
+// Logits of a chunk; where the head trains every chunk adds a whole matrix to its gradient.
 constexpr int64_t kLogitsBytes = int64_t{16} << 20, kTrainedLogitsBytes = int64_t{64} << 20;
-/// The same of a GPU, and what its libraries take as work space. Not measured yet.
+// The same of a GPU, and what its libraries take as work space. Not measured yet.
 constexpr int64_t kGpuLogitsBytes = int64_t{128} << 20, kGpuRunningBytes = int64_t{256} << 20;
-/// Ids, labels, positions and what makes them, for each token.
+// Ids, labels, positions and what makes them, for each token.
 constexpr int64_t kBatchBytes = 48;
 
-/// Pages of a piece of the state on disk: of master, two moments and value, and some around them.
+// Pages of a piece of the state on disk: of master, two moments and value, and some around them.
 constexpr int64_t kStatePieceBytes = tensors::kDiskPieceElements * 16;
 
 }  // namespace
@@ -29,20 +28,20 @@ constexpr int64_t kStatePieceBytes = tensors::kDiskPieceElements * 16;
 Prediction::Prediction(const model::Decoder& decoder, const PlanRequest& request)
     : decoder_(decoder), request_(request) {
   element_bytes_ = static_cast<int64_t>(c10::elementSize(decoder.dtype()));
-  const auto streamable = forward::streamable_weights(decoder);
   int64_t layer_bytes = 0;
-  model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
-    const int64_t elements = parameter.value.numel();
-    if (parameter.value.is_nf4()) {
-      weights_ += parameter.value.num_bytes();
-      return;
-    }
-    weights_ += elements * element_bytes_;
-    if (streamable.count(name)) streamable_ += elements * element_bytes_;
-    if (parameter.trainable())
-      for (const model::StateOnDisk choice : kStateChoices) count_state(parameter, choice);
-    largest_ = std::max(largest_, elements * 4);
-  });
+  model::visit_parameters(
+      decoder, [&](const std::string& name, model::ParameterRole role, const model::Parameter& parameter) {
+        const int64_t elements = parameter.value.numel();
+        if (parameter.value.is_nf4()) {
+          weights_ += parameter.value.num_bytes();
+          return;
+        }
+        weights_ += elements * element_bytes_;
+        if (request.streamable.count(name)) streamable_ += elements * element_bytes_;
+        if (parameter.trainable())
+          for (const StateOnDisk choice : kStateChoices) count_state(parameter, role, choice);
+        largest_ = std::max(largest_, elements * 4);
+      });
   for (const model::Block& block : decoder.blocks) {
     int64_t bytes = 0;
     model::visit_block(block, "", [&](const std::string&, const model::Parameter& parameter) {
@@ -52,32 +51,33 @@ Prediction::Prediction(const model::Decoder& decoder, const PlanRequest& request
     layer_bytes = std::max(layer_bytes, bytes);
   }
   streamed_layer_ = layer_bytes + (copies() ? largest_ : 0);
-  if (decoder.lm_head.value.defined() && !decoder.lm_head.trainable())
+  if (request.streamable.count(model::head_name(decoder.config)) != 0)
     streamed_head_ = decoder.lm_head.value.numel() * element_bytes_ + (copies() ? largest_ : 0);
 }
 
-void Prediction::count_state(const model::Parameter& parameter, model::StateOnDisk choice) {
+void Prediction::count_state(const model::Parameter& parameter, model::ParameterRole role,
+                             StateOnDisk choice) {
   StateBytes& bytes = states_[static_cast<size_t>(choice)];
   const int64_t elements = parameter.value.numel();
-  const bool in_8_bits = request_.moments_in_8_bits && takes_8_bit_moments(decoder_, parameter);
+  const bool in_8_bits = request_.moments_in_8_bits && takes_8_bit_moments(parameter, role);
   const int64_t moments = moment_bytes(elements, in_8_bits);
   // A float32 run's values are the masters.
   const bool shares_masters = decoder_.dtype() == at::kFloat;
   const int64_t master = shares_masters ? 0 : 4 * elements;
   // Of an embedding that is looked up alone few rows get gradients, and without decay only those change.
   int64_t grad = elements;
-  const bool by_rows = &parameter == &decoder_.embed_tokens && decoder_.lm_head.value.defined();
-  if (by_rows && !request_.on_gpu && request_.window_tokens > 0)
-    grad = std::min(elements, request_.window_tokens * parameter.value.size(1));
+  const bool by_rows = is_looked_up_alone(decoder_, parameter);
+  if (by_rows && !request_.on_gpu && request_.update_tokens > 0)
+    grad = std::min(elements, request_.update_tokens * parameter.value.size(1));
   const int64_t updated = by_rows && !request_.weight_decay ? grad : elements;
   bytes.memory += 4 * grad;
-  if (!model::has_state_on_disk(decoder_, parameter, choice)) {
+  if (!has_state_on_disk(decoder_, parameter, choice)) {
     bytes.memory += master + moments;
     return;
   }
   // Scales of 8-bit moments stay in memory.
   const int64_t scales = in_8_bits ? moments - 2 * elements : 0;
-  const int64_t value = model::has_value_on_disk(decoder_, parameter, choice) ? elements * element_bytes_ : 0;
+  const int64_t value = has_value_on_disk(decoder_, parameter, choice) ? elements * element_bytes_ : 0;
   const int64_t on_disk = master + moments - scales + value;
   bytes.memory += scales;
   bytes.values += value;
@@ -94,9 +94,20 @@ int64_t Prediction::loss_chunk_rows() const {
 
 int64_t Prediction::moved_bytes(const Placement& place) const {
   const int64_t batches =
-      std::max<int64_t>(1, request_.window_tokens / std::max<int64_t>(1, request_.batch_tokens));
+      std::max<int64_t>(1, request_.update_tokens / std::max<int64_t>(1, request_.batch_tokens));
   return batches * 2 * (place.inputs_on_disk * input_bytes() + (place.streamed ? streamable_ : 0)) +
          state(place.state).moved;
+}
+
+const LayerMemory& Prediction::layer_memory(const Placement& place) const {
+  const auto rows = std::pair(place.tile_rows, place.loss_chunk_rows);
+  auto found = layers_.find(rows);
+  if (found == layers_.end())
+    found = layers_
+                .emplace(rows, LayerMemory(decoder_, {request_.batch_tokens, place.tile_rows,
+                                                      place.loss_chunk_rows, request_.dropout}))
+                .first;
+  return found->second;
 }
 
 MemoryPlan Prediction::plan(const Placement& place, std::vector<Keep> keep) const {
@@ -115,8 +126,7 @@ MemoryPlan Prediction::plan(const Placement& place, std::vector<Keep> keep) cons
   plan.weights_streamed = place.streamed;
   plan.streamed_bytes = place.streamed ? streamable_ : 0;
   plan.keep = std::move(keep);
-  const LayerMemory layer(decoder_,
-                          {request_.batch_tokens, place.tile_rows, place.loss_chunk_rows, request_.dropout});
+  const LayerMemory& layer = layer_memory(place);
   plan.program_bytes = program_bytes() + (request_.on_gpu ? gpu_scratch(place) : layer.product_scratch());
   if (state_bytes.disk > 0) plan.program_bytes += kStatePieceBytes;
   const int64_t peak = tables() + activations(layer, place, plan);
@@ -148,7 +158,7 @@ int64_t Prediction::gpu_scratch(const Placement& place) const {
 
 int64_t Prediction::tables() const {
   const int64_t row = request_.row_tokens > 0 ? request_.row_tokens : request_.batch_tokens;
-  return row * decoder_.config.head_dim * 4 + request_.batch_tokens * kBatchBytes +
+  return row * forward::rotary_bytes(decoder_.config) + request_.batch_tokens * kBatchBytes +
          (request_.embedding_noise ? input_bytes() : 0);
 }
 
@@ -162,17 +172,19 @@ int64_t Prediction::activations(const LayerMemory& layer, const Placement& place
   int64_t held = 0, peak = 0;
   for (int64_t i = 0; i < num_layers(); ++i) {
     const Keep keep = plan.keep[static_cast<size_t>(i)];
-    held += layer.kept(keep) + (i < on_disk ? 0 : input);
-    plan.kept_bytes += layer.kept(keep);
+    const LayerPhases& phases = layer.phases(keep);
+    held += phases.kept + (i < on_disk ? 0 : input);
+    plan.kept_bytes += phases.kept;
     plan.inputs_bytes += i < on_disk ? 0 : input;
-    peak = std::max(peak, held + buffers(i) + layer.forward(keep) + weights);
+    peak = std::max(peak, held + buffers(i) + phases.forward + weights);
   }
   peak = std::max(peak, held + (on_disk == num_layers() ? input : 0) + layer.loss() +
                             (place.streamed ? streamed_head_ : 0));
   for (int64_t i = num_layers(); i-- > 0;) {
     const Keep keep = plan.keep[static_cast<size_t>(i)];
-    peak = std::max(peak, held + buffers(i) + layer.backward(keep) + weights);
-    held -= layer.kept(keep) + (i < on_disk ? 0 : input);
+    const LayerPhases& phases = layer.phases(keep);
+    peak = std::max(peak, held + buffers(i) + phases.backward + weights);
+    held -= phases.kept + (i < on_disk ? 0 : input);
   }
   return peak;
 }

@@ -7,88 +7,49 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <iterator>
 #include <numeric>
 
 #include "longlora/core/error.h"
-#include "longlora/model/training_state.h"
-#include "longlora/ops/cpu/row_kernels.h"
-#include "longlora/ops/cpu/tensor_access.h"
+#include "longlora/ops/adamw.h"
 #include "longlora/ops/dynamic_map.h"
 #include "longlora/tensors/disk_tensor.h"
-#include "longlora/train/optimizer_composed.h"
 
 namespace longlora::train {
 namespace {
 
-constexpr int64_t kElementsPerTask = 1 << 16;
 constexpr int64_t kRowsPerTask = 64;
 constexpr int64_t kBlocksPerTask = 64;
-/// Elements from which on moments can be in 8 bits.
+// Elements from which on moments can be in 8 bits.
 constexpr int64_t kLeastQuantized = 4096;
 
 float* row_of(const at::Tensor& matrix, int64_t row) {
   return static_cast<float*>(matrix.data_ptr()) + row * matrix.size(1);
 }
 
-double sum_of_squares(const float* data, int64_t count) {
-  double lanes[8] = {};
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8)
-    for (int64_t l = 0; l < 8; ++l) lanes[l] += static_cast<double>(data[i + l]) * data[i + l];
-  for (; i < count; ++i) lanes[0] += static_cast<double>(data[i]) * data[i];
-  return std::accumulate(std::begin(lanes), std::end(lanes), 0.0);
-}
-
-/// Of the first rows, row by row in their order, whatever the number of threads.
-double sum_of_squares(const at::Tensor& matrix, int64_t num_rows) {
-  std::vector<double> sums(static_cast<size_t>(num_rows));
-  at::parallel_for(0, num_rows, kRowsPerTask, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      sums[static_cast<size_t>(i)] = sum_of_squares(row_of(matrix, i), matrix.size(1));
-  });
-  return std::accumulate(sums.begin(), sums.end(), 0.0);
-}
-
-/// The same of every element, in pieces of their order: without a wider copy of the tensor.
-double sum_of_squares(const at::Tensor& tensor) {
-  const int64_t pieces = (tensor.numel() + kElementsPerTask - 1) / kElementsPerTask;
-  std::vector<double> sums(static_cast<size_t>(pieces));
-  const float* data = tensor.const_data_ptr<float>();
-  at::parallel_for(0, pieces, 1, [&](int64_t first, int64_t last) {
-    for (int64_t piece = first; piece < last; ++piece) {
-      const int64_t begin = piece * kElementsPerTask,
-                    end = std::min(tensor.numel(), begin + kElementsPerTask);
-      sums[static_cast<size_t>(piece)] = sum_of_squares(data + begin, end - begin);
-    }
-  });
-  return std::accumulate(sums.begin(), sums.end(), 0.0);
-}
-
-/// Rows of a matrix that are gone through at a time.
+// Rows of a matrix that are gone through at a time.
 int64_t rows_of_piece(const at::Tensor& matrix) {
   return std::max<int64_t>(1, tensors::kDiskPieceElements / matrix.size(1));
 }
 
-/// The rows of a second moment that hold anything.
-std::shared_ptr<model::RowSet> rows_in_use(const at::Tensor& exp_avg_sq) {
-  auto rows = std::make_shared<model::RowSet>(exp_avg_sq.size(0));
+// The rows of a second moment that hold anything.
+RowSet rows_in_use(const at::Tensor& exp_avg_sq) {
+  RowSet rows(exp_avg_sq.size(0));
   int64_t begin = 0;
   for (const at::Tensor& piece : exp_avg_sq.split(rows_of_piece(exp_avg_sq))) {
-    rows->add(piece.ne(0.0).any(1).nonzero().squeeze(1).add_(begin));
+    rows.add(piece.ne(0.0).any(1).nonzero().squeeze(1).add_(begin));
     tensors::release(piece);
     begin += piece.size(0);
   }
   return rows;
 }
 
-/// What an update reads and writes and may be on disk.
+// What an update reads and writes and may be on disk.
 std::array<at::Tensor, 4> state_tensors(const AdamW::Slot& slot) {
-  return {slot.parameter->master, slot.exp_avg, slot.exp_avg_sq, slot.parameter->value.dense()};
+  return {slot.trained->master, slot.exp_avg, slot.exp_avg_sq, slot.trained->parameter->value.dense()};
 }
 
-/// Calls body(begin, end) for all elements of a slot, where its state is on disk for a piece at a time: the
-/// next is read ahead, those before are let go.
+// Calls body(begin, end) for all elements of a slot, where its state is on disk for a piece at a time: the
+// next is read ahead, those before are let go.
 template <typename Body>
 void for_each_piece(const AdamW::Slot& slot, const Body& body) {
   const int64_t elements = slot.exp_avg.numel();
@@ -121,8 +82,8 @@ bool moments_in_8_bits_from_name(const std::string& name) {
   return name.ends_with("8bit");
 }
 
-bool takes_8_bit_moments(const model::Decoder& decoder, const model::Parameter& parameter) {
-  return parameter.value.numel() >= kLeastQuantized && &parameter != &decoder.embed_tokens;
+bool takes_8_bit_moments(const model::Parameter& parameter, model::ParameterRole role) {
+  return parameter.value.numel() >= kLeastQuantized && role != model::ParameterRole::kEmbedding;
 }
 
 int64_t moment_bytes(int64_t elements, bool in_8_bits) {
@@ -130,60 +91,51 @@ int64_t moment_bytes(int64_t elements, bool in_8_bits) {
   return 2 * (elements + 4 * ((elements + ops::kQuantizedBlock - 1) / ops::kQuantizedBlock));
 }
 
-AdamW::AdamW(model::Decoder& decoder, const AdamWOptions& options) : options_(options) {
-  model::visit_parameters(decoder, [&](const std::string& name, model::Parameter& parameter) {
-    if (!parameter.trainable()) return;
-    const at::Tensor& master = parameter.master;
-    const auto moment = [&](at::ScalarType dtype) { return model::zero_state(decoder, parameter, dtype); };
-    if (!options.moments_in_8_bits || !takes_8_bit_moments(decoder, parameter)) {
-      slots_.push_back({name, &parameter, moment(at::kFloat), moment(at::kFloat)});
-      return;
+AdamW::AdamW(TrainedParameters& parameters, const AdamWOptions& options) : options_(options) {
+  for (TrainedParameter& trained : parameters.all()) {
+    const auto moment = [&](at::ScalarType dtype) { return parameters.zeros_for(trained, dtype); };
+    if (!options.moments_in_8_bits || !takes_8_bit_moments(*trained.parameter, trained.role)) {
+      slots_.push_back({&trained, moment(at::kFloat), moment(at::kFloat)});
+      continue;
     }
-    const auto scales = [&] {
-      return at::zeros({(master.numel() + ops::kQuantizedBlock - 1) / ops::kQuantizedBlock}, at::kFloat);
-    };
-    slots_.push_back({name, &parameter, moment(at::kByte), moment(at::kByte), scales(), scales()});
-  });
+    const int64_t blocks = (trained.master.numel() + ops::kQuantizedBlock - 1) / ops::kQuantizedBlock;
+    const auto scales = [&] { return at::zeros({blocks}, at::kFloat); };
+    slots_.push_back({&trained, moment(at::kByte), moment(at::kByte), scales(), scales()});
+  }
 }
 
 std::vector<std::pair<std::string, at::Tensor>> AdamW::Slot::state() const {
   // detach(): in float32 runs the master is the leaf itself.
-  std::vector<std::pair<std::string, at::Tensor>> tensors = {{"master/" + name, parameter->master.detach()},
-                                                             {"exp_avg/" + name, exp_avg},
-                                                             {"exp_avg_sq/" + name, exp_avg_sq}};
+  std::vector<std::pair<std::string, at::Tensor>> tensors = {
+      {"master/" + trained->name, trained->master.detach()},
+      {"exp_avg/" + trained->name, exp_avg},
+      {"exp_avg_sq/" + trained->name, exp_avg_sq}};
   if (!exp_avg_scales.defined()) return tensors;
-  tensors.emplace_back("exp_avg_scales/" + name, exp_avg_scales);
-  tensors.emplace_back("exp_avg_sq_scales/" + name, exp_avg_sq_scales);
+  tensors.emplace_back("exp_avg_scales/" + trained->name, exp_avg_scales);
+  tensors.emplace_back("exp_avg_sq_scales/" + trained->name, exp_avg_sq_scales);
   return tensors;
 }
 
 void AdamW::zero_grad() {
-  for (Slot& slot : slots_) {
-    model::Parameter& parameter = *slot.parameter;
-    if (!parameter.grad_rows) {
-      parameter.grad.zero_();
-      continue;
-    }
-    const auto num_rows = static_cast<int64_t>(parameter.grad_rows->rows().size());
-    parameter.grad.slice(0, 0, num_rows).zero_();
-    parameter.grad_rows->clear();
-  }
+  for (Slot& slot : slots_) slot.trained->zero_grad();
 }
 
 double AdamW::grad_norm() const {
   double sum = 0.0;
   std::vector<at::Tensor> elsewhere;
   for (const Slot& slot : slots_) {
-    const model::Parameter& parameter = *slot.parameter;
+    const TrainedParameter& trained = *slot.trained;
     // Summed in double: float32 sums of an embedding's millions of terms are off by percents.
-    if (parameter.grad_rows) {
-      sum += sum_of_squares(parameter.grad, static_cast<int64_t>(parameter.grad_rows->rows().size()));
+    if (trained.grad_rows) {
+      const auto num_rows = static_cast<int64_t>(trained.grad_rows->rows().size());
+      sum += ops::sum_of_squares(trained.grad.slice(0, 0, num_rows), trained.grad.size(1)).item<double>();
       continue;
     }
-    if (ops::cpu::has_kernels(parameter.grad))
-      sum += sum_of_squares(parameter.grad);
+    const at::Tensor part = ops::sum_of_squares(trained.grad);
+    if (part.is_cpu())
+      sum += part.item<double>();
     else
-      elsewhere.push_back(sum_of_squares_composed(parameter.grad));
+      elsewhere.push_back(part);  // each number asked of a GPU would be waited for
   }
   if (!elsewhere.empty()) sum += at::stack(elsewhere).sum().item<double>();
   return std::sqrt(sum);
@@ -194,36 +146,25 @@ void AdamW::set_num_steps(int64_t steps) {
   starts_from_zero_ = false;
   for (Slot& slot : slots_) {
     slot.active_rows.reset();
-    for_each_piece(slot, [&](int64_t begin, int64_t end) { slot.parameter->refresh_elements(begin, end); });
+    for_each_piece(slot, [&](int64_t begin, int64_t end) { slot.trained->refresh_elements(begin, end); });
   }
 }
 
-void AdamW::update_all(Slot& slot, const ops::cpu::AdamWStep& step) {
-  if (!ops::cpu::has_kernels(slot.parameter->master)) {
-    update_composed(*slot.parameter, slot.exp_avg, slot.exp_avg_sq, step);
-    slot.parameter->refresh_value();
-    for (const at::Tensor& x : state_tensors(slot)) tensors::release(x);
-    return;
-  }
-  const auto kernel = ops::cpu::adamw_kernel();
-  float* master = static_cast<float*>(slot.parameter->master.data_ptr());
-  const float* grad = slot.parameter->grad.const_data_ptr<float>();
-  float* exp_avg = slot.exp_avg.mutable_data_ptr<float>();
-  float* exp_avg_sq = slot.exp_avg_sq.mutable_data_ptr<float>();
-  for_each_piece(slot, [&](int64_t first, int64_t last) {
-    at::parallel_for(first, last, kElementsPerTask, [&](int64_t begin, int64_t end) {
-      kernel(master + begin, grad + begin, exp_avg + begin, exp_avg_sq + begin, end - begin, step);
-    });
-    slot.parameter->refresh_elements(first, last);
+void AdamW::update_all(Slot& slot, const ops::AdamWStep& step) {
+  const at::Tensor master = slot.trained->master.view(-1), grad = slot.trained->grad.view(-1);
+  const at::Tensor exp_avg = slot.exp_avg.view(-1), exp_avg_sq = slot.exp_avg_sq.view(-1);
+  for_each_piece(slot, [&](int64_t begin, int64_t end) {
+    const auto piece = [&](const at::Tensor& x) { return x.detach().slice(0, begin, end); };
+    ops::adamw(piece(master), piece(grad), piece(exp_avg), piece(exp_avg_sq), step);
+    slot.trained->refresh_elements(begin, end);
   });
 }
 
-void AdamW::update_quantized(Slot& slot, const ops::cpu::AdamWStep& step) {
-  const auto kernel = ops::cpu::adamw_kernel();
+void AdamW::update_quantized(Slot& slot, const ops::AdamWStep& step) {
   const ops::DynamicMap &signed_map = ops::DynamicMap::with_sign(),
                         &unsigned_map = ops::DynamicMap::without_sign();
-  float* master = static_cast<float*>(slot.parameter->master.data_ptr());
-  const float* grad = slot.parameter->grad.const_data_ptr<float>();
+  float* master = static_cast<float*>(slot.trained->master.data_ptr());
+  const float* grad = slot.trained->grad.const_data_ptr<float>();
   auto* codes = slot.exp_avg.mutable_data_ptr<uint8_t>();
   auto* square_codes = slot.exp_avg_sq.mutable_data_ptr<uint8_t>();
   float* scales = slot.exp_avg_scales.mutable_data_ptr<float>();
@@ -233,7 +174,7 @@ void AdamW::update_quantized(Slot& slot, const ops::cpu::AdamWStep& step) {
     const int64_t begin = block * ops::kQuantizedBlock, count = std::min(ops::kQuantizedBlock, end - begin);
     signed_map.dequantize(codes + begin, scales[block], exp_avg, count);
     unsigned_map.dequantize(square_codes + begin, square_scales[block], exp_avg_sq, count);
-    kernel(master + begin, grad + begin, exp_avg, exp_avg_sq, count, step);
+    ops::adamw(master + begin, grad + begin, exp_avg, exp_avg_sq, count, step);
     scales[block] = signed_map.quantize(exp_avg, codes + begin, count);
     square_scales[block] = unsigned_map.quantize(exp_avg_sq, square_codes + begin, count);
   };
@@ -244,30 +185,28 @@ void AdamW::update_quantized(Slot& slot, const ops::cpu::AdamWStep& step) {
                      [&](int64_t first, int64_t last) {
                        for (int64_t block = first; block < last; ++block) update_block(block, end);
                      });
-    slot.parameter->refresh_elements(begin, end);
+    slot.trained->refresh_elements(begin, end);
   });
 }
 
-void AdamW::update_rows(Slot& slot, const ops::cpu::AdamWStep& step) {
-  model::Parameter& parameter = *slot.parameter;
-  const model::RowSet& fresh = *parameter.grad_rows;
+void AdamW::update_rows(Slot& slot, const ops::AdamWStep& step) {
+  TrainedParameter& trained = *slot.trained;
+  const RowSet& fresh = *trained.grad_rows;
   const int64_t num_rows = slot.exp_avg.size(0), width = slot.exp_avg.size(1);
   std::vector<int64_t> rows(static_cast<size_t>(num_rows));
   if (step.weight_decay != 0.0f) {  // decay reaches every row
     std::iota(rows.begin(), rows.end(), int64_t{0});
   } else {
     if (!slot.active_rows)
-      slot.active_rows =
-          starts_from_zero_ ? std::make_shared<model::RowSet>(num_rows) : rows_in_use(slot.exp_avg_sq);
+      slot.active_rows = starts_from_zero_ ? RowSet(num_rows) : rows_in_use(slot.exp_avg_sq);
     slot.active_rows->add(at::tensor(fresh.rows(), at::kLong));
     rows = slot.active_rows->rows();
     std::sort(rows.begin(), rows.end());
   }
   const at::Tensor no_grad = at::zeros({width}, at::kFloat);
   const auto grad_of = [&](int64_t row) {
-    return fresh.contains(row) ? row_of(parameter.grad, fresh.place(row)) : no_grad.const_data_ptr<float>();
+    return fresh.contains(row) ? row_of(trained.grad, fresh.place(row)) : no_grad.const_data_ptr<float>();
   };
-  const auto kernel = ops::cpu::adamw_kernel();
   const auto tensors = state_tensors(slot);
   const int64_t piece_rows = tensors::is_on_disk(slot.exp_avg) ? rows_of_piece(slot.exp_avg) : num_rows;
   for (auto first = rows.begin(); first != rows.end();) {
@@ -275,10 +214,10 @@ void AdamW::update_rows(Slot& slot, const ops::cpu::AdamWStep& step) {
     const auto last = std::lower_bound(first, rows.end(), end);
     at::parallel_for(0, last - first, kRowsPerTask, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i)
-        kernel(row_of(parameter.master, first[i]), grad_of(first[i]), row_of(slot.exp_avg, first[i]),
-               row_of(slot.exp_avg_sq, first[i]), width, step);
+        ops::adamw(row_of(trained.master, first[i]), grad_of(first[i]), row_of(slot.exp_avg, first[i]),
+                   row_of(slot.exp_avg_sq, first[i]), width, step);
     });
-    parameter.refresh_rows({first, last});
+    trained.refresh_rows({first, last});
     for (const at::Tensor& x : tensors) tensors::release_elements(x, piece * width, end * width);
     first = last;
   }
@@ -287,7 +226,7 @@ void AdamW::update_rows(Slot& slot, const ops::cpu::AdamWStep& step) {
 void AdamW::step(double learning_rate, double grad_scale) {
   ++num_steps_;
   const auto steps = static_cast<double>(num_steps_);
-  ops::cpu::AdamWStep step = {};
+  ops::AdamWStep step = {};
   step.beta1 = static_cast<float>(options_.beta1);
   step.beta2 = static_cast<float>(options_.beta2);
   step.one_minus_beta1 = static_cast<float>(1.0 - options_.beta1);
@@ -297,13 +236,14 @@ void AdamW::step(double learning_rate, double grad_scale) {
   step.bias_correction1 = static_cast<float>(1.0 - std::pow(options_.beta1, steps));
   step.sqrt_bias_correction2 = static_cast<float>(std::sqrt(1.0 - std::pow(options_.beta2, steps)));
   for (Slot& slot : slots_) {
-    const bool is_b = slot.name.ends_with(".lora_B.weight");
+    const bool is_b = slot.trained->role == model::ParameterRole::kPairB;
     step.learning_rate =
         static_cast<float>(is_b ? learning_rate * options_.loraplus_lr_ratio : learning_rate);
-    step.weight_decay = slot.parameter->master.dim() >= 2 ? static_cast<float>(options_.weight_decay) : 0.0f;
+    step.weight_decay =
+        model::is_matrix(slot.trained->role) ? static_cast<float>(options_.weight_decay) : 0.0f;
     if (slot.exp_avg_scales.defined())
       update_quantized(slot, step);
-    else if (slot.parameter->grad_rows)
+    else if (slot.trained->grad_rows)
       update_rows(slot, step);
     else
       update_all(slot, step);

@@ -4,12 +4,14 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "longlora/model/decoder.h"
-#include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/adamw_step.h"
+#include "longlora/train/trained_parameters.h"
 
 namespace longlora::train {
 
@@ -34,20 +36,20 @@ bool moments_in_8_bits_from_name(const std::string& name);
 
 /// Whether a parameter's moments can be in 8 bits: it has at least 4096 elements and is not the embedding, as
 /// bitsandbytes and the Trainer have it.
-bool takes_8_bit_moments(const model::Decoder& decoder, const model::Parameter& parameter);
+bool takes_8_bit_moments(const model::Parameter& parameter, model::ParameterRole role);
 /// Bytes of both moments of so many elements.
 int64_t moment_bytes(int64_t elements, bool in_8_bits);
 
-/// torch.optim.AdamW's update (arXiv 1711.05101) on the trainable parameters of
-/// a decoder. Moments are float32, or where asked for 8 bits, in blocks of 256 elements that are
-/// quantised again after every update, as bitsandbytes' AdamW8bit has them. The decoder must outlive it.
+/// torch.optim.AdamW's update (arXiv 1711.05101) on the parameters that
+/// train. Moments are float32, or where asked for 8 bits, in blocks of 256 elements that are
+/// quantised again after every update, as bitsandbytes' AdamW8bit has them. The parameters must outlive it.
 /// Rows of an embedding that no batch has held yet are left alone: their moments
 /// are zero and, without weight decay, so is their update. The result is that of
-/// the whole update to the bit. State that is on a disk (model/training_state.h) is gone through a piece at
+/// the whole update to the bit. State that is on a disk (state_place.h) is gone through a piece at
 /// a time, with the same result.
 class AdamW {
  public:
-  AdamW(model::Decoder& decoder, const AdamWOptions& options);
+  AdamW(TrainedParameters& parameters, const AdamWOptions& options);
 
   void zero_grad();
   /// L2 norm over all gradients, in double.
@@ -57,18 +59,17 @@ class AdamW {
 
   int64_t num_steps() const { return num_steps_; }
 
-  /// A trainable parameter and its moments, which have its shape: float32, or codes (uint8) of a
+  /// A parameter that trains and its moments, which have its shape: float32, or codes (uint8) of a
   /// ops::DynamicMap with a scale for each block (float32).
   struct Slot {
-    std::string name;
-    model::Parameter* parameter;
+    TrainedParameter* trained;
     at::Tensor exp_avg;
     at::Tensor exp_avg_sq;
     at::Tensor exp_avg_scales = {};
     at::Tensor exp_avg_sq_scales = {};
-    /// With parameter->grad_rows: the rows whose moments can differ from zero; after set_num_steps() found
+    /// With trained->grad_rows: the rows whose moments can differ from zero; after set_num_steps() found
     /// when first needed.
-    std::shared_ptr<model::RowSet> active_rows = nullptr;
+    std::optional<RowSet> active_rows = {};
 
     /// All that resuming needs, by the names it is saved under: "master/…", "exp_avg/…".
     std::vector<std::pair<std::string, at::Tensor>> state() const;
@@ -78,9 +79,9 @@ class AdamW {
   void set_num_steps(int64_t steps);
 
  private:
-  void update_rows(Slot& slot, const ops::cpu::AdamWStep& step);
-  static void update_all(Slot& slot, const ops::cpu::AdamWStep& step);
-  static void update_quantized(Slot& slot, const ops::cpu::AdamWStep& step);
+  void update_rows(Slot& slot, const ops::AdamWStep& step);
+  static void update_all(Slot& slot, const ops::AdamWStep& step);
+  static void update_quantized(Slot& slot, const ops::AdamWStep& step);
 
   AdamWOptions options_;
   std::vector<Slot> slots_;

@@ -45,8 +45,8 @@ RunState parse_state(const Json& json, const fs::path& path) {
   }
 }
 
-/// Names of options that differ between two identities; one that an older version did not record yet is not
-/// held against the run.
+// Names of options that differ between two identities; one that an older version did not record yet is not
+// held against the run.
 std::vector<std::string> differences(const Json& saved, const Json& asked) {
   std::vector<std::string> names;
   for (const auto& [name, value] : asked.items()) {
@@ -62,7 +62,7 @@ std::vector<std::string> differences(const Json& saved, const Json& asked) {
   return names;
 }
 
-/// A state without them is of a version that did not record them.
+// A state without them is of a version that did not record them.
 void check_data(const RunState& state, const RunState& asked) {
   if (state.data_tokens != 0 && state.data_tokens != asked.data_tokens)
     throw InputError(
@@ -77,8 +77,8 @@ void check_data(const RunState& state, const RunState& asked) {
         "with the same data, or start anew in another --output_dir");
 }
 
-/// Throws where a run that was begun with `begun` updates in mind cannot go on to `asked`: where the rate of
-/// each update depends on how many there are, other ones would have been made so far.
+// Throws where a run that was begun with `begun` updates in mind cannot go on to `asked`: where the rate of
+// each update depends on how many there are, other ones would have been made so far.
 void check_length(const RunState& state, int64_t asked, const TrainOptions& options, const fs::path& source) {
   if (state.max_steps == 0 || state.max_steps == asked) return;
   if (asked < state.step)
@@ -100,7 +100,7 @@ void check_length(const RunState& state, int64_t asked, const TrainOptions& opti
       options.low_rank_training ? "--peft_model" : "--model_name_or_path", options.output_dir.string()));
 }
 
-/// Fills a tensor of the optimizer; one on disk becomes resident a piece at a time.
+// Fills a tensor of the optimizer; one on disk becomes resident a piece at a time.
 void load_state(const checkpoint::TensorStore& store, const std::string& name, const at::Tensor& tensor) {
   if (!tensors::is_on_disk(tensor) || !store.can_view(name, tensor.scalar_type()))
     return tensors::copy_by_pieces(tensor, store.load(name, tensor.sizes(), tensor.scalar_type()));
@@ -112,19 +112,19 @@ void load_state(const checkpoint::TensorStore& store, const std::string& name, c
   });
 }
 
-/// Takes what the adapter that the run goes on from had trained and this run leaves as it was from the old
-/// adapter, whose place the new one takes: as precise as it is there, where the decoder may have rounded it.
-void take_frozen_parameters(const fs::path& peft_model, const model::Decoder& decoder,
+// Completes `parameters`, which are written into the run's adapter beside its pairs, from the `adapter` that
+// the run started with, since the new adapter takes the place of that one. Parameters that the earlier
+// adapter holds and this run does not train get the earlier adapter's stored values, which the decoder may
+// have rounded, and those that `parameters` lacks are added.
+void take_frozen_parameters(const checkpoint::PeftAdapter& adapter, const TrainedParameters& trained,
                             checkpoint::NamedTensors& parameters) {
-  const auto adapter = checkpoint::PeftAdapter::open(peft_model);
-  std::set<std::string> trained, present;
-  model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
-    if (parameter.trainable()) trained.insert(name);
-  });
+  const auto& of_adapter = trained.decoder().of_adapter;
+  std::set<std::string> trains, present;
+  for (const TrainedParameter& parameter : trained.all()) trains.insert(parameter.name);
   for (auto& [name, tensor] : parameters) {
     present.insert(name);
-    const auto source = decoder.of_adapter.find(name);
-    if (source == decoder.of_adapter.end() || trained.count(name) != 0) continue;
+    const auto source = of_adapter.find(name);
+    if (source == of_adapter.end() || trains.count(name) != 0) continue;
     const at::Tensor stored = adapter.load_parameter(source->second);
     if (stored.sizes() == tensor.sizes()) tensor = stored;
   }
@@ -134,8 +134,12 @@ void take_frozen_parameters(const fs::path& peft_model, const model::Decoder& de
 
 }  // namespace
 
-RunDirectory::RunDirectory(const TrainOptions& options)
-    : options_(options), folder_(options), log_(options.output_dir), identity_(options.identity()) {
+RunDirectory::RunDirectory(const TrainOptions& options, const checkpoint::PeftAdapter* adapter)
+    : options_(options),
+      adapter_(adapter),
+      folder_(options),
+      log_(options.output_dir),
+      identity_(options.identity()) {
   identity_[kInputs] = input_fingerprints(options_);
   folder_.begin();
 }
@@ -198,10 +202,10 @@ Json RunDirectory::state_json(const RunState& state) const {
           {"options", identity_}};
 }
 
-void RunDirectory::save(const RunState& state, AdamW& optimizer, const model::Decoder& decoder) {
+void RunDirectory::save(const RunState& state, AdamW& optimizer, const TrainedParameters& trained) {
   const fs::path path = folder_.checkpoint_path(state.step);
   DirectoryTransaction transaction(path);
-  write_model(decoder, transaction.staging());
+  write_model(trained, transaction.staging());
   checkpoint::NamedTensors tensors;
   for (const AdamW::Slot& slot : optimizer.slots())
     for (auto& tensor : slot.state()) tensors.push_back(std::move(tensor));
@@ -222,27 +226,28 @@ bool RunDirectory::is_finished(const RunState& state) const {
          folder_.manifest().notes().at(kFinished).value("step", int64_t{-1}) == state.step;
 }
 
-void RunDirectory::finish(const RunState& state, const model::Decoder& decoder) {
+void RunDirectory::finish(const RunState& state, const TrainedParameters& trained) {
   AddedFiles added(folder_.path(), folder_.manifest(), folder_.manifest().names());
-  write_model(decoder, added.staging());
+  write_model(trained, added.staging());
   folder_.manifest().notes()[kFinished] = state_json(state);
   added.commit({"config.json", "adapter_config.json"});
   folder_.drop_replaced();
 }
 
-void RunDirectory::write_model(const model::Decoder& decoder, const fs::path& directory) const {
+void RunDirectory::write_model(const TrainedParameters& trained, const fs::path& directory) const {
+  const model::Decoder& decoder = trained.decoder();
   const at::ScalarType dtype = decoder.dtype();
+  const auto precise = [&](const model::Parameter& parameter) { return trained.precise(parameter); };
   if (options_.low_rank_training) {
     auto config = options_.lora;
     config.base_model = options_.model_name_or_path.string();
-    auto tensors = model::adapter_tensors(decoder);
-    if (!options_.peft_model.empty())
-      take_frozen_parameters(options_.peft_model, decoder, tensors.parameters);
+    auto tensors = model::adapter_tensors(decoder, precise);
+    if (adapter_ != nullptr) take_frozen_parameters(*adapter_, trained, tensors.parameters);
     checkpoint::write_peft_adapter(directory, config, tensors.lora, tensors.parameters);
     write_json(directory / "config.json",
                model::model_config_json(decoder.config, tensors::dtype_name(dtype)));
   } else {
-    model::save_decoder(decoder, directory, dtype);
+    model::save_decoder(decoder, directory, dtype, precise);
   }
   write_companions(directory);
 }

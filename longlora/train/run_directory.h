@@ -8,11 +8,11 @@
 #include <string>
 
 #include "longlora/core/json.h"
-#include "longlora/model/decoder.h"
 #include "longlora/results/run_log.h"
 #include "longlora/train/optimizer.h"
 #include "longlora/train/options.h"
 #include "longlora/train/run_folder.h"
+#include "longlora/train/trained_parameters.h"
 
 namespace longlora::train {
 
@@ -35,8 +35,9 @@ struct RunState {
 /// synced and renamed, so every checkpoint-N that exists is whole; so is the result.
 class RunDirectory {
  public:
-  /// Claims the folder and begins the run there: see RunFolder, whose errors it throws.
-  explicit RunDirectory(const TrainOptions& options);
+  /// Claims the folder and begins the run there: see RunFolder, whose errors it throws. `adapter` is that of
+  /// options.peft_model and must outlive it; null where the run goes on from none.
+  explicit RunDirectory(const TrainOptions& options, const checkpoint::PeftAdapter* adapter = nullptr);
 
   /// Restores the newest checkpoint, for a run with the data and max_steps of `asked`. Without a checkpoint,
   /// but with the result of a finished run of so many updates: where that run ended, and nothing in the
@@ -46,17 +47,17 @@ class RunDirectory {
 
   /// Writes checkpoint-STEP (model files as in write_model, optimizer.safetensors,
   /// trainer_state.json) and removes the oldest beyond save_total_limit.
-  void save(const RunState& state, AdamW& optimizer, const model::Decoder& decoder);
+  void save(const RunState& state, AdamW& optimizer, const TrainedParameters& trained);
 
   /// Puts the result into output_dir as one, with what write_model writes, and removes the earlier run that
   /// this one replaces. Throws UsageError where files of other origin have its names.
-  void finish(const RunState& state, const model::Decoder& decoder);
+  void finish(const RunState& state, const TrainedParameters& trained);
   /// Whether the result of the finished run is there and whole.
   bool is_finished(const RunState& state) const;
 
   /// The model of a checkpoint or the result: a PEFT adapter with trained parameters and config.json, or a
   /// whole Hugging Face directory; tokenizer files beside it.
-  void write_model(const model::Decoder& decoder, const std::filesystem::path& directory) const;
+  void write_model(const TrainedParameters& trained, const std::filesystem::path& directory) const;
 
   results::RunLog& log() { return log_; }
 
@@ -70,6 +71,7 @@ class RunDirectory {
   void write_companions(const std::filesystem::path& directory) const;
 
   TrainOptions options_;
+  const checkpoint::PeftAdapter* adapter_;
   RunFolder folder_;
   results::RunLog log_;
   Json identity_;  // what must be the same when the run is resumed: options, and contents of what it reads

@@ -39,7 +39,7 @@ bool is_marked(const fs::path& folder) {
   return fs::exists(folder / FolderManifest::kName);
 }
 
-/// Whether a run of this program wrote the checkpoint; before there were markers its state told so.
+// Whether a run of this program wrote the checkpoint; before there were markers its state told so.
 bool is_own_checkpoint(const fs::path& folder) {
   if (is_marked(folder)) return true;
   try {
@@ -49,7 +49,7 @@ bool is_own_checkpoint(const fs::path& folder) {
   }
 }
 
-/// The logs of a run that are there, by name relative to its folder.
+// The logs of a run that are there, by name relative to its folder.
 std::vector<std::string> logs_in(const fs::path& folder) {
   std::vector<std::string> names;
   for (const char* name : {"train_log.jsonl", "run.json"})
@@ -61,8 +61,8 @@ std::vector<std::string> logs_in(const fs::path& folder) {
   return names;
 }
 
-/// What a killed run left aside: half-written and half-removed checkpoints go, one that was about to be
-/// replaced comes back.
+// What a killed run left aside: half-written and half-removed checkpoints go, one that was about to be
+// replaced comes back.
 void clear_leftovers(const fs::path& folder) {
   for (const fs::path& path : list_directory(folder)) {
     const std::string name = path.filename().string();
@@ -80,6 +80,16 @@ void clear_leftovers(const fs::path& folder) {
 
 bool is_run(const FolderManifest& manifest) {
   return manifest.verb() == "fine-tune" || manifest.verb() == "sft";
+}
+
+// A run that was set aside: its checkpoints, each a result with a list of its own, and what it lists itself.
+int remove_replaced_run(const fs::path& folder) {
+  int first_error = 0;
+  for (const fs::path& path : list_directory(folder))
+    if (number_behind(kCheckpointPrefix, path))
+      if (const int error_number = remove_own_files(path); first_error == 0) first_error = error_number;
+  const int error_number = remove_own_files(folder);
+  return first_error == 0 ? error_number : first_error;
 }
 
 void move_into(const fs::path& from, const fs::path& to) {
@@ -157,7 +167,7 @@ void RunFolder::check_holdings(const TrainOptions& options) const {
                             manifest_.verb()));
 }
 
-/// A folder without a marker may be empty, or hold a run of a version that wrote none, which can be resumed.
+// A folder without a marker may be empty, or hold a run of a version that wrote none, which can be resumed.
 void RunFolder::check_unmarked(const TrainOptions& options) const {
   std::vector<std::string> names;
   for (const fs::path& path : list_directory(path_))
@@ -214,7 +224,7 @@ void RunFolder::drop_replaced() const {
     if (!number_behind(kReplacedPrefix, path)) continue;
     const bool is_nothing = !is_marked(path) && files_below(path).empty();  // begun and cut short
     if (!is_marked(path) && !is_nothing) continue;
-    const int error_number = is_nothing ? remove_tree(path) : remove_own_files(path);
+    const int error_number = is_nothing ? remove_tree(path) : remove_replaced_run(path);
     if (error_number != 0)
       log_warning(write_error(path, "remove a replaced run", error_number).what());
     else if (fs::exists(path))

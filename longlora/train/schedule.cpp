@@ -11,8 +11,8 @@
 namespace longlora::train {
 namespace {
 
-/// What transformers takes where nothing else is said: the steps of an inverse square root without warm-up,
-/// and the rate at which a polynomial ends.
+// What transformers takes where nothing else is said: the steps of an inverse square root without warm-up,
+// and the rate at which a polynomial ends.
 constexpr double kInverseSqrtTimescale = 10000.0, kPolynomialEnd = 1e-7;
 
 }  // namespace
@@ -31,10 +31,6 @@ ScheduleType schedule_from_name(const std::string& name) {
     throw UsageError(
         fmt::format("[--lr_scheduler_type] expected one of {}, got {}", fmt::join(names, ", "), name));
   return static_cast<ScheduleType>(found - names.begin());
-}
-
-const std::string& schedule_name(ScheduleType type) {
-  return schedule_names()[static_cast<size_t>(type)];
 }
 
 double Schedule::learning_rate(int64_t step) const {

@@ -21,7 +21,6 @@ enum class ScheduleType {
 const std::vector<std::string>& schedule_names();
 /// Throws UsageError for a name that is none of them.
 ScheduleType schedule_from_name(const std::string& name);
-const std::string& schedule_name(ScheduleType type);
 
 struct Schedule {
   ScheduleType type = ScheduleType::kConstantWithWarmup;

@@ -9,8 +9,9 @@
 
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
-#include "longlora/ops/cpu/row_kernels.h"
-#include "longlora/ops/segment_attention.h"
+#include "longlora/ops/adamw.h"
+#include "longlora/ops/attention.h"
+#include "longlora/train/batch.h"
 #include "longlora/train/memory_plan.h"
 
 namespace longlora::train {
@@ -19,7 +20,7 @@ namespace {
 constexpr int64_t kMeasuredTokens = 1024;
 constexpr int64_t kLongestMeasuredSegment = 2048;
 constexpr int64_t kMeasuredUpdates = 1 << 22;
-/// Runs of each measurement beside the one that warms up, and how long all of them go on beyond the fewest.
+// Runs of each measurement beside the one that warms up, and how long all of them go on beyond the fewest.
 constexpr int kLeastRuns = 3, kMostRuns = 30;
 constexpr double kMeasuredSeconds = 2.0;
 
@@ -31,7 +32,7 @@ bool trains(const model::Block& block) {
   return any;
 }
 
-/// Elements of the matrices of one block that hidden states are multiplied with, and of those that train.
+// Elements of the matrices of one block that hidden states are multiplied with, and of those that train.
 struct MatrixElements {
   double all = 0.0, trained = 0.0;
 
@@ -44,10 +45,10 @@ struct MatrixElements {
   }
 };
 
-/// Times something again and again.
+// Times something again and again.
 class Stopwatch {
  public:
-  /// The first call warms up and does not count.
+  // The first call warms up and does not count.
   template <typename Body>
   void time(const Body& body) {
     const auto start = std::chrono::steady_clock::now();
@@ -62,10 +63,10 @@ class Stopwatch {
     worst_ = std::max(worst_, seconds);
   }
 
-  /// Shortest run, in seconds.
+  // Shortest run, in seconds.
   double best() const { return best_; }
   double variation() const { return best_ > 0.0 ? worst_ / best_ : 1.0; }
-  /// Of all runs.
+  // Of all runs.
   double spent() const { return spent_; }
 
  private:
@@ -73,7 +74,7 @@ class Stopwatch {
   double best_ = 0.0, worst_ = 0.0, spent_ = 0.0;
 };
 
-/// Attention of one segment, forward and backward.
+// Attention of one segment, forward and backward.
 class AttentionProbe {
  public:
   AttentionProbe(const model::ModelConfig& config, at::ScalarType dtype, int64_t segment)
@@ -89,10 +90,10 @@ class AttentionProbe {
   }
 
   void run() {
-    const at::Tensor out = ops::segment_attention(q_, k_, v_, plan_);
+    const at::Tensor out = ops::attention(q_, k_, v_, plan_);
     torch::autograd::grad({out}, {q_, k_, v_}, {at::ones_like(out)});
   }
-  /// Of a run: seven products for each pair of a query and a key.
+  // Of a run: seven products for each pair of a query and a key.
   double flops() const { return flops_; }
 
  private:
@@ -101,11 +102,11 @@ class AttentionProbe {
   }
 
   at::Tensor q_, k_, v_;
-  ops::SegmentPlan plan_;
+  ops::AttentionPlan plan_;
   double flops_ = 0.0;
 };
 
-/// An update of kMeasuredUpdates elements: gradient cleared, summed up and applied, the value rounded.
+// An update of kMeasuredUpdates elements: gradient cleared, summed up and applied, the value rounded.
 class UpdateProbe {
  public:
   UpdateProbe() {
@@ -116,11 +117,7 @@ class UpdateProbe {
   void run() {
     grad_.zero_();
     grad_.norm();
-    at::parallel_for(0, kMeasuredUpdates, 1 << 16, [&](int64_t begin, int64_t end) {
-      kernel_(master_.mutable_data_ptr<float>() + begin, grad_.const_data_ptr<float>() + begin,
-              exp_avg_.mutable_data_ptr<float>() + begin, exp_avg_sq_.mutable_data_ptr<float>() + begin,
-              end - begin, step_);
-    });
+    ops::adamw(master_, grad_, exp_avg_, exp_avg_sq_, step_);
     value_.copy_(master_);
   }
 
@@ -128,11 +125,10 @@ class UpdateProbe {
   at::Tensor master_ = at::zeros({kMeasuredUpdates}, at::kFloat), grad_ = at::full_like(master_, 1e-3),
              exp_avg_ = at::zeros_like(master_), exp_avg_sq_ = at::zeros_like(master_),
              value_ = at::zeros({kMeasuredUpdates}, at::kBFloat16);
-  ops::cpu::AdamWStep step_ = {};
-  decltype(ops::cpu::adamw_kernel()) kernel_ = ops::cpu::adamw_kernel();
+  ops::AdamWStep step_ = {};
 };
 
-/// One layer that trains as the run does, with a small vocabulary.
+// One layer that trains as the run does, with a small vocabulary.
 model::Decoder measured_layer(model::ModelConfig config, at::ScalarType dtype,
                               const std::optional<checkpoint::LoraConfig>& lora) {
   config.num_hidden_layers = 1;
@@ -185,7 +181,8 @@ TrainingRates measure_training_rates(const model::ModelConfig& config, at::Scala
   model::Decoder decoder = measured_layer(config, dtype, lora);
   const Batch batch = make_next_token_batch(at::randint(256, {1, kMeasuredTokens}, at::kLong),
                                             std::min(segment, kMeasuredTokens));
-  Engine engine(decoder, {Keep::kEverything}, kMeasuredTokens);
+  TrainedParameters trained(decoder);
+  Engine engine(trained, {Keep::kEverything}, kMeasuredTokens);
 
   Stopwatch attending, updating, training;
   // By turns: what else the machine does for a while slows all three, and none of them every time.

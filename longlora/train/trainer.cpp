@@ -11,9 +11,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/core/random.h"
-#include "longlora/forward/memory_budget.h"
 #include "longlora/model/not_finite.h"
-#include "longlora/model/training_state.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/tensors/device.h"
 
@@ -30,10 +28,6 @@ data::RowOrder make_order(const TrainOptions& options, const data::TrainingRows&
   return {std::move(row_tokens), options.per_device_train_batch_size, seed};
 }
 
-std::unique_ptr<const data::TrainingRows> consecutive_rows(const data::TokenData* data, int64_t row_tokens) {
-  return data ? std::make_unique<const data::ConsecutiveRows>(*data, row_tokens) : nullptr;
-}
-
 EpochShape epoch_shape(const TrainOptions& options, int64_t num_rows) {
   return {num_rows, options.per_device_train_batch_size, options.gradient_accumulation_steps,
           options.dataloader_drop_last};
@@ -45,7 +39,7 @@ int64_t count_labels_of_all(const data::TrainingRows& data) {
   return count;
 }
 
-/// Throws InputError for data of which nothing can be learned or measured.
+// Throws InputError for data of which nothing can be learned or measured.
 const data::TrainingRows& check_labels(const data::TrainingRows& data, const char* flag) {
   if (count_labels_of_all(data) > 0) return data;
   throw InputError(fmt::format(
@@ -59,58 +53,34 @@ EngineOptions engine_options(const TrainOptions& options, const MemoryPlan& plan
   found.loss_chunk_rows = plan.loss_chunk_rows;
   found.inputs = {plan.inputs_on_disk, options.scratch_folder(),
                   plan.inputs_on_disk > 0 ? plan.scratch_bytes / plan.inputs_on_disk : 0};
-  found.window_tokens = options.window_tokens();
   return found;
-}
-
-/// The decoder with its training state where the plan says.
-model::Decoder& with_state(model::Decoder& decoder, const TrainOptions& options, const MemoryPlan& plan) {
-  if (plan.state_on_disk != decoder.state_place.on_disk)
-    model::place_state(decoder, {plan.state_on_disk, options.scratch_folder()});
-  return decoder;
 }
 
 }  // namespace
 
-PlanRequest run_request(const TrainOptions& options, FrozenWeights frozen_weights, int64_t program_bytes) {
-  PlanRequest request = options.plan_request();
-  request.budget_bytes = forward::memory_budget(options.memory_budget_bytes, options.device);
-  request.frozen_weights = options.device.is_cpu() ? frozen_weights : FrozenWeights::kInMemory;
-  request.program_bytes = options.device.is_cpu() ? program_bytes : 0;
-  return request;
-}
-
-MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder, FrozenWeights frozen_weights,
-                    int64_t program_bytes) {
-  return make_memory_plan(decoder, run_request(options, frozen_weights, program_bytes));
-}
-
-Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
-                 const data::TokenData* eval_data, TrainObserver& observer, std::optional<MemoryPlan> plan)
-    : Trainer(options, decoder, consecutive_rows(&data, options.model_max_length),
-              consecutive_rows(eval_data, options.model_max_length), observer, std::move(plan)) {}
-
-Trainer::Trainer(const TrainOptions& options, model::Decoder& decoder,
+Trainer::Trainer(const TrainOptions& options, const RunModel& model,
                  std::unique_ptr<const data::TrainingRows> data,
                  std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer,
-                 std::optional<MemoryPlan> plan, std::shared_ptr<const forward::LayerSource> source)
+                 std::optional<MemoryPlan> plan)
     : options_(options),
-      decoder_(decoder),
+      decoder_(model.decoder),
       data_(std::move(data)),
       eval_data_(std::move(eval_data)),
       observer_(observer),
       order_(make_order(options, check_labels(*data_, "--data_path"))),
       updates_(epoch_shape(options, order_.num_rows())),
       max_steps_(options.max_steps > 0 ? options.max_steps : updates_.updates_in(options.num_train_epochs)),
-      plan_(plan ? *std::move(plan) : plan_run(options, decoder)),
-      directory_(options),
-      optimizer_(with_state(decoder, options, plan_), options.adamw),
-      engine_(decoder, plan_.keep, options.model_max_length, engine_options(options, plan_),
-              std::move(source)),
+      plan_(plan ? *std::move(plan) : plan_run(options, decoder_)),
+      directory_(options, model.adapter),
+      trained_(decoder_, {.place = {plan_.state_on_disk, options.scratch_folder()},
+                          .update_tokens = options.update_tokens()}),
+      optimizer_(trained_, options.adamw),
+      engine_(trained_, plan_.keep, options.model_max_length, engine_options(options, plan_), model.source),
       schedule_{options.schedule, options.learning_rate, options.warmup_updates(max_steps_), max_steps_} {
   if (eval_data_) check_labels(*eval_data_, "--eval_data_path");
   const RunState asked = {
       .data_tokens = data_->num_tokens(), .data_fingerprint = data_->fingerprint(), .max_steps = max_steps_};
+  if (model.base != nullptr) trained_.load_masters(model.base->weights, model.adapter);
   if (options.resume) restore(asked);
   state_.data_tokens = asked.data_tokens;
   state_.data_fingerprint = asked.data_fingerprint;
@@ -134,7 +104,7 @@ std::vector<data::TrainingRow> Trainer::read_rows(const RowRange& range) {
   return rows;
 }
 
-/// `position`: of the batch's first row in the order; with the seed it decides noise and dropout.
+// `position`: of the batch's first row in the order; with the seed it decides noise and dropout.
 Batch Trainer::training_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& group_for,
                               int64_t position) const {
   Batch batch = make_batch(rows, group_for);
@@ -236,7 +206,7 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
   observer_.on_step(found);
 }
 
-/// Takes up the newest checkpoint, if there is one and it continues with this data.
+// Takes up the newest checkpoint, if there is one and it continues with this data.
 void Trainer::restore(const RunState& asked) {
   const auto restored = directory_.restore(optimizer_, asked);
   if (!restored) return;
@@ -255,7 +225,7 @@ void Trainer::restore(const RunState& asked) {
   take_tiles_of_checkpoint();
 }
 
-/// The same bits need the same tiles and chunks; smaller ones than planned fit, too.
+// The same bits need the same tiles and chunks; smaller ones than planned fit, too.
 void Trainer::take_tiles_of_checkpoint() {
   const bool same = state_.tile_rows == plan_.tile_rows && state_.loss_chunk_rows == plan_.loss_chunk_rows;
   if (state_.tile_rows < 0 || same) return;
@@ -300,11 +270,11 @@ TrainOutcome Trainer::run() {
     const bool due = options_.save_steps > 0 && state_.step % options_.save_steps == 0;
     // Read once: a request that comes while saving must not end the run unsaved.
     const bool stop = stop_requested != 0;
-    if (due || last || stop) directory_.save(state_, optimizer_, decoder_);
+    if (due || last || stop) directory_.save(state_, optimizer_, trained_);
     if (stop) stop_requested = 0;  // answered; the next run of this process starts afresh
     if (stop && !last) return TrainOutcome::kStopped;
   }
-  directory_.finish(state_, decoder_);
+  directory_.finish(state_, trained_);
   return TrainOutcome::kFinished;
 }
 

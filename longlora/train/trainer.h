@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
-#include "longlora/data/token_data.h"
 #include "longlora/data/training_rows.h"
 #include "longlora/forward/layer_source.h"
 #include "longlora/model/decoder.h"
@@ -17,6 +17,8 @@
 #include "longlora/train/optimizer.h"
 #include "longlora/train/options.h"
 #include "longlora/train/run_directory.h"
+#include "longlora/train/setup.h"
+#include "longlora/train/trained_parameters.h"
 
 namespace longlora::train {
 
@@ -36,32 +38,41 @@ class TrainObserver {
 
 enum class TrainOutcome { kFinished, kStopped };
 
-/// What the memory plan of a run is made for, with the budget that the run has: where its frozen weights may
-/// be, and the bytes that the program takes before the model is there (below 0: the usual).
-PlanRequest run_request(const TrainOptions& options, FrozenWeights frozen_weights = FrozenWeights::kInMemory,
-                        int64_t program_bytes = -1);
+/// The model that a run trains. A decoder alone has all its weights in memory and the masters that its values
+/// give.
+struct RunModel {
+  RunModel(model::Decoder& decoder_to_train) : decoder(decoder_to_train) {}
+  RunModel(BuiltRun& run)
+      : decoder(run.decoder),
+        source(run.source),
+        base(run.base ? &*run.base : nullptr),
+        adapter(run.adapter ? &*run.adapter : nullptr) {}
 
-/// The memory plan of that request; `decoder`'s tensors need no values. Throws ResourceError when it cannot
-/// fit.
-MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder,
-                    FrozenWeights frozen_weights = FrozenWeights::kInMemory, int64_t program_bytes = -1);
+  model::Decoder& decoder;  // with what trains made trainable; outlives the run
+  std::shared_ptr<const forward::LayerSource> source = forward::resident();
+  /// What the decoder was loaded from, for masters as precise as the files; null: nothing. They outlive the
+  /// run.
+  const model::StoredModel* base = nullptr;
+  const checkpoint::PeftAdapter* adapter = nullptr;
+};
 
-/// Trains `decoder` on rows of data. Owns the rows, the optimizer and the run directory.
+/// Trains a model on rows of data. Owns the rows, what training keeps beside the model, and the run
+/// directory.
 class Trainer {
  public:
-  /// `eval_data` may be null. `decoder`, whose layers `source` brings, and `observer` must outlive it.
-  /// Without a `plan` it makes one for weights that are in memory. Takes up the newest checkpoint when the
-  /// options say so. Throws InputError when the checkpoint is of another run.
-  Trainer(const TrainOptions& options, model::Decoder& decoder,
-          std::unique_ptr<const data::TrainingRows> data, std::unique_ptr<const data::TrainingRows> eval_data,
-          TrainObserver& observer, std::optional<MemoryPlan> plan = {},
-          std::shared_ptr<const forward::LayerSource> source = forward::resident());
-  /// On rows of consecutive ids; `data` and `eval_data` (may be null) must outlive it too. Throws InputError
-  /// when they have no whole row.
-  Trainer(const TrainOptions& options, model::Decoder& decoder, const data::TokenData& data,
-          const data::TokenData* eval_data, TrainObserver& observer, std::optional<MemoryPlan> plan = {});
+  /// `eval_data` may be null. `observer` must outlive it. Without a `plan` it makes one for weights that are
+  /// in memory. Takes up the newest checkpoint when the options say so. Throws InputError when the checkpoint
+  /// is of another run.
+  Trainer(const TrainOptions& options, const RunModel& model, std::unique_ptr<const data::TrainingRows> data,
+          std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer,
+          std::optional<MemoryPlan> plan = {});
+  /// A run that was built as its plan says; it must outlive the trainer.
+  Trainer(BuiltRun& run, std::unique_ptr<const data::TrainingRows> data,
+          std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer)
+      : Trainer(run.options, run, std::move(data), std::move(eval_data), observer, run.plan) {}
 
   const MemoryPlan& plan() const { return plan_; }
+  const TrainedParameters& trained() const { return trained_; }
   int64_t max_steps() const { return max_steps_; }
   int64_t num_rows() const { return order_.num_rows(); }
   const EpochUpdates& updates() const { return updates_; }
@@ -104,6 +115,7 @@ class Trainer {
   int64_t max_steps_;
   MemoryPlan plan_;
   RunDirectory directory_;
+  TrainedParameters trained_;
   AdamW optimizer_;
   Engine engine_;
   Schedule schedule_;

@@ -244,6 +244,16 @@ def write_folders():
         "eos_token": "</s>", "additional_special_tokens": ["<word>"]})
     write_folder("folder_mistral", "llama2", {"tokenizer_class": "LlamaTokenizer", "legacy": False, "bos_token": "<s>",
                                               "eos_token": "</s>"}, {"model_type": "mistral"})
+    # Classes that take vocabulary and merges alone, over files with other rules.
+    write_folder("folder_code_llama", "llama2", {"tokenizer_class": "CodeLlamaTokenizer"})
+    write_folder("folder_gpt2_class", "qwen", {"tokenizer_class": "GPT2Tokenizer"})
+    write_folder("folder_neox_class", "llama3", {"tokenizer_class": "GPTNeoXTokenizerFast"})
+    write_folder("folder_qwen_class", "llama3", {"tokenizer_class": "PreTrainedTokenizerFast"}, {"model_type": "qwen2"})
+    write_folder("folder_odd_settings", "llama3", {
+        "tokenizer_class": "PreTrainedTokenizerFast", "extra_special_tokens": {"image_token": "<word>"},
+        "eos_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True, "rstrip": True, "normalized": False}})
+    write_folder("folder_split_special", "llama3", {"tokenizer_class": "PreTrainedTokenizerFast",
+                                                    "split_special_tokens": True})
     write_folder("folder_plain", "llama3", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|begin_of_text|>",
                                             "eos_token": "<|eot_id|>", "pad_token": "<mask>"})
 

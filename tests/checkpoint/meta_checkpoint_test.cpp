@@ -40,8 +40,8 @@ TEST(MetaCheckpoint, WritesTheSameConfig) {
   for (const auto& entry : theirs.items()) EXPECT_EQ(ours[entry.key()], entry.value()) << entry.key();
 }
 
-/// The stories in `num_parts` files: rows of wq, wk, wv, w1, w3 and output, columns of wo and w2, whole
-/// norms; the embedding by columns as Llama 2 has it, or by rows as Llama 3.
+// The stories in `num_parts` files: rows of wq, wk, wv, w1, w3 and output, columns of wo and w2, whole
+// norms; the embedding by columns as Llama 2 has it, or by rows as Llama 3.
 class PartedCheckpoint : public ::testing::Test {
  protected:
   void write_parts(int64_t num_parts, int64_t embedding_dim, int64_t num_kv_parts = 0) {
@@ -72,7 +72,7 @@ class PartedCheckpoint : public ::testing::Test {
     }
     fs::copy_file(kStories / "params.json", folder_ / "params.json", fs::copy_options::overwrite_existing);
   }
-  /// Adds a little to one tensor of one file.
+  // Adds a little to one tensor of one file.
   void change_part(const std::string& file, const std::string& changed) {
     const TensorStore part = TensorStore::open_file(folder_ / file);
     std::vector<TensorSpec> specs;

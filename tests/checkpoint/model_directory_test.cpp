@@ -23,7 +23,7 @@ const NamedTensors& model() {
   return tensors;
 }
 
-/// One file in torch.save's form: the model under `above`, and strangers beside it.
+// One file in torch.save's form: the model under `above`, and strangers beside it.
 void write_torch(const fs::path& path, const std::string& above, NamedTensors strangers = {}) {
   for (const auto& [name, tensor] : model()) strangers.emplace_back(above + name, tensor);
   std::vector<TensorSpec> specs;

@@ -2,6 +2,7 @@
 #include "longlora/checkpoint/peft_adapter.h"
 
 #include <ATen/ATen.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>
@@ -157,8 +158,8 @@ TEST_F(AdapterDirectory, ReadsOtherSpellingsOfTheKeys) {
   const at::Tensor b = at::ones({4, 2});
   for (const std::string prefix : {"", "base_model.model."})
     for (const std::string infix : {"", ".default"}) {
-      write_adapter_file({{prefix + kQ + ".lora_A" + infix + ".weight", a},
-                          {prefix + kQ + ".lora_B" + infix + ".weight", b}});
+      write_adapter_file({{fmt::format("{}{}.lora_A{}.weight", prefix, kQ, infix), a},
+                          {fmt::format("{}{}.lora_B{}.weight", prefix, kQ, infix), b}});
       EXPECT_TRUE(PeftAdapter::open(folder_.path()).load_b(kQ).equal(b)) << prefix << infix;
     }
 }

@@ -1,7 +1,9 @@
 // Writing .safetensors and model directories, and reading them back.
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/checkpoint/tensor_writer.h"
@@ -13,8 +15,10 @@ namespace longlora::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::vector<std::string> names_in(const fs::path& folder) {
   std::vector<std::string> names;
@@ -183,6 +187,44 @@ TEST(TensorWriter, RefusesATensorThatIsNotWhatWasAnnounced) {
   EXPECT_TRUE(names_in(folder.path()).empty());
 }
 
+TEST(TensorWriter, RefusesNumbersThatAreNotFiniteAndLeavesNothing) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  TemporaryDirectory folder;
+  const auto refusal = [&](TensorFormat format, at::ScalarType dtype, float number, int64_t place) {
+    at::Tensor values = at::ones({3, 5000});
+    values.view(-1)[place] = number;
+    const NamedTensors tensors = {{"fine", at::ones({3})}, {"spoiled.weight", values.to(dtype)}};
+    return input_error_of([&] { write_as(folder / "x", format, tensors); });
+  };
+  for (const TensorFormat format : {TensorFormat::kSafetensors, TensorFormat::kTorch})
+    for (const at::ScalarType dtype : {at::kHalf, at::kBFloat16, at::kFloat, at::kDouble})
+      for (const float number : {kInfinity, -kInfinity, std::nanf("")})
+        for (const int64_t place : {0, 4097, 14999})
+          EXPECT_THAT(refusal(format, dtype, number, place),
+                      AllOf(HasSubstr("[spoiled.weight] expected finite numbers"),
+                            HasSubstr(std::string("got ") +
+                                      (std::isnan(number) ? "nan"
+                                       : number > 0       ? "inf"
+                                                          : "-inf") +
+                                      " at element " + std::to_string(place) + " of 15000")));
+  // What grew too large for the dtype asked for has a way out; what is not a number has none.
+  EXPECT_THAT(refusal(TensorFormat::kSafetensors, at::kHalf, 1e6f, 7), HasSubstr("--dtype bfloat16"));
+  EXPECT_THAT(refusal(TensorFormat::kSafetensors, at::kBFloat16, 3.4e38f, 7), HasSubstr("--dtype float32"));
+  EXPECT_THAT(refusal(TensorFormat::kSafetensors, at::kHalf, std::nanf(""), 7), HasSubstr("damaged"));
+  EXPECT_TRUE(names_in(folder.path()).empty());
+}
+
+TEST(TensorWriter, WritesTheLargestAndSmallestNumbersAndAnInfiniteMask) {
+  TemporaryDirectory folder;
+  const NamedTensors tensors = {
+      {"half", at::tensor({65504.0, -65504.0, 6e-8}).to(at::kHalf)},
+      {"bfloat16", at::tensor({3.38e38, -3.38e38, 1e-40}).to(at::kBFloat16)},
+      {"float", at::tensor({3.4e38, -3.4e38, 1e-45}).to(at::kFloat)},
+      {"gpt_neox.layers.0.attention.masked_bias", at::tensor({-1e9}).to(at::kHalf)}};
+  write_safetensors(folder / "x.safetensors", tensors);
+  expect_same_tensors(TensorStore::open_file(folder / "x.safetensors"), tensors);
+}
+
 TEST(ByteSize, ReadsWhatTransformersReadsAndMore) {
   EXPECT_EQ(parse_byte_size("5GB", "--max_shard_size"), 5'000'000'000u);
   EXPECT_EQ(parse_byte_size("1.5 MB", "--max_shard_size"), 1'500'000u);
@@ -267,8 +309,34 @@ TEST_F(BrokenModelDirectory, RefusesAnUnlistedTensorInTwoShards) {
   EXPECT_THAT(open_error(), HasSubstr("\"z\" in one shard"));
 }
 
+TEST_F(BrokenModelDirectory, TakesTheLastOfTwoCopiesAsTransformersDoesAndWarnsWhereTheyDiffer) {
+  const std::string second = "model-00002-of-00003.safetensors", third = "model-00003-of-00003.safetensors";
+  const at::Tensor b = at::arange(100, at::kFloat), a = at::arange(2, at::kFloat);
+  const auto opened = [&](const at::Tensor& copy) {
+    write_safetensors(folder_ / third, {{"a", a}, {"b", copy}});
+    testing::internal::CaptureStderr();
+    const TensorStore store = TensorStore::open_model_directory(folder_.path());
+    EXPECT_TRUE(store.load("b").equal(copy));
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_THAT(opened(b), Not(HasSubstr("warning")));
+  EXPECT_THAT(opened(b + 1), AllOf(HasSubstr("warning"), HasSubstr("\"b\" has other values in " + third),
+                                   HasSubstr("than in " + second)));
+}
+
+TEST_F(BrokenModelDirectory, ReadsShardsBelowTheFolder) {
+  fs::create_directory(folder_ / "sub");
+  fs::rename(folder_ / "model-00002-of-00003.safetensors", folder_ / "sub/x.safetensors");
+  std::string index = read_file(folder_ / "model.safetensors.index.json");
+  const std::string name = "model-00002-of-00003.safetensors";
+  index.replace(index.find(name), name.size(), "sub/x.safetensors");
+  write_index(index);
+  expect_same_tensors(TensorStore::open_model_directory(folder_.path()), four_tensors());
+}
+
 TEST_F(BrokenModelDirectory, RefusesShardsOutsideTheFolder) {
-  for (const char* shard : {"../x.safetensors", "/etc/passwd", "..", ""}) {
+  for (const char* shard :
+       {"../x.safetensors", "sub/../../x.safetensors", "./x", "/etc/passwd", "..", "sub/", ""}) {
     write_index(std::string(R"({"weight_map": {"a": ")") + shard + "\"}}");
     EXPECT_THAT(open_error(), HasSubstr("a file in the same folder")) << shard;
   }

@@ -72,7 +72,7 @@ class BrokenTorchFile : public ::testing::Test {
   std::string error_of(const std::string& bytes) {
     return input_error_of([&] { read_torch_file(bytes, "x.bin"); });
   }
-  /// made/views.pt with the first `from` after `start` replaced by `to`, of the same length.
+  // made/views.pt with the first `from` after `start` replaced by `to`, of the same length.
   std::string changed(const std::string& from, const std::string& to, size_t start = 0) {
     std::string bytes = whole_;
     const size_t place = bytes.find(from, start);
@@ -172,9 +172,9 @@ TEST_F(BrokenTorchFile, AnyChangedByteIsRefusedOrHarmless) {
 // ------------------------------------------------------------------------------
 
 // Text that may hold zero bytes.
-template <size_t size>
-std::string raw(const char (&text)[size]) {
-  return {text, size - 1};
+template <size_t Size>
+std::string raw(const char (&text)[Size]) {
+  return {text, Size - 1};
 }
 
 std::string pickle_error(const std::string& body) {

@@ -17,12 +17,12 @@ using ::testing::Not;
 
 enum Code { kDone = 0, kUsage = 2, kInput = 3 };
 
-/// A folder of inputs, good and bad, that no failed command may add to.
+// A folder of inputs, good and bad, that no failed command may add to.
 class BadInput : public ::testing::Test {
- protected:
+ public:
   BadInput() { write_ids(folder / "good.bin", 2000, 512); }
 
-  /// The command ends with `code`, says all of `parts` in its error, and leaves the folder as it was.
+  // The command ends with `code`, says all of `parts` in its error, and leaves the folder as it was.
   void expect_refused(Code code, const Words& words, const std::vector<std::string>& parts) const {
     const auto before = contents(folder.path());
     const Ending ending = expect_exit(code, words);
@@ -44,7 +44,7 @@ class BadInput : public ::testing::Test {
     return {"tokenize", "--tokenizer", base, "--input", input, "--output", folder / "new.bin"};
   }
 
-  /// A copy of the model whose weights file is what `change` makes of it.
+  // A copy of the model whose weights file is what `change` makes of it.
   template <typename Change>
   fs::path model_with(const std::string& name, const Change& change) const {
     fs::copy(base, folder / name);
@@ -57,7 +57,7 @@ class BadInput : public ::testing::Test {
   TemporaryDirectory folder;
 };
 
-/// A model with one weight that is not a number, whichever lies at the end of the file.
+// A model with one weight that is not a number, whichever lies at the end of the file.
 std::string spoiled(std::string bytes) {
   const float wrong = std::nanf("");
   std::memcpy(bytes.data() + bytes.size() - sizeof wrong, &wrong, sizeof wrong);
@@ -83,6 +83,24 @@ TEST_F(BadInput, AModelThatIsNotFiniteEndsEveryVerbThatRunsIt) {
       kInput, {"fine-tune", "--model_name_or_path", model, "--output_dir", folder / "out", "--data_path",
                folder / "good.bin", "--model_max_length", "64", "--max_steps", "2"});
   EXPECT_THAT(trained.err, HasSubstr("[step 1] expected a finite loss and gradient"));
+}
+
+TEST_F(BadInput, NumbersThatAreNotFiniteAreNotWritten) {
+  const auto convert = [&](const fs::path& model, const std::string& dtype) {
+    return with({"convert", "--input", model, "--output", folder / "converted"},
+                dtype.empty() ? Words() : Words{"--dtype", dtype});
+  };
+  const fs::path nan = model_with("nan", spoiled),
+                 large = model_with("large", [](std::string bytes) {
+                   const float number = 1e6f;  // more than float16 can hold
+                   std::memcpy(bytes.data() + bytes.size() - sizeof number, &number, sizeof number);
+                   return bytes;
+                 });
+  expect_refused(kInput, convert(nan, ""), {"expected finite numbers to write, got nan", "damaged"});
+  expect_refused(kInput, convert(large, "float16"),
+                 {"expected finite numbers to write, got inf", "in float16", "--dtype bfloat16"});
+  expect_refused(kInput, with(convert(nan, "bfloat16"), {"--format", "bin"}), {"got nan"});
+  expect_exit(kDone, convert(large, "bfloat16"));
 }
 
 std::string replaced(std::string text, const std::string& old, const std::string& by) {

@@ -105,7 +105,7 @@ TEST(GetTrainableWeightsVerb, WritesNothingThatMergeWouldRefuse) {
   EXPECT_FALSE(fs::exists(folder / "out/adapter_model.safetensors"));
 }
 
-/// 40 ids of the small vocabulary of goldens/adapter_parts.
+// 40 ids of the small vocabulary of goldens/adapter_parts.
 std::string write_ids(const test::TemporaryDirectory& folder) {
   std::string bytes;
   for (int i = 0; i < 40; ++i) bytes += {static_cast<char>(i * 7 % 20), '\0'};
@@ -218,7 +218,7 @@ TEST(ConvertVerb, TakesMetasLayout) {
   EXPECT_EQ(read_json(folder / "ours.json")["logprobs"], read_json(folder / "theirs.json")["logprobs"]);
 }
 
-/// A short run over the token file of the evaluation goldens.
+// A short run over the token file of the evaluation goldens.
 Words fine_tune(const std::string& model, const std::string& output) {
   return {"fine-tune",
           "--model_name_or_path",

@@ -33,7 +33,7 @@ Function* next(Function*, const char* name) {
 }
 #define NEXT(name) next(static_cast<decltype(name)*>(nullptr), #name)
 
-/// What is to go wrong, read once.
+// What is to go wrong, read once.
 struct Trouble {
   int64_t kill_at = number_from("FAILING_CALLS_KILL_AT", 0);
   std::atomic<int64_t> room{number_from("FAILING_CALLS_CAPACITY", INT64_MAX)};
@@ -56,7 +56,7 @@ Trouble& trouble() {
   return instance;
 }
 
-/// Counts an operation; true when the process is to die in it.
+// Counts an operation; true when the process is to die in it.
 bool is_last_operation() {
   return ++*trouble().counter == trouble().kill_at;
 }
@@ -75,7 +75,7 @@ bool is_on_disk(int file) {
   return ::fstat(file, &info) == 0 && S_ISREG(info.st_mode);
 }
 
-/// How many of `size` bytes fit; they are taken.
+// How many of `size` bytes fit; they are taken.
 int64_t take_room(int64_t size) {
   std::atomic<int64_t>& room = trouble().room;
   int64_t left = room.load();

@@ -20,13 +20,13 @@ using ::testing::Not;
 using ::testing::ThrowsMessage;
 
 class TrainingFlags : public ::testing::Test {
- protected:
+ public:
   TrainingFlags() {
     write_file_atomic(folder / "train.bin", std::string(64 * 10 * 2, '\1'));
     write_file_atomic(folder / "heldout.bin", std::string(64 * 2 * 2, '\1'));
   }
 
-  /// A run of ten rows, with these flags in place of those that it has otherwise.
+  // A run of ten rows, with these flags in place of those that it has otherwise.
   Words tune(const std::string& output, const Words& more) const {
     Words words = {"fine-tune",   "--model_name_or_path", base, "--output_dir", folder / output,
                    "--data_path", folder / "train.bin"};
@@ -34,7 +34,7 @@ class TrainingFlags : public ::testing::Test {
       if (std::find(more.begin(), more.end(), usual[0]) == more.end()) words = with(words, usual);
     return with(words, more);
   }
-  /// What the program says on standard error.
+  // What the program says on standard error.
   static std::string said(const Words& words) {
     ::testing::internal::CaptureStderr();
     run(words);

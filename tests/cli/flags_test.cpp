@@ -10,7 +10,7 @@
 namespace longlora::cli {
 namespace {
 
-/// The value of a flag --it, that is `initial` unless told otherwise, after these words.
+// The value of a flag --it, that is `initial` unless told otherwise, after these words.
 bool parsed(bool initial, std::vector<std::string> words) {
   CLI::App app;
   bool value = initial;

@@ -37,7 +37,7 @@ std::set<std::string> names_of(const FlagGroup& group) {
   return names;
 }
 
-/// Names of a list that `known` lacks.
+// Names of a list that `known` lacks.
 std::vector<std::string> missing(const Json& names, const std::set<std::string>& known) {
   std::vector<std::string> found;
   for (const std::string name : names)
@@ -45,7 +45,7 @@ std::vector<std::string> missing(const Json& names, const std::set<std::string>&
   return found;
 }
 
-/// All verbs, as the program has them.
+// All verbs, as the program has them.
 class Verbs {
  public:
   Verbs() {
@@ -62,7 +62,7 @@ class Verbs {
   CLI::App app_;
 };
 
-/// Parses words with the foreign flags of `fine-tune` alone; what it logs on the way.
+// Parses words with the foreign flags of `fine-tune` alone; what it logs on the way.
 std::string log_of(const Words& words) {
   CLI::App app;
   add_foreign_flags(*app.add_subcommand("fine-tune"));

@@ -9,7 +9,7 @@
 namespace longlora::test {
 namespace {
 
-/// A run of `sft --quantize nf4`, and the same weights saved in four bits.
+// A run of `sft --quantize nf4`, and the same weights saved in four bits.
 class FourBits : public ::testing::Test {
  protected:
   FourBits() {
@@ -23,8 +23,8 @@ class FourBits : public ::testing::Test {
     expect_exit(0, {"quantize", "--model_name_or_path", base_, "--output_dir", saved_});
   }
 
-  /// What a verb writes, of the adapted model in four bits while it is read, of the one that was saved so,
-  /// and in full precision.
+  // What a verb writes, of the adapted model in four bits while it is read, of the one that was saved so,
+  // and in full precision.
   void expect_same_in_four_bits(const Words& words, const Words& more,
                                 const std::function<Json(const Json&)>& result) {
     const auto run_with = [&](const Words& model) {

@@ -19,7 +19,7 @@ class GpuVerbs : public ::testing::Test {
         run({"score", "--base_model", data("stories260K_hf"), "--ids", "1,2", "--device", "cuda"});
     if (ending.exit_code != 0) GTEST_SKIP() << ending.err;
   }
-  /// The result file of the verb on one device.
+  // The result file of the verb on one device.
   Json result(Words words, const std::string& device, const std::string& name) const {
     const std::string file = folder_ / (name + "-" + device + ".json");
     const Ending ending = expect_exit(0, with(std::move(words), {"--device", device, "--json", file}));

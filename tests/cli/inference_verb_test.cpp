@@ -13,13 +13,13 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class InferenceVerb : public ::testing::Test {
- protected:
+ public:
   Words ask(const Words& more) const {
     return with({"inference", "--base_model", data("stories260K_hf"), "--prompt", "none", "--question",
                  "Once upon a time, there was a little", "--max_gen_len", "20", "--json", folder / "r.json"},
                 more);
   }
-  /// The answer on standard output, without the line's end.
+  // The answer on standard output, without the line's end.
   std::string answer(const Words& more) const {
     const Ending ending = expect_exit(0, ask(more));
     const std::string written = read_json(folder / "r.json")["answer"];

@@ -22,7 +22,7 @@ bool any_name_starts_with(const fs::path& folder, const std::string& prefix) {
   return false;
 }
 
-/// Kills a run in a pseudo-random file operation, resumes it, kills it again, until it comes through.
+// Kills a run in a pseudo-random file operation, resumes it, kills it again, until it comes through.
 void expect_same_bits_however_often_killed(const Words& kind, uint64_t seed, int most_kills,
                                            const std::string& verb = "fine-tune") {
   const TrainingRun run(kind, verb);
@@ -69,7 +69,7 @@ TEST(KilledTraining, WithEachVariantOfTheAdapterGoesOnToTheSameBits) {
   }
 }
 
-/// Kills the run in each of its last file operations, among which the result appears.
+// Kills the run in each of its last file operations, among which the result appears.
 void expect_result_whole_or_nothing(const Words& kind, const std::string& description) {
   const TrainingRun run(kind);
   expect_exit(0, run.words(run / "whole"), in_trouble({}, run / "counter"));
@@ -152,7 +152,7 @@ TEST(KilledTraining, FromOutsideGoesOnToTheSameBits) {
 TEST(StoppedTraining, SavesAndGoesOnToTheSameBits) {
   const TrainingRun run(kLongRun);
   expect_exit(0, run.words(run / "whole"));
-  for (const int signal : {SIGTERM, SIGINT}) {
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
     SCOPED_TRACE(::strsignal(signal));
     const fs::path out = run / ::strsignal(signal);
     Process process(run.words(out));
@@ -175,8 +175,21 @@ TEST(StoppedTraining, SavesAndGoesOnToTheSameBits) {
   }
 }
 
-/// Kills `words` in every `stride`-th file operation. What stands at `output` then is nothing or the whole;
-/// the next run makes the whole and leaves nothing else in its folder.
+TEST(StoppedTraining, GoesOnAfterSighupUnderNohup) {
+  const TrainingRun run(kLoraPlusRun);
+  expect_exit(0, run.words(run / "whole"));
+  // The child inherits what this process ignores, as nohup has it.
+  const auto before = std::signal(SIGHUP, SIG_IGN);
+  Process process(run.words(run / "nohup"));
+  std::signal(SIGHUP, before);
+  EXPECT_TRUE(process.wait_for("step 1/4"));
+  process.send(SIGHUP);
+  EXPECT_EQ(process.wait().exit_code, 0);
+  TrainingRun::expect_same_result(run / "whole", run / "nohup");
+}
+
+// Kills `words` in every `stride`-th file operation. What stands at `output` then is nothing or the whole;
+// the next run makes the whole and leaves nothing else in its folder.
 void expect_whole_or_nothing(const std::function<Words(const fs::path&)>& words, const std::string& output,
                              int64_t stride) {
   TemporaryDirectory folder;

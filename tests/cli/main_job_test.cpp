@@ -25,7 +25,7 @@ std::string some_story() {
   return text;
 }
 
-/// Six steps from 512 to 1024 tokens; the last two see all.
+// Six steps from 512 to 1024 tokens; the last two see all.
 Ending tune(const std::string& base, const TemporaryDirectory& folder) {
   const Words paths = {"--model_name_or_path",
                        base,
@@ -43,7 +43,7 @@ Ending tune(const std::string& base, const TemporaryDirectory& folder) {
   return expect_exit(0, with(with({"fine-tune", "--rope_scaling", "yarn"}, paths), numbers));
 }
 
-/// The log-probabilities of a text by two models, given as flags; the largest difference.
+// The log-probabilities of a text by two models, given as flags; the largest difference.
 double largest_difference(const std::string& text, const std::array<Words, 2>& models) {
   TemporaryDirectory folder;
   std::vector<Json> scores;

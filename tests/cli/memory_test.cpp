@@ -13,8 +13,8 @@ namespace {
 constexpr int64_t kTokens = 16384;
 constexpr int64_t kMiB = int64_t{1} << 20;
 
-/// Peak resident bytes of a training step of a random model on rows of kTokens tokens, as the program
-/// reports it.
+// Peak resident bytes of a training step of a random model on rows of kTokens tokens, as the program
+// reports it.
 int64_t peak_of_training(const Json& changes, const Words& more) {
   TemporaryDirectory folder;
   Json config = {{"architectures", {"LlamaForCausalLM"}},
@@ -84,7 +84,7 @@ TEST(MemoryOfALongRow, HoldsTheInputsOfRecomputedLayersAlone) {
   EXPECT_GT(kept - few, activations / 2);
 }
 
-/// LoRA+ runs of a model whose layers hold more than the program does.
+// LoRA+ runs of a model whose layers hold more than the program does.
 class Budget : public ::testing::Test {
  protected:
   Budget() {
@@ -134,7 +134,7 @@ class Budget : public ::testing::Test {
     expect_exit(0, words(budget_gib, output));
     return read_json(folder_ / "result.json");
   }
-  /// The least budget, in bytes, of a plan in which everything is in memory and nothing kept.
+  // The least budget, in bytes, of a plan in which everything is in memory and nothing kept.
   int64_t least_in_memory() {
     expect_exit(0, {"plan", "--model_name_or_path", folder_ / "base", "--model_max_length",
                     std::to_string(kTokens), "--group_size", "256", "--gradient_checkpointing", "true",
@@ -179,7 +179,7 @@ TEST_F(Budget, EndsBeforeTheFirstStepWhereTheDiskHasNoRoom) {
   EXPECT_THAT(ending.err, ::testing::HasSubstr("scratch space"));
 }
 
-/// Runs of a model whose training state, most of which can be on disk, takes more than the rest.
+// Runs of a model whose training state, most of which can be on disk, takes more than the rest.
 class StateBudget : public ::testing::Test {
  protected:
   StateBudget() {

@@ -19,9 +19,9 @@ using ::testing::Not;
 
 constexpr int kDone = 0, kUsage = 2, kInput = 3, kResources = 4;
 
-/// A base model of its own, an adapter, data and somebody's notes.
+// A base model of its own, an adapter, data and somebody's notes.
 class OutputFolders : public ::testing::Test {
- protected:
+ public:
   OutputFolders() {
     fs::copy(data("goldens/tiny_models/gqa_untied"), folder / "base", fs::copy_options::recursive);
     fs::copy(data("goldens/peft_adapter"), folder / "adapter", fs::copy_options::recursive);
@@ -49,7 +49,7 @@ class OutputFolders : public ::testing::Test {
     return with({"convert", "--input", folder / "base", "--output", output}, more);
   }
 
-  /// Fails unless the command is refused with everything as it was.
+  // Fails unless the command is refused with everything as it was.
   Ending expect_untouched(const Words& words, const std::string& saying,
                           const Surroundings& surroundings = {}) const {
     const auto before = contents(folder.path());
@@ -187,7 +187,9 @@ TEST_F(OutputFolders, AndResultFilesAreRefusedOrMadeBeforeTheWork) {
   };
   refused(kUsage, with(eval, {"--json", folder / "base/config.json"}), "is a file of --base_model");
   refused(kUsage, with(eval, {"--json", folder / "data.bin"}), "is --data_path");
-  refused(kResources, with(eval, {"--json", folder / "project"}), "a folder has that name");
+  refused(kUsage, with(eval, {"--json", folder / "project"}), "got a folder");
+  refused(kUsage, with(eval, {"--json", folder / "project/notes/thesis.txt"}), "is not replaced");
+  refused(kUsage, with(passkey, {"--json", folder / "pk", "--csv", folder / "pk"}), "that of --csv");
   refused(kResources, with(eval, {"--json", "/proc/x.json"}), "/proc/x.json");
   refused(kResources, with(passkey, {"--csv", folder / "data.bin/x.csv"}), "data.bin");
   EXPECT_EQ(read_file(folder / "base/config.json"), before);
@@ -197,6 +199,28 @@ TEST_F(OutputFolders, AndResultFilesAreRefusedOrMadeBeforeTheWork) {
   expect_untouched(tune(folder / "out", {"--json", folder / "data.bin"}), "is --data_path");
   expect_untouched(merge(folder / "out", {"--json", folder / "adapter/adapter_config.json"}),
                    "is a file of --peft_model");
+}
+
+TEST_F(OutputFolders, KeepOtherResultsInside) {
+  expect_exit(kDone, merge(folder / "out"));
+  expect_exit(kDone, quantize(folder / "out/nf4"));
+  for (const Words& words : {merge(folder / "out"), quantize(folder / "out"), convert(folder / "out")})
+    expect_untouched(with(words, {"--overwrite", "True"}), "holds nf4 (another result)");
+}
+
+TEST_F(OutputFolders, HaveNoResultFilesUnderNamesOfTheModel) {
+  expect_untouched(merge(folder / "out", {"--json", folder / "out/config.json"}), "--json");
+  expect_untouched(quantize(folder / "out", {"--json", folder / "out/model.safetensors"}), "--json");
+  expect_untouched(convert(folder / "out", {"--json", folder / "out"}), "--json");
+  expect_untouched(tune(folder / "out", {"--json", folder / "out/run.json"}), "--json");
+  expect_untouched(tune(folder / "out", {"--json", folder / "out/adapter_config.json"}), "--json");
+}
+
+TEST_F(OutputFolders, AreMissingWhereResultsGoToStandardOutput) {
+  const Words score = {"score", "--base_model", folder / "base", "--ids", "1,2,3"};
+  const Ending ending = expect_exit(kDone, with(score, {"--json", "/dev/stdout"}));
+  EXPECT_LT(ending.out.find("logprob"), ending.out.find("\"verb\": \"score\""));
+  expect_untouched(with(score, {"--json", "-"}), "/dev/stdout");
 }
 
 TEST_F(OutputFolders, OfARunWhoseDataIsCutShortKeepTheirCheckpoints) {

@@ -20,14 +20,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// In the child.
+// In the child.
 void limit(__rlimit_resource resource, const std::optional<uint64_t>& bytes) {
   if (!bytes) return;
   const rlimit limits = {*bytes, *bytes};
   if (::setrlimit(resource, &limits) != 0) ::_exit(125);
 }
 
-/// In the child: never returns.
+// In the child: never returns.
 [[noreturn]] void become_program(const Words& words, const Surroundings& surroundings, const fs::path& out,
                                  const fs::path& err) {
   const int out_file = ::open(out.c_str(), O_WRONLY | O_CREAT, 0600);

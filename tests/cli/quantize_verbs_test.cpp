@@ -22,7 +22,7 @@ using test::Words;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-/// Log-probabilities of some ids, for further words of `score`.
+// Log-probabilities of some ids, for further words of `score`.
 Json logprobs(Words words) {
   const test::TemporaryDirectory folder;
   words.insert(words.begin(), {"score", "--ids", "1,40,13,7,21,60,3", "--json", folder / "score.json"});
@@ -81,7 +81,7 @@ TEST(QuantizeVerb, RefusesWhatItCannotDo) {
   EXPECT_TRUE(folder.names().empty());
 }
 
-/// A run of a few steps in four bits over the token file of the evaluation goldens.
+// A run of a few steps in four bits over the token file of the evaluation goldens.
 Words fine_tune(const std::string& output, const char* steps) {
   return {"fine-tune",
           "--model_name_or_path",

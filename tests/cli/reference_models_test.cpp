@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// One folder below tests/data/goldens: a base, perhaps an adapter, and what is expected of them.
+// One folder below tests/data/goldens: a base, perhaps an adapter, and what is expected of them.
 struct Case {
   fs::path folder;
   Json expected = read_json(folder / "expected.json");
@@ -29,7 +29,7 @@ struct Case {
   std::string adapter() const { return fs::exists(folder / "adapter") ? (folder / "adapter").string() : ""; }
 };
 
-/// Folders that hold `part`.
+// Folders that hold `part`.
 std::vector<std::string> cases_with(const char* part) {
   std::vector<std::string> names;
   for (const char* set : {"lora_matrix", "random_models"})
@@ -49,7 +49,7 @@ std::string ids_of(const Json& expected) {
   return words;
 }
 
-/// What `score` writes. Beyond its window a model is computed as it is, as transformers does it.
+// What `score` writes. Beyond its window a model is computed as it is, as transformers does it.
 std::vector<double> logprobs(const Words& model, const Json& expected) {
   const TemporaryDirectory folder;
   const Words words =

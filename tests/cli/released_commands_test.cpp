@@ -15,9 +15,9 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-/// A model, data for it and an adapter, as small as the released commands allow.
+// A model, data for it and an adapter, as small as the released commands allow.
 class ReleasedCommands : public ::testing::Test {
- protected:
+ public:
   ReleasedCommands() {
     fs::create_directories(folder / "pg19");
     write_ids(folder / "data.bin", 2048 * 2, 512);

@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 class SftVerb : public ::testing::Test {
- protected:
+ public:
   SftVerb() {
     write("data.json", R"([{"instruction": "Tell me a story.", "output": "Once upon a time."},
                            {"instruction": "Go on.", "input": "There was a dog.", "output": "He ran."},

@@ -19,12 +19,12 @@ constexpr const char* kPointer =
 constexpr const char* kPage = "<!DOCTYPE html>\n<html><body>Sign in</body></html>\n";
 
 class StrangeFiles : public ::testing::Test {
- protected:
+ public:
   Words score(const fs::path& model) const {
     return {"score",  "--base_model",     model, "--ids", "1,2,3,4", "--dtype", "float32",
             "--json", folder / "out.json"};
   }
-  /// The verbs that open a model.
+  // The verbs that open a model.
   std::vector<Words> verbs_on(const fs::path& model) const {
     return {score(model),
             {"merge", "--base_model", model, "--peft_model", adapter, "--save_path", folder / "merged"},

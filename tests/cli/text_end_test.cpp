@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 class TextEnd : public ::testing::Test {
- protected:
+ public:
   TextEnd() {
     model = folder / "model";
     fs::copy(data("stories260K_hf"), model);
@@ -26,7 +26,7 @@ class TextEnd : public ::testing::Test {
   }
 
   void write(const std::string& name, const Json& json) const { write_json(fs::path(model) / name, json); }
-  /// The result of a greedy answer to the beginning of a story.
+  // The result of a greedy answer to the beginning of a story.
   Json answer(const Words& more = {}) {
     return ask(with(
         {"--prompt", "none", "--question", "Once upon a time, there was a little", "--max_gen_len", "20"},
@@ -38,7 +38,7 @@ class TextEnd : public ::testing::Test {
         with({"inference", "--base_model", model, "--dtype", "float32", "--json", folder / "r.json"}, more));
     return read_json(folder / "r.json");
   }
-  /// Teaches the model five answers in the form of chatml, whose markers are no tokens of it.
+  // Teaches the model five answers in the form of chatml, whose markers are no tokens of it.
   void teach(const Words& more) {
     write_file_atomic(folder / "five.json", R"([
         {"instruction": "Who ran?", "output": "The dog ran."}, {"instruction": "Who sat?", "output": "A cat."},

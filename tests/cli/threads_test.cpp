@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-/// What libgomp was told, as it prints it to standard error when it is loaded.
+// What libgomp was told, as it prints it to standard error when it is loaded.
 std::string libgomp_settings(std::map<std::string, std::string> environment) {
   ::unsetenv("OMP_WAIT_POLICY");  // what these tests themselves may have been started with
   environment["OMP_DISPLAY_ENV"] = "true";

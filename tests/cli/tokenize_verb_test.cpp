@@ -82,10 +82,31 @@ TEST(TokenizeVerb, DecodesWhatItPrinted) {
                 folder / "text.json"}));
     EXPECT_EQ(read_file(folder / "back.txt"), text);
     EXPECT_EQ(read_json(folder / "text.json")["text"], text);
+    std::filesystem::remove(folder / "back.txt");  // a text cannot be known as this program's, to be replaced
   }
   EXPECT_EQ(run(llama3({"--decode", "--skip_special_tokens", "False", "--input", folder / "ids.txt"})),
             "<|begin_of_text|>" + text + "\n");
   EXPECT_EQ(run(llama3({"--ids", "--add_special_tokens", "False", "--text", ""})), "[]\n");
+}
+
+TEST(TokenizeVerb, WritesEachResultToAPlaceOfItsOwn) {
+  const test::TemporaryDirectory folder;
+  write_file_atomic(folder / "text.txt", "one two\n");
+  const auto words = [&](const std::string& output) {
+    return Words{"--tokenizer",  kTokenizers + "folder_plain", "--input", folder / "text.txt", "--output",
+                 folder / output};
+  };
+  for (const char* json : {"x.bin", "x.bin.json"})
+    EXPECT_THROW(run(test::with(words("x.bin"), {"--json", folder / json})), UsageError) << json;
+  run(words("x.bin"));
+  run(words("x.bin"));  // its own result it replaces
+  write_file_atomic(folder / "mine.bin", "a film");
+  EXPECT_THROW(run(words("mine.bin")), UsageError);
+  write_file_atomic(folder / "x.bin", "another size, which its description does not say");
+  EXPECT_THROW(run(words("x.bin")), UsageError);
+  write_file_atomic(folder / "free.bin.json", "{}");
+  EXPECT_THROW(run(words("free.bin")), UsageError);
+  EXPECT_EQ(read_file(folder / "mine.bin"), "a film");
 }
 
 TEST(TokenizeVerb, DecodesATokenFile) {

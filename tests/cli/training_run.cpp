@@ -15,7 +15,7 @@ std::string without(const std::string& text, std::initializer_list<const char*> 
   return json.dump();
 }
 
-/// The fingerprint of a file that tells the time differs, too.
+// The fingerprint of a file that tells the time differs, too.
 std::string manifest_without_times(const std::string& text) {
   Json json = Json::parse(text);
   json["files"].erase("trainer_state.json");
@@ -23,7 +23,7 @@ std::string manifest_without_times(const std::string& text) {
   return json.dump();
 }
 
-/// Questions of different lengths, and answers too.
+// Questions of different lengths, and answers too.
 void write_samples(const std::filesystem::path& path, int count) {
   Json samples = Json::array();
   for (int i = 0; i < count; ++i) {

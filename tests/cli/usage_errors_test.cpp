@@ -20,7 +20,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-/// What the program says of a command line that it refuses before it looks at a file.
+// What the program says of a command line that it refuses before it looks at a file.
 std::string error_of(const Words& words) {
   CLI::App app;
   app.require_subcommand(1);
@@ -114,7 +114,7 @@ TEST(UsageErrors, RefuseNumbersThatAreNone) {
                 StartsWith("[--temperature] expected "));
 }
 
-/// The value of --it after check_numbers.
+// The value of --it after check_numbers.
 int64_t whole(const std::string& text) {
   CLI::App app;
   CLI::App& verb = *app.add_subcommand("verb");

@@ -22,7 +22,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-/// Lowers the size a file may reach, as a full disk would, until it goes out of scope.
+// Lowers the size a file may reach, as a full disk would, until it goes out of scope.
 class FileSizeLimit {
  public:
   explicit FileSizeLimit(rlim_t num_bytes) {
@@ -79,7 +79,7 @@ TEST(MappedFile, ShowsTheBytesAndMoves) {
   MappedFile first(folder / "x");
   MappedFile second(std::move(first));
   EXPECT_EQ(second.text(), "hello");
-  EXPECT_EQ(first.text(), "");
+  EXPECT_EQ(first.text(), "");  // NOLINT(bugprone-use-after-move): empty, as it promises
   write_file_atomic(folder / "y", "");
   MappedFile empty(folder / "y");
   EXPECT_EQ(empty.bytes().size(), 0u);
@@ -156,6 +156,32 @@ TEST(AtomicFileWriter, FollowsALink) {
   struct stat info;
   ASSERT_EQ(::lstat((folder / "link").c_str(), &info), 0);
   EXPECT_TRUE(S_ISLNK(info.st_mode));
+}
+
+TEST(AtomicFileWriter, AddsToAStreamInsteadOfReplacingTheFileBehindIt) {
+  const test::TemporaryDirectory folder;
+  write_file_atomic(folder / "log", "one\n");
+  const int stream = ::open((folder / "log").c_str(), O_WRONLY | O_APPEND);
+  ASSERT_EQ(::symlink("/dev/fd", (folder / "streams").c_str()), 0);
+  const std::string linked = folder / "streams/";
+  for (const std::string& place : {std::string("/dev/fd/"), std::string("/proc/self/fd/"), linked})
+    write_file_atomic(place + std::to_string(stream), "more\n");
+  EXPECT_EQ(::write(stream, "end\n", 4), 4);
+  ::close(stream);
+  EXPECT_EQ(read_file(folder / "log"), "one\nmore\nmore\nmore\nend\n");
+  EXPECT_EQ(folder.names().size(), 2u);
+}
+
+TEST(AtomicFileWriter, WritesToAPipeBehindAStream) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  write_file_atomic("/dev/fd/" + std::to_string(ends[1]), "text");
+  char text[8] = {};
+  EXPECT_EQ(::read(ends[0], text, sizeof(text)), 4);
+  EXPECT_STREQ(text, "text");
+  EXPECT_THROW(write_file_atomic("/dev/fd/" + std::to_string(ends[0]), "text"), ResourceError);
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 TEST(AtomicFileWriter, RemovesWhatAKilledWriterLeft) {

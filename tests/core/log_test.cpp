@@ -15,7 +15,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::StartsWith;
 
-/// Keeps what it is told, each message with the first letter of its level.
+// Keeps what it is told, each message with the first letter of its level.
 class Recorder : public LogSink {
  public:
   void write(LogLevel level, std::string_view message) override {

@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t kBytes = 1 << 20;
 
-/// Reads the last byte so that no compiler leaves it out.
+// Reads the last byte so that no compiler leaves it out.
 void touch(const void* begin) {
   static_cast<void>(*(static_cast<const volatile char*>(begin) + kBytes - 1));
 }

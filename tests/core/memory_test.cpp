@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kMiB = 1024 * 1024;
 
-/// A machine's /proc and /sys below a temporary folder, with 1000 MiB available.
+// A machine's /proc and /sys below a temporary folder, with 1000 MiB available.
 class FakeMachine {
  public:
   FakeMachine() { put("proc/meminfo", "MemTotal: 4096000 kB\nMemAvailable: 1024000 kB\n"); }

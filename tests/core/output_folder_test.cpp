@@ -22,7 +22,7 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 
 class Output : public ::testing::Test {
- protected:
+ public:
   FolderClaim claim(bool overwrite = false) const {
     return {.output = {"--save_path", folder / "out"}, .verb = "merge", .inputs = {}, .overwrite = overwrite};
   }
@@ -83,7 +83,7 @@ TEST_F(Output, OfOthersIsNeverReplacedAndNamed) {
   write_result("one");
   write_file_atomic(folder / "out/plan.txt", "mine");
   make_directories(folder / "out/mine");
-  EXPECT_THAT(refusal(), HasSubstr("holds mine, plan.txt, which this program did not write there"));
+  EXPECT_THAT(refusal(), HasSubstr("holds mine, plan.txt, which is no part of the result of merge there"));
   EXPECT_EQ(read_file(folder / "out/plan.txt"), "mine");
 }
 
@@ -172,6 +172,35 @@ TEST_F(Output, OfThisProgramAloneIsRemoved) {
   EXPECT_FALSE(fs::exists(folder / "out"));
 }
 
+TEST_F(Output, KeepsOtherResultsInIt) {
+  write_result("one");
+  FolderClaim inner = claim();
+  inner.output.path = folder / "out/nf4";
+  OutputFolder output(inner);
+  write_file_atomic(output.staging() / "model.safetensors", "four bits");
+  output.commit();
+  EXPECT_THAT(refusal(),
+              HasSubstr("holds nf4 (another result), which is no part of the result of merge there"));
+  EXPECT_EQ(remove_own_files(folder / "out"), 0);
+  EXPECT_THAT(names(), ElementsAre(FolderManifest::kName, "nf4"));
+  EXPECT_EQ(read_file(folder / "out/nf4/model.safetensors"), "four bits");
+}
+
+TEST_F(Output, KeepsHiddenFilesWhoseNamesLookTemporary) {
+  write_result("one");
+  for (const char* name : {".notes.partial-1", ".notes.partial-1-2"}) {
+    write_file_atomic(folder / "out" / name, "mine");
+    EXPECT_THAT(refusal(), HasSubstr(name));
+    EXPECT_EQ(remove_own_files(folder / "out"), 0);
+    EXPECT_EQ(read_file(folder / "out" / name), "mine");
+    remove_tree(folder / "out");
+    write_result("one");
+  }
+  write_file_atomic(folder / "out/.model.safetensors.partial-1-2", "half");  // of a file that is listed
+  write_result("two", true);
+  EXPECT_THAT(names(), ElementsAre(FolderManifest::kName, "model.safetensors", "templates"));
+}
+
 TEST_F(Output, WithAMarkerThatCannotBeReadIsRefused) {
   make_directories(folder / "out");
   for (const char* text :
@@ -205,8 +234,8 @@ TEST(TemporaryNames, AreThoseThatWritersMake) {
   for (const char* name :
        {".x.json.partial-12-0", ".checkpoint-3.staging-9-1", ".a.replaced-1-2", ".b.removed-1-2"})
     EXPECT_TRUE(is_temporary_name(name)) << name;
-  for (const char* name :
-       {"x.partial-1-2", ".partial", ".x.staging", ".hidden-1-2", "notes.txt", ".x.staging-1a"})
+  for (const char* name : {".notes.partial-1", "x.partial-1-2", ".partial", ".x.staging", ".hidden-1-2",
+                           "notes.txt", ".x.staging-1a"})
     EXPECT_FALSE(is_temporary_name(name)) << name;
 }
 

@@ -17,9 +17,9 @@ using test::message_of;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-/// A base model, an adapter, a data file and free places, with links between them.
+// A base model, an adapter, a data file and free places, with links between them.
 class Places : public ::testing::Test {
- protected:
+ public:
   Places() {
     for (const char* name : {"models/base/tokenizer", "adapter", "runs", "empty"})
       fs::create_directories(folder / name);
@@ -108,27 +108,24 @@ TEST_F(Places, BesideInputsAreTaken) {
 }
 
 TEST_F(Places, OfResultFilesAreMadeBeforeTheWork) {
-  prepare_output_file({"--json", folder / "new/folder/x.json"}, inputs);
+  prepare_output_files({{"--json", folder / "new/folder/x.json"}}, inputs);
   EXPECT_TRUE(list_directory(folder / "new/folder").empty());
-  EXPECT_NO_THROW(prepare_output_file({"--json", ""}, inputs));
-  EXPECT_NO_THROW(prepare_output_file({"--json", "/dev/null"}, inputs));
+  EXPECT_NO_THROW(prepare_output_files({{"--json", ""}}, inputs));
+  EXPECT_NO_THROW(prepare_output_files({{"--json", "/dev/null"}, {"--csv", "/dev/null"}}, inputs));
+  EXPECT_NO_THROW(prepare_output_files({{"--json", "/dev/stdout"}}, inputs));
   EXPECT_THAT(message_of<ResourceError>([&] {
-                prepare_output_file({"--json", folder / "empty"}, inputs);
-              }),
-              HasSubstr("a folder has that name"));
-  EXPECT_THAT(message_of<ResourceError>([&] {
-                prepare_output_file({"--json", "/proc/x.json"}, inputs);
+                prepare_output_files({{"--json", "/proc/x.json"}}, inputs);
               }),
               HasSubstr("/proc/x.json"));
   EXPECT_THAT(message_of<ResourceError>([&] {
-                prepare_output_file({"--json", folder / "runs/data.bin/x.json"}, inputs);
+                prepare_output_files({{"--json", folder / "runs/data.bin/x.json"}}, inputs);
               }),
               HasSubstr("data.bin"));
 }
 
 TEST_F(Places, OfResultFilesAreNeverInputs) {
   const auto refusal_of = [&](const fs::path& file) {
-    return message_of<UsageError>([&] { prepare_output_file({"--json", file}, inputs); });
+    return message_of<UsageError>([&] { prepare_output_files({{"--json", file}}, inputs); });
   };
   fs::create_hard_link(folder / "runs/data.bin", folder / "runs/same.bin");
   fs::create_symlink(folder / "runs/data.bin", folder / "data_link");
@@ -138,11 +135,65 @@ TEST_F(Places, OfResultFilesAreNeverInputs) {
   EXPECT_THAT(refusal_of(folder / "link/config.json"), HasSubstr("is a file of --base_model"));
   EXPECT_THAT(refusal_of(folder / "models/base/model.safetensors"), HasSubstr("is a file of --base_model"));
   // A result of an earlier command beside a model may be written again.
-  prepare_output_file({"--json", folder / "models/base/eval.json"}, inputs);
+  prepare_output_files({{"--json", folder / "models/base/eval.json"}}, inputs);
   write_json(folder / "models/base/eval.json", {{"verb", "eval"}});
-  EXPECT_NO_THROW(prepare_output_file({"--json", folder / "models/base/eval.json"}, inputs));
+  EXPECT_NO_THROW(prepare_output_files({{"--json", folder / "models/base/eval.json"}}, inputs));
   write_json(folder / "models/base/run.json", {{"verb", "fine-tune"}, {"options", 1}});
   EXPECT_THAT(refusal_of(folder / "models/base/run.json"), HasSubstr("is a file of --base_model"));
+}
+
+TEST_F(Places, OfResultFilesAreNeverFoldersNorTheNameOfAStream) {
+  const auto refusal_of = [&](const fs::path& file) {
+    return message_of<UsageError>([&] { prepare_output_files({{"--json", file}}, inputs); });
+  };
+  EXPECT_THAT(refusal_of(folder / "empty"), HasSubstr("got a folder"));
+  EXPECT_THAT(refusal_of(folder / "nothing/"), HasSubstr("got a folder"));
+  EXPECT_THAT(refusal_of("-"), HasSubstr("/dev/stdout"));
+}
+
+TEST_F(Places, OfResultFilesThatHoldSomethingElseAreKept) {
+  const auto refusal_of = [&](const fs::path& file) {
+    return message_of<UsageError>([&] { prepare_output_files({{"--json", file}}, inputs); });
+  };
+  write_file_atomic(folder / "notes.txt", "mine");
+  write_file_atomic(folder / "other.json", "{\"theirs\": 1}");
+  for (const char* name : {"notes.txt", "other.json"})
+    EXPECT_THAT(refusal_of(folder / name), AllOf(HasSubstr(name), HasSubstr("is not replaced"))) << name;
+  write_file_atomic(folder / "notes.txt", "");
+  EXPECT_NO_THROW(prepare_output_files({{"--json", folder / "notes.txt"}}, inputs));
+  const auto starts_so = [](const fs::path& file) { return read_file(file).starts_with("a,b"); };
+  write_file_atomic(folder / "table.csv", "a,b\n");
+  EXPECT_NO_THROW(prepare_output_files({{"--csv", folder / "table.csv", starts_so}}, inputs));
+  write_file_atomic(folder / "table.csv", "other\n");
+  EXPECT_THROW(prepare_output_files({{"--csv", folder / "table.csv", starts_so}}, inputs), UsageError);
+}
+
+TEST_F(Places, OfTwoResultFilesAreApart) {
+  const auto refusal_of = [&](const fs::path& one, const fs::path& other) {
+    return message_of<UsageError>([&] { prepare_output_files({{"--json", one}, {"--csv", other}}, inputs); });
+  };
+  write_json(folder / "a.json", {{"verb", "eval"}});
+  fs::create_hard_link(folder / "a.json", folder / "same.json");
+  EXPECT_THAT(refusal_of(folder / "x", folder / "adapter/../x"), HasSubstr("that of --csv"));
+  EXPECT_THAT(refusal_of(folder / "a.json", folder / "same.json"), HasSubstr("that of --csv"));
+  EXPECT_THAT(refusal_of(folder / "x/y", folder / "x"), HasSubstr("that of --csv"));
+  EXPECT_FALSE(fs::exists(folder / "x"));
+}
+
+TEST_F(Places, OfResultFilesAreNotNamesOfTheModelBesideThem) {
+  const NamedPath out = {"--save_path", folder / "out"};
+  write_file_atomic(folder / "models/base/licence.json", "{}");
+  for (const char* name :
+       {"config.json", "adapter_config.json", "run.json", "model.safetensors", "model.safetensors.index.json",
+        ".longlora.json", "runs/x.json", "licence.json", "tokenizer.json"})
+    EXPECT_THAT(message_of<UsageError>([&] {
+                  prepare_output_files({{"--json", folder / "out" / name}}, inputs, out);
+                }),
+                AllOf(HasSubstr(name), HasSubstr("--save_path")))
+        << name;
+  EXPECT_THROW(prepare_output_files({{"--json", folder / "out"}}, inputs, out), UsageError);
+  EXPECT_FALSE(fs::exists(folder / "out"));
+  EXPECT_NO_THROW(prepare_output_files({{"--json", folder / "out/result.json"}}, inputs, out));
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-/// Runs commands of a shell, which the tests use to make a child do something.
+// Runs commands of a shell, which the tests use to make a child do something.
 ChildResult run_commands(const std::string& commands, const ChildLimits& limits = {},
                          const std::string& input = "") {
   return run_child({.words = {"sh", "-c", commands}, .input = input, .limits = limits});

@@ -8,7 +8,7 @@
 namespace longlora {
 namespace {
 
-/// A machine's /proc and /sys below a temporary folder, where the process may run on 16 processors.
+// A machine's /proc and /sys below a temporary folder, where the process may run on 16 processors.
 class FakeMachine {
  public:
   void put(const std::string& name, const std::string& text) const {
@@ -21,7 +21,7 @@ class FakeMachine {
   test::TemporaryDirectory folder_;
 };
 
-/// Gives the machine one unified hierarchy, in which the process is in the group /pod/job.
+// Gives the machine one unified hierarchy, in which the process is in the group /pod/job.
 void use_version_2(const FakeMachine& machine) {
   machine.put("proc/self/cgroup", "0::/pod/job\n");
   machine.put("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n");

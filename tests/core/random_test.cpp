@@ -20,9 +20,8 @@ TEST(NumpyRandom, EqualsNumPyBitForBit) {
   const Json expected_values = golden();
   for (const Json& seed : expected_values["seeds"]) {
     NumpyRandom random(seed["seed"].get<uint32_t>());
-    for (const Json& expected : seed["first_u32"]) {
+    for (const Json& expected : seed["first_u32"])
       ASSERT_EQ(random.next_u32(), expected.get<uint32_t>()) << "seed " << seed["seed"];
-    }
   }
 }
 
@@ -63,7 +62,7 @@ TEST(Permutation, GivesEveryOrderAboutEquallyOften) {
   constexpr int kDraws = 24'000;
   for (int seed = 0; seed < kDraws; ++seed) ++counts[permutation(4, mix_bits(1, seed))];
   ASSERT_EQ(counts.size(), 24u);
-  for (const auto& [order, count] : counts) EXPECT_NEAR(count, kDraws / 24, 160);  // five deviations
+  for (const auto& [order, count] : counts) EXPECT_NEAR(count, kDraws / 24.0, 160);  // five deviations
 }
 
 }  // namespace

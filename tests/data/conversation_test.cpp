@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using tokenizer::Role;
 
-/// "user: …" for each turn; "(read)" behind an answer that is not learned.
+// "user: …" for each turn; "(read)" behind an answer that is not learned.
 std::vector<std::string> lines_of(const Conversation& turns) {
   std::vector<std::string> lines;
   for (const tokenizer::Turn& turn : turns) {

@@ -41,7 +41,7 @@ std::string zstd_compressed(const std::string& text) {
 }
 
 class DataFiles : public ::testing::Test {
- protected:
+ public:
   std::filesystem::path put(const std::string& name, const std::string& bytes) {
     write_file_atomic(folder / name, bytes);
     return folder / name;
@@ -143,6 +143,14 @@ TEST_F(DataFiles, AreTheSameTextWithByteOrderMarkAndCrLf) {
   EXPECT_THAT(message("\xFF\xFEh\0i\0"s), HasSubstr("iconv -f UTF-16 -t UTF-8"));
   EXPECT_THAT(message("h\0e\0l\0l\0o\0"s), HasSubstr("got UTF-16LE"));
   EXPECT_THAT(message("\0h\0e\0l\0l\0o"s), HasSubstr("got UTF-16BE"));
+}
+
+TEST_F(DataFiles, ThatAreLinksWhichLeadNowhereAreNamed) {
+  put("a.txt", "text");
+  std::filesystem::create_symlink("/nowhere/blob", folder / "b.txt");
+  std::filesystem::create_symlink("/nowhere/blob", folder / "c.bin");
+  const auto expand = [&] { expand_folders({folder.path()}, FolderContents::kTextAndTokens); };
+  EXPECT_THAT(test::message_of<InputError>(expand), HasSubstr("lead nowhere: b.txt, c.bin"));
 }
 
 }  // namespace

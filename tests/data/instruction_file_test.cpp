@@ -24,7 +24,7 @@ std::string problem_of(const std::function<void()>& action) {
   return "no error";
 }
 
-/// "user: …" for each turn.
+// "user: …" for each turn.
 std::vector<std::string> lines_of(const Conversation& turns) {
   std::vector<std::string> lines;
   for (const tokenizer::Turn& turn : turns) {
@@ -36,7 +36,7 @@ std::vector<std::string> lines_of(const Conversation& turns) {
 }
 
 class InstructionFiles : public ::testing::Test {
- protected:
+ public:
   InstructionFile file(const std::string& text, const std::string& name = "data.json") {
     write_file_atomic(folder / name, text);
     return InstructionFile(folder / name);

@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 class InstructionSets : public ::testing::Test {
- protected:
+ public:
   InstructionSets() { write(12); }
 
   void write(int count, const std::string& extra = "") {

@@ -138,7 +138,7 @@ TEST(InstructionTokens, FindTheAnswerOfATextThatTheTokenizerChanges) {
 
 // --- Truncation ---
 
-/// Ids 0 … n-1 with one answer at the end and material in the middle.
+// Ids 0 … n-1 with one answer at the end and material in the middle.
 InstructionTokens numbered(int64_t num_tokens, TokenRange material, TokenRange answer) {
   InstructionTokens sample;
   for (int64_t i = 0; i < num_tokens; ++i) sample.ids.push_back(static_cast<int32_t>(10 + i));
@@ -148,7 +148,7 @@ InstructionTokens numbered(int64_t num_tokens, TokenRange material, TokenRange a
 }
 
 class TruncationTest : public ::testing::Test {
- protected:
+ public:
   Fit cut(InstructionTokens* sample, int64_t max_tokens, Truncation truncation) {
     return truncate(sample, max_tokens, truncation, *tokenizer);
   }

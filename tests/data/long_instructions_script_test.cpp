@@ -22,8 +22,8 @@ using ::testing::Not;
 
 constexpr size_t kMinWords = 30, kMaxWords = 120;
 
-/// Sentences that differ from each other, in paragraphs of five; with every second paragraph come a sentence
-/// with a digit and a passage between <s> and </s>, which are not to be used.
+// Sentences that differ from each other, in paragraphs of five; with every second paragraph come a sentence
+// with a digit and a passage between <s> and </s>, which are not to be used.
 std::string novel(int num_sentences, std::set<std::string>& sentences) {
   constexpr std::array<const char*, 10> kWho = {"miller", "widow",  "sailor", "baker",  "clerk",
                                                 "doctor", "farmer", "lawyer", "tailor", "singer"};
@@ -81,14 +81,14 @@ size_t num_words(const std::string& text) {
   return count;
 }
 
-/// What stands between two texts.
+// What stands between two texts.
 std::string between(const std::string& text, const std::string& before, const std::string& after) {
   if (!text.starts_with(before)) return "";
   const size_t end = text.find(after, before.size());
   return end == std::string::npos ? "" : text.substr(before.size(), end - before.size());
 }
 
-/// The answer to `question` is in the material, and there alone.
+// The answer to `question` is in the material, and there alone.
 void expect_answered(const std::string& material, const std::string& question, const std::string& answer,
                      const std::set<std::string>& sentences) {
   SCOPED_TRACE(question + " " + answer + "\n" + material);

@@ -99,7 +99,7 @@ TEST(TokenData, RefusesEmptyAndOddSizedFiles) {
               HasSubstr("expected a multiple of 2 bytes (uint16 ids), got 3 bytes"));
 }
 
-/// Ids of a tokenizer of `vocab_size`, as a text has them.
+// Ids of a tokenizer of `vocab_size`, as a text has them.
 std::vector<int64_t> some_ids(int64_t vocab_size) {
   std::vector<int64_t> ids(100);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i * 7919 + 13) % vocab_size;

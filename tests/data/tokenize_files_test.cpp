@@ -16,7 +16,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-/// A folder with texts, and tokenize_files() on it.
+// A folder with texts, and tokenize_files() on it.
 class TokenizeFiles : public testing::Test {
  protected:
   TokenizeFiles() : tokenizer_(stories_tokenizer()) {

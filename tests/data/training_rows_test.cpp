@@ -62,7 +62,7 @@ TEST(Packing, RefusesWhatNoRowHolds) {
   EXPECT_THROW(pack({0}, 10, Packing::kNone), Error);
 }
 
-/// Samples of the given sizes, ids counted on; everything from the second token on is an answer.
+// Samples of the given sizes, ids counted on; everything from the second token on is an answer.
 InstructionSet samples_of(const std::vector<int64_t>& lengths) {
   InstructionSet set;
   int32_t id = 100;

@@ -1,10 +1,10 @@
 // Scoring and generation on libtorch's operators against the CPU kernels.
 #include "longlora/checkpoint/peft_adapter.h"
 #include "longlora/eval/score.h"
-#include "longlora/generate/generator.h"
+#include "longlora/generate/generate.h"
 #include "longlora/model/load.h"
-#include "tests/eval/test_data.h"
 #include "tests/model/tiny_models.h"
+#include "tests/support/data_path.h"
 #include "tests/support/device.h"
 
 namespace longlora::eval {
@@ -35,8 +35,8 @@ TEST_F(DeviceEval, ScoresEveryTokenAsTheKernelsDo) {
 }
 
 TEST_F(DeviceEval, GeneratesWhatTheKernelsGenerate) {
-  const auto here = model::load_decoder(test_data("stories260K_hf"), at::kFloat),
-             there = model::load_decoder(test_data("stories260K_hf"), at::kFloat, {.device = device()});
+  const auto here = model::load_decoder(test::data_path("stories260K_hf"), at::kFloat),
+             there = model::load_decoder(test::data_path("stories260K_hf"), at::kFloat, {.device = device()});
   const Ids prompt = some_ids(300, 512);
   const auto generated = [&](const model::Decoder& decoder) {
     generate::DecodeSession session(decoder, 512, /*prefill_chunk_tokens=*/128);
@@ -46,8 +46,9 @@ TEST_F(DeviceEval, GeneratesWhatTheKernelsGenerate) {
 }
 
 TEST_F(DeviceEval, LogitsAfterAChunkedPromptStayCloseInBfloat16) {
-  const auto here = model::load_decoder(test_data("stories260K_hf"), at::kBFloat16),
-             there = model::load_decoder(test_data("stories260K_hf"), at::kBFloat16, {.device = device()});
+  const auto here = model::load_decoder(test::data_path("stories260K_hf"), at::kBFloat16),
+             there =
+                 model::load_decoder(test::data_path("stories260K_hf"), at::kBFloat16, {.device = device()});
   const auto logits = [&](const model::Decoder& decoder) {
     generate::DecodeSession session(decoder, 512, /*prefill_chunk_tokens=*/100);
     return session.feed(some_ids(290, 512)).cpu();

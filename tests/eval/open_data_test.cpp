@@ -5,21 +5,21 @@
 #include <fstream>
 
 #include "longlora/core/error.h"
-#include "tests/eval/test_data.h"
+#include "tests/support/data_path.h"
 
 namespace longlora::eval {
 namespace {
 
 generate::Runtime open(const std::string& name) {
   return generate::open_runtime(
-      {.base_model = test_data(name), .peft_model = {}, .context_size = 0, .rope_scaling = {}});
+      {.base_model = test::data_path(name), .peft_model = {}, .context_size = 0, .rope_scaling = {}});
 }
 
 TEST(OpenData, TokenizesTextWithTheTokenizerOfTheModel) {
   const auto model = open("stories260K_hf");
   const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "open_data_story.txt";
   std::ofstream(path) << "Once upon a time";
-  const auto data = open_data({path}, test_data("stories260K_hf"), model);
+  const auto data = open_data({path}, test::data_path("stories260K_hf"), model);
   std::vector<int64_t> ids(static_cast<size_t>(data->size()));
   data->read(0, ids);
   std::filesystem::remove(path);
@@ -30,8 +30,8 @@ TEST(OpenData, TokenizesTextWithTheTokenizerOfTheModel) {
 
 TEST(OpenData, RefusesIdsBeyondTheModelsVocabulary) {
   const auto model = open("goldens/tiny_models/mha_tied");
-  EXPECT_THROW(open_data({test_data("goldens/evaluation/stories.bin")},
-                         test_data("goldens/tiny_models/mha_tied"), model),
+  EXPECT_THROW(open_data({test::data_path("goldens/evaluation/stories.bin")},
+                         test::data_path("goldens/tiny_models/mha_tied"), model),
                InputError);
 }
 

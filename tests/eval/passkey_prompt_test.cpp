@@ -5,7 +5,7 @@
 #include "longlora/core/file.h"
 #include "longlora/core/json.h"
 #include "longlora/eval/passkey.h"
-#include "tests/eval/test_data.h"
+#include "tests/support/data_path.h"
 
 namespace longlora::eval {
 namespace {
@@ -15,7 +15,7 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 TEST(PasskeyPrompt, EqualsTheReleasedScriptsForEverySeedAndLength) {
-  const Json golden = read_json(test_data("goldens/passkey/prompts.json"));
+  const Json golden = read_json(test::data_path("goldens/passkey/prompts.json"));
   size_t num_prompts = 0;
   for (const Json& length : golden["lengths"]) {
     const int64_t tokens = length["interval"].get<int64_t>() * (length["index"].get<int64_t>() + 1);
@@ -40,12 +40,12 @@ TEST(PasskeyPrompt, DepthIsTheShareOfFillerBeforeTheKey) {
 }
 
 TEST(PasskeyPrompt, LengthsStepUpAsTheReleasedScriptDoes) {
-  EXPECT_THAT(passkey_lengths(4096, 1000), ElementsAre(1000, 2000, 3000, 4000));
-  EXPECT_THAT(passkey_lengths(512, 512), ElementsAre(512));
+  EXPECT_THAT(passkey_lengths_up_to(4096, 1000), ElementsAre(1000, 2000, 3000, 4000));
+  EXPECT_THAT(passkey_lengths_up_to(512, 512), ElementsAre(512));
   EXPECT_THAT(
-      [] { passkey_lengths(4096, 5000); },
+      [] { passkey_lengths_up_to(4096, 5000); },
       ThrowsMessage<UsageError>(HasSubstr("[--interval] expected 1 to --max_tokens (4096), got 5000")));
-  EXPECT_THROW(passkey_lengths(4096, 0), UsageError);
+  EXPECT_THROW(passkey_lengths_up_to(4096, 0), UsageError);
 }
 
 TEST(PasskeyPrompt, FillerIsAWholeNumberOf1024Characters) {

@@ -6,7 +6,7 @@
 #include "longlora/core/error.h"
 #include "longlora/generate/runtime.h"
 #include "longlora/model/load.h"
-#include "tests/eval/test_data.h"
+#include "tests/support/data_path.h"
 
 namespace longlora::eval {
 namespace {
@@ -14,7 +14,7 @@ namespace {
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
-/// Every character is one id, and BOS (0) comes first: prompts have known lengths.
+// Every character is one id, and BOS (0) comes first: prompts have known lengths.
 class CharacterTokenizer : public tokenizer::Tokenizer {
  public:
   tokenizer::Ids encode(std::string_view text, bool add_special_tokens) const override {
@@ -34,8 +34,8 @@ class CharacterTokenizer : public tokenizer::Tokenizer {
   std::string fingerprint_ = "characters";
 };
 
-/// A decoder without layers that follows each character of `cycle` with the
-/// next one: embedding and head alone decide.
+// A decoder without layers that follows each character of `cycle` with the
+// next one: embedding and head alone decide.
 model::Decoder successor_decoder(const std::string& cycle) {
   model::ModelConfig config;
   config.vocab_size = 128;
@@ -99,11 +99,11 @@ TEST(Passkey, LeavesOutPromptsThatDoNotFitWithTheirAnswer) {
 }
 
 TEST(Passkey, RunsARealModelAndTokenizer) {
-  const generate::Runtime model = generate::open_runtime({.base_model = test_data("stories260K_hf"),
+  const generate::Runtime model = generate::open_runtime({.base_model = test::data_path("stories260K_hf"),
                                                           .peft_model = {},
                                                           .context_size = 1024,
                                                           .rope_scaling = {}});
-  const auto tokenizer = tokenizer::load_tokenizer(test_data("stories260K_hf"));
+  const auto tokenizer = tokenizer::load_tokenizer(test::data_path("stories260K_hf"));
   const auto results =
       run_passkey(*model.decoder, *tokenizer, {.target_tokens = {300}, .num_tests = 2, .context_size = 1024});
   ASSERT_EQ(results[0].trials.size(), 2u);

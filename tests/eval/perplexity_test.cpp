@@ -10,7 +10,7 @@
 #include "longlora/eval/score.h"
 #include "longlora/generate/runtime.h"
 #include "longlora/model/decoder.h"
-#include "tests/eval/test_data.h"
+#include "tests/support/data_path.h"
 
 namespace longlora::eval {
 namespace {
@@ -19,12 +19,14 @@ using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 generate::Runtime open(const std::string& name, int64_t context_size) {
-  return generate::open_runtime(
-      {.base_model = test_data(name), .peft_model = {}, .context_size = context_size, .rope_scaling = {}});
+  return generate::open_runtime({.base_model = test::data_path(name),
+                                 .peft_model = {},
+                                 .context_size = context_size,
+                                 .rope_scaling = {}});
 }
 
 std::unique_ptr<data::TokenData> open_ids(const std::string& name, const generate::Runtime& model) {
-  return data::open_token_data({test_data(name)}, {.vocab_size = model.vocab_size});
+  return data::open_token_data({test::data_path(name)}, {.vocab_size = model.vocab_size});
 }
 
 PerplexityResult evaluate(const generate::Runtime& model, const data::TokenData& data, int64_t seq_len,
@@ -36,7 +38,7 @@ PerplexityResult evaluate(const generate::Runtime& model, const data::TokenData&
 
 class EvaluationGolden : public testing::TestWithParam<const char*> {
  protected:
-  Json golden_ = read_json(test_data("goldens/evaluation/eval.json"))[GetParam()];
+  Json golden_ = read_json(test::data_path("goldens/evaluation/eval.json"))[GetParam()];
   generate::Runtime model_ = open(golden_["model"], golden_["context_size"]);
   std::unique_ptr<data::TokenData> data_ = open_ids(golden_["data"], model_);
   int64_t seq_len_ = golden_["seq_len"];
@@ -105,7 +107,7 @@ TEST(Perplexity, SameTargetsScoresTheSpanGivenWhatIsBeforeIt) {
 
 TEST(Perplexity, BFloat16IsCloseToFloat32) {
   const generate::Runtime exact = open("stories260K_hf", 512);
-  const generate::Runtime rounded = generate::open_runtime({.base_model = test_data("stories260K_hf"),
+  const generate::Runtime rounded = generate::open_runtime({.base_model = test::data_path("stories260K_hf"),
                                                             .peft_model = {},
                                                             .context_size = 512,
                                                             .rope_scaling = {},

@@ -8,8 +8,8 @@
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "longlora/model/load.h"
-#include "tests/eval/test_data.h"
 #include "tests/model/tiny_models.h"
+#include "tests/support/data_path.h"
 
 namespace longlora::eval {
 namespace {
@@ -20,9 +20,9 @@ using testing::ThrowsMessage;
 using Ids = std::vector<int64_t>;
 
 TEST(Score, EqualsTransformersTokenByToken) {
-  for (const Json& golden : read_json(test_data("goldens/evaluation/score.json"))) {
+  for (const Json& golden : read_json(test::data_path("goldens/evaluation/score.json"))) {
     const std::string name = golden["model"];
-    const auto decoder = model::load_decoder(test_data(name), at::kFloat);
+    const auto decoder = model::load_decoder(test::data_path(name), at::kFloat);
     const auto ids = golden["ids"].get<Ids>();
     const auto logprobs = token_logprobs(decoder, ids, decoder.config.context_window());
     ASSERT_EQ(logprobs.size(), ids.size() - 1);
@@ -51,7 +51,7 @@ TEST(Score, EndsWhereOneElementOfAnyWeightIsNotFinite) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
     for (const char* name : {"goldens/tiny_models/gqa_untied", "goldens/families/neox",
                              "goldens/families/phi3", "goldens/families/qwen3"}) {
-      model::Decoder decoder = model::load_decoder(test_data(name), dtype);
+      model::Decoder decoder = model::load_decoder(test::data_path(name), dtype);
       const Ids ids = {5, 9, 30, 2, 41, 9, 5};
       std::vector<std::pair<std::string, model::Parameter*>> weights;
       model::visit_parameters(decoder, [&](const std::string& weight, model::Parameter& parameter) {
@@ -75,7 +75,8 @@ TEST(Score, EndsWhereOneElementOfAnyWeightIsNotFinite) {
 }
 
 TEST(Score, SaysWhereNumbersOutgrowTheDtype) {
-  model::Decoder decoder = model::load_decoder(test_data("goldens/tiny_models/gqa_untied"), at::kBFloat16);
+  model::Decoder decoder =
+      model::load_decoder(test::data_path("goldens/tiny_models/gqa_untied"), at::kBFloat16);
   decoder.blocks[2].down_proj.weight.value.dense().mul_(1e30).clamp_(-3e38, 3e38);
   decoder.blocks[2].up_proj.weight.value.dense().mul_(1e20);
   EXPECT_THAT(
@@ -87,7 +88,7 @@ TEST(Score, SaysWhereNumbersOutgrowTheDtype) {
 }
 
 TEST(Score, RefusesIdsThatCannotBeScored) {
-  const auto decoder = model::load_decoder(test_data("stories260K_hf"), at::kFloat);
+  const auto decoder = model::load_decoder(test::data_path("stories260K_hf"), at::kFloat);
   EXPECT_THAT([&] { token_logprobs(decoder, Ids{1}, 512); },
               ThrowsMessage<InputError>(HasSubstr("[score] expected at least two tokens")));
   EXPECT_THAT(

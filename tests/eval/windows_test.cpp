@@ -24,7 +24,7 @@ std::vector<int64_t> first_scored(const std::vector<Window>& windows) {
   return result;
 }
 
-/// range(0, data_tokens - seq_len, 256) without its last element, as Python counts.
+// range(0, data_tokens - seq_len, 256) without its last element, as Python counts.
 std::vector<int64_t> released_starts(int64_t data_tokens, int64_t seq_len) {
   std::vector<int64_t> result;
   for (int64_t start = 0; start < data_tokens - seq_len; start += 256) result.push_back(start);

@@ -13,11 +13,11 @@ namespace {
 
 using ::testing::ElementsAre;
 
-/// A pass over whole rows, with the last norm.
+// A pass over whole rows, with the last norm.
 at::Tensor run(const model::Decoder& decoder, const at::Tensor& ids, const ForwardOptions& options = {}) {
   const int64_t rows = ids.size(0), tokens = ids.size(1);
-  const ops::SegmentPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = tokens});
-  Segments segments(plan, rows);
+  const ops::AttentionPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = tokens});
+  Segments segments(plan);
   RotaryTables rotary(decoder);
   return model::final_norm(
       decoder, forward(decoder, {ids, rotary.rows(rows, tokens), rows}, segments, *resident(), options));
@@ -63,7 +63,7 @@ TEST(Forward, MakesTheWantedTokensOfEachRowAlone) {
 }
 
 TEST(Forward, WantsNothingOfAPassThatOnlyTellsItsAttention) {
-  /// Notes what it is called with.
+  // Notes what it is called with.
   struct Listener : Attend {
     std::vector<size_t> layers;
     std::vector<int64_t> queries, keys, windows;

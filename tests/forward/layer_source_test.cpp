@@ -14,7 +14,7 @@ namespace {
 using ::testing::Contains;
 using ::testing::Not;
 
-/// A model of which the large weights are in its files.
+// A model of which the large weights are in its files.
 struct Streamed {
   model::Decoder decoder;
   std::shared_ptr<const MappedFiles> source;
@@ -29,7 +29,7 @@ struct Streamed {
 
 at::Tensor logits_with(const model::Decoder& decoder, const LayerSource& source) {
   const at::Tensor ids = test::random_ids({1, 21}, 40, 1);
-  const ops::SegmentPlan plan = ops::make_segment_plan({.num_rows = 1, .row_tokens = 21});
+  const ops::AttentionPlan plan = ops::make_segment_plan({.num_rows = 1, .row_tokens = 21});
   Segments segments(plan);
   RotaryTables rotary(decoder);
   return logits(decoder, forward(decoder, {ids, rotary.rows(1, 21)}, segments, source), source);
@@ -43,7 +43,8 @@ TEST(MappedFiles, GivesTheLogitsOfWeightsInMemoryToTheBit) {
       const auto in_memory = model::load_decoder(model::family_model(name), dtype);
       EXPECT_TRUE(streamed.decoder.blocks[0].down_proj.weight.value.is_meta());
       EXPECT_EQ(streamed.source->copies(),
-                !are_stored_as(model::family_model(name), streamable_weights(in_memory), dtype));
+                !are_stored_as(model::open_stored_model(model::family_model(name)).weights,
+                               streamable_weights(in_memory), dtype));
       EXPECT_TRUE(
           at::equal(logits_with(streamed.decoder, *streamed.source), logits_with(in_memory, *resident())));
       EXPECT_TRUE(streamed.decoder.blocks[0].down_proj.weight.value.is_meta());

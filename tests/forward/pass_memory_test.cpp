@@ -6,7 +6,7 @@
 #include "longlora/forward/mapped_files.h"
 #include "longlora/forward/rotary_tables.h"
 #include "longlora/model/stored_model.h"
-#include "tests/model/tiny_models.h"
+#include "tests/model/block_forms.h"
 #include "tests/support/counting_allocator.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tensors.h"
@@ -16,57 +16,64 @@ namespace {
 
 constexpr int64_t kPlenty = int64_t{1} << 40;
 
-model::ModelConfig config_of(const char* architecture, int64_t layers) {
-  return model::parse_model_config({{"architectures", {architecture}},
-                                    {"vocab_size", 512},
-                                    {"hidden_size", 128},
-                                    {"intermediate_size", 344},
-                                    {"num_hidden_layers", layers},
-                                    {"num_attention_heads", 4},
-                                    {"num_key_value_heads", 2},
-                                    {"hidden_act", "silu"},
-                                    {"rope_theta", 10000.0},
-                                    {"pad_token_id", 0},
-                                    {"tie_word_embeddings", false},
-                                    {"max_position_embeddings", 16384}},
-                                   "test");
-}
-
 constexpr int64_t kRowTokens = 512;
 
-/// The most that tensors hold beyond the weights while rows of kRowTokens, `tokens` in all, are scored.
-int64_t peak_of(const model::Decoder& decoder, const LayerSource& source, int64_t tokens, int64_t tile_rows) {
+// Rows of kRowTokens that are scored, of each its last `wanted` tokens.
+struct Scored {
+  int64_t tokens, tile_rows, wanted = kRowTokens;
+};
+
+// The most that tensors hold beyond the weights meanwhile.
+int64_t peak_of(const model::Decoder& decoder, const LayerSource& source, const Scored& scored) {
   auto& allocator = test::CountingAllocator::instance();
   allocator.reset();
-  const at::Tensor ids = test::random_ids({tokens}, decoder.config.vocab_size, 1);
-  const int64_t rows = tokens / kRowTokens;
-  const ops::SegmentPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = kRowTokens});
-  Segments segments(plan, rows);
+  const at::Tensor ids = test::random_ids({scored.tokens}, decoder.config.vocab_size, 1);
+  const int64_t rows = scored.tokens / kRowTokens;
+  const ops::AttentionPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = kRowTokens});
+  Segments segments(plan);
   RotaryTables rotary(decoder);
   const at::Tensor hidden = forward(decoder, {ids, rotary.rows(rows, kRowTokens), rows}, segments, source,
-                                    {.tile_rows = tile_rows});
-  cross_entropy(decoder, hidden, ids, source, {.tile_rows = tile_rows, .want_losses = true});
+                                    {.tile_rows = scored.tile_rows, .wanted_tokens = scored.wanted});
+  cross_entropy(decoder, hidden, ids.slice(0, 0, hidden.size(0)), source,
+                {.tile_rows = scored.tile_rows, .want_losses = true});
   return allocator.peak_bytes();
 }
 
-TEST(PassMemory, IsWhatThePlanPredicts) {
+void expect_predicted(const model::Decoder& decoder, const Scored& scored) {
+  const PassPlan plan = predict_pass(decoder,
+                                     {.tokens = scored.tokens,
+                                      .row_tokens = kRowTokens,
+                                      .wanted_tokens = scored.tokens / kRowTokens * scored.wanted},
+                                     scored.tile_rows);
+  const auto held = static_cast<double>(peak_of(decoder, *resident(), scored));
+  const auto predicted = static_cast<double>(plan.pass_bytes);
+  EXPECT_NEAR(held / predicted, 1.0, 0.03) << held / 1e6 << " of " << predicted / 1e6 << ", tiles of "
+                                           << scored.tile_rows << ", wanted " << scored.wanted;
+}
+
+TEST(PassMemory, IsWhatThePlanPredictsForEveryBlockForm) {
   test::CountingAllocator::instance();
-  constexpr int64_t kTokens = 16384;
-  for (const char* architecture : {"LlamaForCausalLM", "Qwen3ForCausalLM", "GPTNeoXForCausalLM",
-                                   "Phi3ForCausalLM", "StableLmForCausalLM"})
-    for (const int64_t tile_rows : {0, 4096, 512}) {
-      SCOPED_TRACE(::testing::Message() << architecture << " " << tile_rows);
-      const auto decoder = model::random_decoder(config_of(architecture, 3), at::kBFloat16, 1);
-      const PassPlan plan = predict_pass(decoder, {.tokens = kTokens, .row_tokens = kRowTokens}, tile_rows);
-      const auto held = static_cast<double>(peak_of(decoder, *resident(), kTokens, tile_rows));
-      const auto predicted = static_cast<double>(plan.pass_bytes);
-      EXPECT_LT(held, 1.05 * predicted) << held / 1e6 << " of " << predicted / 1e6;
-      EXPECT_GT(held, 0.75 * predicted) << held / 1e6 << " of " << predicted / 1e6;
-    }
+  for (const model::FormOfBlock& form : model::kBlockForms)
+    for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat})
+      for (const bool quantized : {false, true}) {
+        SCOPED_TRACE(::testing::Message() << form.architecture << " " << form.activation << " "
+                                          << c10::toString(dtype) << " " << quantized);
+        auto decoder = model::random_decoder(model::small_config(form, 3), dtype, 1);
+        if (quantized) model::quantize_layers(decoder);
+        for (const int64_t tile_rows : {0, 1024, 128}) expect_predicted(decoder, {4096, tile_rows});
+        expect_predicted(decoder, {4096, 0, /*wanted=*/64});
+      }
+}
+
+TEST(PassMemory, CountsKeysAndValuesThatAreKept) {
+  const auto decoder = model::shape_decoder(model::small_config(model::kBlockForms[0], 3), at::kBFloat16);
+  const PassPlan without = predict_pass(decoder, {.tokens = 512}, 0);
+  const PassPlan with = predict_pass(decoder, {.tokens = 512, .cache_tokens = 10000}, 0);
+  EXPECT_EQ(with.total_bytes() - without.total_bytes(), 10000 * 3 * 2 * 2 * 32 * 2);
 }
 
 TEST(PassMemory, LeavesEverythingAsItIsWhereMemoryIsPlentiful) {
-  const auto decoder = model::shape_decoder(config_of("LlamaForCausalLM", 3), at::kFloat);
+  const auto decoder = model::shape_decoder(model::small_config(model::kBlockForms[0], 3), at::kFloat);
   const PassPlan plan = plan_pass(
       decoder, {.tokens = 8192, .budget_bytes = kPlenty, .streamable = streamable_weights(decoder)});
   EXPECT_TRUE(plan.fits);
@@ -76,7 +83,7 @@ TEST(PassMemory, LeavesEverythingAsItIsWhereMemoryIsPlentiful) {
 
 TEST(PassMemory, ScoresAModelThatIsLargerThanWhatItHolds) {
   const test::TemporaryDirectory folder;
-  const model::ModelConfig config = config_of("LlamaForCausalLM", 24);
+  const model::ModelConfig config = model::small_config(model::kBlockForms[0], 24);
   {
     const auto whole = model::random_decoder(config, at::kBFloat16, 1);
     model::save_decoder(whole, folder.path(), at::kBFloat16);
@@ -101,7 +108,7 @@ TEST(PassMemory, ScoresAModelThatIsLargerThanWhatItHolds) {
                            at::kBFloat16);
   EXPECT_FALSE(source.copies());
   // What is mapped is not of the allocator's.
-  EXPECT_LT(peak_of(decoder, source, kTokens, plan.tile_rows), plan.pass_bytes);
+  EXPECT_LT(peak_of(decoder, source, {kTokens, plan.tile_rows}), plan.pass_bytes);
   EXPECT_LT(plan.weights_bytes, all / 10);
 }
 

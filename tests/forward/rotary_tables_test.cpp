@@ -8,7 +8,7 @@
 namespace longlora::forward {
 namespace {
 
-/// The angles of the tokens, whatever the rows of the table they lie in.
+// The angles of the tokens, whatever the rows of the table they lie in.
 at::Tensor cosines(const model::Positions& positions) {
   return positions.table.cos.index_select(0, positions.index);
 }

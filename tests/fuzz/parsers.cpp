@@ -19,7 +19,7 @@
 namespace longlora::fuzz {
 namespace {
 
-/// The bytes of a tensor are there to be read; the sanitizer looks at the first and the last.
+// The bytes of a tensor are there to be read; the sanitizer looks at the first and the last.
 void touch(std::string_view bytes, uint64_t begin, uint64_t end) {
   require(begin <= end && end <= bytes.size(), "a tensor lies inside the file");
   if (begin == end) return;
@@ -28,7 +28,7 @@ void touch(std::string_view bytes, uint64_t begin, uint64_t end) {
   static_cast<void>(last);
 }
 
-/// The parts that are asked for cover every element.
+// The parts that are asked for cover every element.
 void check_nf4_state(const checkpoint::Nf4State& state) {
   require(state.shape.size() == 2 && state.num_elements() > 0, "a weight has elements");
   const int64_t blocks = (state.num_elements() - 1) / state.block_size + 1;

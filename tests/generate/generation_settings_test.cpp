@@ -27,13 +27,13 @@ GenerationSettings settings_of(const Json& file, const Json& model_config = Json
 
 // Values of scripts/references/generation.py.
 Json golden() {
-  return read_json(test_data("goldens/generation.json"));
+  return read_json(test::data_path("goldens/generation.json"));
 }
 
 TEST(GenerationSettings, WriteWhatTransformersWritesUnderThem) {
   const Json file = golden();
-  const model::Decoder decoder = model::load_decoder(test_data(file["model"]), at::kFloat);
-  const auto tokenizer = tokenizer::load_tokenizer(test_data(file["model"]));
+  const model::Decoder decoder = model::load_decoder(test::data_path(file["model"]), at::kFloat);
+  const auto tokenizer = tokenizer::load_tokenizer(test::data_path(file["model"]));
   const auto prompt = file["prompt"].get<std::vector<int64_t>>();
   for (const Json& entry : file["cases"]) {
     const GenerationSettings settings = settings_of(entry["generation_config"]);

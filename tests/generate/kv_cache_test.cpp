@@ -16,7 +16,7 @@ model::ModelConfig two_layer_config() {
   return small_decoder(4, 2).config;
 }
 
-/// Keys or values [count, 2, 8] that tell layer and place.
+// Keys or values [count, 2, 8] that tell layer and place.
 at::Tensor marked(size_t layer, int64_t place, int64_t count) {
   return (at::arange(place, place + count, at::kFloat) + 1000.0 * static_cast<double>(layer))
       .reshape({count, 1, 1})

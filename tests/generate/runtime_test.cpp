@@ -6,7 +6,7 @@
 #include "longlora/core/error.h"
 #include "longlora/core/json.h"
 #include "longlora/core/memory.h"
-#include "longlora/generate/generator.h"
+#include "longlora/generate/decode_session.h"
 #include "longlora/model/decoder.h"
 #include "tests/generate/test_models.h"
 #include "tests/support/temporary_directory.h"
@@ -19,7 +19,7 @@ using testing::ThrowsMessage;
 
 RuntimeOptions options_for(const std::string& name, int64_t context_size,
                            const std::string& rope_scaling = "") {
-  return {.base_model = test_data(name),
+  return {.base_model = test::data_path(name),
           .peft_model = {},
           .context_size = context_size,
           .rope_scaling = rope_scaling};
@@ -84,7 +84,7 @@ TEST(Runtime, NamesAFolderThatHoldsNoModel) {
               ThrowsMessage<InputError>(HasSubstr("no_such_model")));
 }
 
-/// Options for a pass that no machine has the memory for: the weights stay in their files.
+// Options for a pass that no machine has the memory for: the weights stay in their files.
 RuntimeOptions with_least_memory(RuntimeOptions options) {
   options.pass_tokens = [](int64_t) { return PassTokens{int64_t{1} << 33, 512}; };
   return options;
@@ -96,12 +96,12 @@ at::Tensor logits_of(const Runtime& runtime) {
 
 TEST(Runtime, ComputesTheSameWithWeightsThatStayInTheirFiles) {
   const std::string parts = "goldens/adapter_parts/";
-  const Json cases = read_json(test_data(parts + "cases.json"));
+  const Json cases = read_json(test::data_path(parts + "cases.json"));
   for (const auto& [name, golden] : cases.items())
     for (const char* dtype : {"float32", "bfloat16"}) {
       SCOPED_TRACE(name + " " + dtype);
       RuntimeOptions options = options_for(parts + "bases/" + golden["base"].get<std::string>(), 0);
-      options.peft_model = test_data(parts + name);
+      options.peft_model = test::data_path(parts + name);
       options.dtype = dtype;
       const Runtime roomy = open_runtime(options), tight = open_runtime(with_least_memory(options));
       EXPECT_FALSE(roomy.decoder->blocks[0].o_proj.weight.value.is_meta());

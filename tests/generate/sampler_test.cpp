@@ -21,7 +21,7 @@ at::Tensor logits_of(const std::vector<double>& probabilities) {
   return at::tensor(probabilities).log().to(at::kFloat);
 }
 
-/// How often each id comes in `draws` draws.
+// How often each id comes in `draws` draws.
 std::map<int64_t, int64_t> draw(const at::Tensor& logits, const SamplingOptions& options, int64_t draws) {
   const PickToken pick = make_sampler(options);
   std::map<int64_t, int64_t> counts;

@@ -3,20 +3,16 @@
 
 #include <c10/core/GradMode.h>
 
-#include <filesystem>
 #include <numeric>
 #include <string>
 #include <vector>
 
 #include "longlora/model/decoder.h"
 #include "longlora/model/load.h"
+#include "tests/support/data_path.h"
 #include "tests/support/plain_forward.h"
 
 namespace longlora {
-
-inline std::filesystem::path test_data(const std::string& name) {
-  return std::filesystem::path(LONGLORA_SOURCE_DIR) / "tests/data" / name;
-}
 
 /// A random decoder with `heads` query heads over `kv_heads`, window 64.
 inline model::Decoder small_decoder(int64_t heads, int64_t kv_heads, at::ScalarType dtype = at::kFloat) {

@@ -31,7 +31,7 @@ fs::path base_of(const std::string& name) {
   return case_folder("bases") / name;
 }
 
-/// Writes the merged model into `folder`.
+// Writes the merged model into `folder`.
 void merge_into(const fs::path& folder, const fs::path& base, const fs::path& adapter_path) {
   const PeftAdapter adapter = PeftAdapter::open(adapter_path);
   MergedModel(base, adapter).write(folder, {});
@@ -86,7 +86,7 @@ TEST(MergedModel, RefusesBiasesOfPairsForLayersWithoutOne) {
       AllOf(HasSubstr("lora_bias"), HasSubstr("q_proj"), HasSubstr("--peft_model")));
 }
 
-/// An adapter folder whose tensors have other names.
+// An adapter folder whose tensors have other names.
 void copy_renamed(const fs::path& from, const fs::path& to,
                   const std::function<std::string(const std::string&)>& renamed) {
   fs::copy_file(from / "adapter_config.json", to / "adapter_config.json");
@@ -118,21 +118,23 @@ TEST(LoadAdapter, TakesNamesThatWrappersHaveChanged) {
 }
 
 TEST(RequireTrainable, NamesThePartsThatHaveNoPlaceInTraining) {
-  const auto refusal = [](const std::string& base, const std::string& name) {
-    return message_of<UsageError>([&] {
-      require_trainable(load_decoder(base_of(base), at::kFloat), PeftAdapter::open(case_folder(name)));
-    });
+  const auto check_trainable = [](const std::string& name_of_base, const std::string& name) {
+    const Decoder base = load_decoder(base_of(name_of_base), at::kFloat);
+    const auto adapter = PeftAdapter::open(case_folder(name));
+    require_trainable(plan_adapter(base, adapter), base, adapter);
+  };
+  const auto refusal = [&](const std::string& base, const std::string& name) {
+    return message_of<UsageError>([&] { check_trainable(base, name); });
   };
   EXPECT_THAT(refusal("tied", "pair_both"),
               AllOf(HasSubstr("a low-rank pair of lm_head.weight"),
                     HasSubstr("a low-rank pair of model.embed_tokens.weight"), HasSubstr("merge")));
   EXPECT_THAT(refusal("tied", "rows"), HasSubstr("single rows of model.embed_tokens.weight"));
   EXPECT_THAT(refusal("untied", "pair_bias"), HasSubstr("lora_bias"));
-  for (const char* name : {"resized", "saved_embedding_resized"})
-    require_trainable(load_decoder(base_of("tied"), at::kFloat), PeftAdapter::open(case_folder(name)));
+  for (const char* name : {"resized", "saved_embedding_resized"}) check_trainable("tied", name);
 }
 
-/// What an adapter that is trained further, and not changed, is written as, read again.
+// What an adapter that is trained further, and not changed, is written as, read again.
 at::Tensor logits_of_continued(const fs::path& base, const fs::path& adapter_path,
                                const std::vector<std::string>& patterns, const at::Tensor& ids) {
   test::TemporaryDirectory folder, merged;

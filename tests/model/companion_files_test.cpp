@@ -16,7 +16,7 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
-/// A folder with files by relative name, each holding its own name, or the text given.
+// A folder with files by relative name, each holding its own name, or the text given.
 class Folder : public test::TemporaryDirectory {
  public:
   explicit Folder(const std::vector<std::string>& names = {}) {
@@ -26,7 +26,7 @@ class Folder : public test::TemporaryDirectory {
     make_directories((*this / name).parent_path());
     write_file_atomic(*this / name, text);
   }
-  /// Texts by relative name.
+  // Texts by relative name.
   std::map<std::string, std::string> files() const {
     std::map<std::string, std::string> found;
     for (const auto& entry : fs::recursive_directory_iterator(path()))

@@ -21,7 +21,7 @@ using ::testing::IsEmpty;
 
 const std::filesystem::path kFolder = test::data_path("goldens/config_fields");
 
-/// Calls body(family, fields) for every family that transformers and this program know.
+// Calls body(family, fields) for every family that transformers and this program know.
 template <typename Body>
 void for_each_family(const Body& body) {
   const Json fields = read_json(kFolder / "fields.json");
@@ -91,7 +91,7 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
   return largest;
 }
 
-/// Whether a refusal of what transformers computes is meant: the field that it has to name.
+// Whether a refusal of what transformers computes is meant: the field that it has to name.
 bool may_refuse(const Json& change, const std::string& message) {
   for (const char* field : {"is_causal", "is_encoder_decoder", "per_layer_config", "pruned_heads",
                             "text_config", "configuration_files", "hidden_act"})
@@ -102,7 +102,7 @@ bool may_refuse(const Json& change, const std::string& message) {
          message.find("proportional") != std::string::npos;
 }
 
-/// All changes of a family's config.json; the weights stay.
+// All changes of a family's config.json; the weights stay.
 void expect_results_of_transformers(const std::string& family) {
   const Json golden = read_json(kFolder / family / "cases.json");
   const Json config = read_json(kFolder / family / "config.json");

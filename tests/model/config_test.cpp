@@ -15,7 +15,7 @@ std::filesystem::path data_path(const std::string& name) {
   return std::filesystem::path(LONGLORA_SOURCE_DIR) / "tests" / "data" / name;
 }
 
-/// A whole configuration in the older form.
+// A whole configuration in the older form.
 Json llama() {
   return {{"architectures", {"LlamaForCausalLM"}},
           {"model_type", "llama"},
@@ -44,7 +44,7 @@ Json without(const std::string& key) {
   return json;
 }
 
-/// The message of the InputError for a configuration.
+// The message of the InputError for a configuration.
 std::string refusal(const Json& json) {
   try {
     parse_model_config(json, "here/config.json");
@@ -201,7 +201,7 @@ TEST(RopeScaling, RefusesAnUnknownTypeAndListsItsOwn) {
   EXPECT_THAT(refusal(with("rope_scaling", {{"type", 2}})), HasSubstr("expected a string"));
 }
 
-/// What is written and read again.
+// What is written and read again.
 ModelConfig round_trip(const ModelConfig& config) {
   return parse_model_config(model_config_json(config, "float32"), "written");
 }

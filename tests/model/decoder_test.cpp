@@ -1,9 +1,11 @@
 #include "longlora/model/decoder.h"
 
+#include <map>
 #include <set>
 
 #include "longlora/checkpoint/tensor_writer.h"
 #include "longlora/core/error.h"
+#include "longlora/model/adapter.h"
 #include "longlora/ops/cross_entropy.h"
 #include "tests/model/tiny_models.h"
 #include "tests/support/temporary_directory.h"
@@ -148,16 +150,33 @@ TEST(SaveDecoder, WritesWhatLoadDecoderReads) {
     }
 }
 
-TEST(SaveDecoder, WritesTrainedWeightsFromTheirMasters) {
-  test::TemporaryDirectory folder;
-  Decoder decoder = load_decoder(tiny_model("mha_tied"), at::kBFloat16);
-  decoder.norm.weight.make_trainable();
-  decoder.norm.weight.master.fill_(1.0009765625f);  // more bits than bfloat16 has
-  decoder.norm.weight.refresh_value();
-  EXPECT_EQ(decoder.norm.weight.value.dense().detach()[0].item<float>(), 1.0f);
-  save_decoder(decoder, folder.path(), at::kFloat);
-  EXPECT_EQ(load_decoder(folder.path(), at::kFloat).norm.weight.value.dense()[0].item<float>(),
-            1.0009765625f);
+TEST(VisitParameters, TellsWhatEachParameterIsOfItsModel) {
+  Decoder decoder = load_decoder(family_model("neox"), at::kFloat);
+  checkpoint::LoraConfig config;
+  config.target_modules = {"dense"};
+  config.use_dora = true;
+  add_lora(decoder, config, 1);
+  std::map<std::string, ParameterRole> roles;
+  visit_parameters(decoder, [&](const std::string& name, ParameterRole role, const Parameter& parameter) {
+    roles[name] = role;
+    EXPECT_EQ(is_matrix(role), parameter.value.dense().dim() == 2) << name;
+    EXPECT_EQ(is_of_pair(role), name.find(".lora_") != std::string::npos) << name;
+  });
+  const std::string layer = "gpt_neox.layers.1.";
+  EXPECT_EQ(roles.at("gpt_neox.embed_in.weight"), ParameterRole::kEmbedding);
+  EXPECT_EQ(roles.at("embed_out.weight"), ParameterRole::kHead);
+  EXPECT_EQ(roles.at("gpt_neox.final_layer_norm.bias"), ParameterRole::kNormBias);
+  EXPECT_EQ(roles.at(layer + "input_layernorm.weight"), ParameterRole::kNormWeight);
+  EXPECT_EQ(roles.at(layer + "mlp.dense_h_to_4h.weight"), ParameterRole::kWeight);
+  EXPECT_EQ(roles.at(layer + "mlp.dense_h_to_4h.bias"), ParameterRole::kBias);
+  EXPECT_EQ(roles.at(layer + "attention.dense.lora_A.weight"), ParameterRole::kPairA);
+  EXPECT_EQ(roles.at(layer + "attention.dense.lora_B.weight"), ParameterRole::kPairB);
+  EXPECT_EQ(roles.at(layer + "attention.dense.lora_magnitude_vector"), ParameterRole::kMagnitude);
+  // A tied head is the embedding.
+  const Decoder tied = load_decoder(tiny_model("mha_tied"), at::kFloat);
+  visit_parameters(tied, [&](const std::string& name, ParameterRole role, const Parameter&) {
+    EXPECT_NE(role, ParameterRole::kHead) << name;
+  });
 }
 
 TEST(RandomDecoder, IsAFunctionOfConfigAndSeed) {
@@ -202,21 +221,7 @@ TEST(RandomDecoder, MimeticAttentionLooksAtItsOwnTokenAndPassesItOn) {
       InputError);
 }
 
-TEST(Parameter, SharesItsMasterInFloat32Alone) {
-  Parameter wide = {at::randn({4, 3}), {}, {}, {}};
-  wide.make_trainable();
-  EXPECT_TRUE(wide.master.is_same(wide.value.dense()));
-  EXPECT_TRUE(wide.value.dense().requires_grad());
-  EXPECT_EQ(wide.grad.abs().sum().item<double>(), 0.0);
-  Parameter narrow = {at::randn({4, 3}).to(at::kBFloat16), {}, {}, {}};
-  narrow.make_trainable();
-  EXPECT_EQ(narrow.master.scalar_type(), at::kFloat);
-  narrow.master.add_(1.0);
-  narrow.refresh_value();
-  EXPECT_TRUE(at::equal(narrow.value.dense().detach(), narrow.master.to(at::kBFloat16)));
-}
-
-/// A copy of a reference model whose config.json says something else.
+// A copy of a reference model whose config.json says something else.
 fs::path changed_copy(const test::TemporaryDirectory& folder, const std::string& name, const std::string& key,
                       const Json& value) {
   Json config = read_json(tiny_model(name) / "config.json");

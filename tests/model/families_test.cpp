@@ -24,7 +24,7 @@ checkpoint::TensorStore golden_of(const std::string& name) {
   return checkpoint::TensorStore::open_file(family_model(name) / "golden.safetensors");
 }
 
-/// Calls body(name) for every reference model, with its name in the trace.
+// Calls body(name) for every reference model, with its name in the trace.
 template <typename Body>
 void for_each_model(const Body& body) {
   for (const char* name : kFamilyModels) {

@@ -19,7 +19,7 @@ fs::path variant(const std::string& name) {
   return test::data_path("goldens/peft_variants") / name;
 }
 
-/// Writes the merged model and gives its logits.
+// Writes the merged model and gives its logits.
 at::Tensor merged_logits(const fs::path& base, const fs::path& adapter_path, const at::Tensor& ids,
                          at::ScalarType dtype = at::ScalarType::Undefined) {
   test::TemporaryDirectory folder;

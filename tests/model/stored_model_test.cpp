@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 constexpr const char* kEmbedding = "model.embed_tokens.weight";
 constexpr const char* kHead = "lm_head.weight";
 
-/// Copies the tied tiny model, with these tensors in place of its own; undefined ones are left out.
+// Copies the tied tiny model, with these tensors in place of its own; undefined ones are left out.
 void write_model(const fs::path& folder, const NamedTensors& changes) {
   fs::copy_file(tiny_model("mha_tied") / "config.json", folder / "config.json");
   const auto store = TensorStore::open_model_directory(tiny_model("mha_tied"));
@@ -45,7 +45,6 @@ TEST(StoredModel, UsesAHeadOfTheFilesThatDiffersFromTheEmbeddingItIsTiedTo) {
   const at::Tensor head = test::random_tensor({96, 32}, 5);
   write_model(folder.path(), {{kHead, head}});
   EXPECT_FALSE(open_stored_model(folder.path()).config.tie_word_embeddings);
-  EXPECT_FALSE(read_stored_config(folder.path()).tie_word_embeddings);
   const Decoder decoder = load_decoder(folder.path(), at::kFloat);
   const at::Tensor logits = logits_of(decoder, some_ids());
   EXPECT_CLOSE(logits, at::matmul(test::hidden_states(decoder, some_ids()), head.t()).view({2, 9, 96}), 1e-6);

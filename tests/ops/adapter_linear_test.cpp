@@ -13,7 +13,7 @@ using test::random_tensor;
 
 constexpr int64_t kRows = 9, kIn = 11, kOut = 7, kRank = 3;
 
-/// Operands of a layer with a bias; a known norm, so that it is a constant to finite differences too.
+// Operands of a layer with a bias; a known norm, so that it is a constant to finite differences too.
 LinearOperands some_operands(at::ScalarType dtype, const Dropout& mask, bool scales) {
   LinearOperands operands;
   operands.weight = random_tensor({kOut, kIn}, 1, dtype);

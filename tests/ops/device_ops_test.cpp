@@ -1,11 +1,14 @@
 // Every op on libtorch's operators against the CPU kernels, forward and backward.
+#include "longlora/ops/activations.h"
+#include "longlora/ops/attention.h"
 #include "longlora/ops/attention_backend.h"
+#include "longlora/ops/attention_paths.h"
 #include "longlora/ops/cross_entropy.h"
 #include "longlora/ops/embedding.h"
-#include "longlora/ops/functional.h"
+#include "longlora/ops/linear.h"
 #include "longlora/ops/matrix_product.h"
-#include "longlora/ops/segment_attention.h"
-#include "longlora/ops/segment_attention_paths.h"
+#include "longlora/ops/norms.h"
+#include "longlora/ops/rotate.h"
 #include "tests/support/device.h"
 #include "tests/support/tensors.h"
 
@@ -17,8 +20,8 @@ using Tensors = std::vector<at::Tensor>;
 
 constexpr at::ScalarType kDtypes[] = {at::kFloat, at::kBFloat16};
 
-/// Tolerances as shares of the largest value. float32: other orders of summation, the GPU's exponentials.
-/// bfloat16: 8 bits, rounded at other places on the way.
+// Tolerances as shares of the largest value. float32: other orders of summation, the GPU's exponentials.
+// bfloat16: 8 bits, rounded at other places on the way.
 struct Tolerance {
   double float32, bfloat16;
   double of(at::ScalarType dtype) const { return dtype == at::kFloat ? float32 : bfloat16; }
@@ -31,7 +34,7 @@ constexpr Tolerance kLoss = {2e-5, 2e-2};
 
 class DeviceOps : public test::DeviceTest {
  protected:
-  /// What `op` gives for `inputs` and the gradients of those that are floating point, both ways.
+  // What `op` gives for `inputs` and the gradients of those that are floating point, both ways.
   template <typename Op>
   void expect_same(const Tensors& inputs, const Op& op, double tolerance) const {
     const at::Tensor shape = op(inputs);
@@ -206,14 +209,14 @@ TEST_F(DeviceOps, MatrixProductsEqualTheKernels) {
   }
 }
 
-/// Sizes of one attention problem.
+// Sizes of one attention problem.
 struct Sizes {
   int64_t heads, kv_heads, head_size, group;
   std::vector<int64_t> documents = {};
   int64_t window = 0;
 };
 
-TEST_F(DeviceOps, SegmentAttentionEqualsTheKernels) {
+TEST_F(DeviceOps, AttentionEqualsTheKernels) {
   constexpr int64_t kTokens = 300;
   for (const Sizes& sizes :
        {Sizes{4, 4, 64, 0}, Sizes{4, 4, 64, 64}, Sizes{8, 2, 128, 100}, Sizes{6, 3, 32, 64},
@@ -226,17 +229,17 @@ TEST_F(DeviceOps, SegmentAttentionEqualsTheKernels) {
       SegmentPlanOptions options = {.row_tokens = kTokens, .group_tokens = sizes.group};
       options.document_starts = sizes.documents;
       options.window_tokens = sizes.window;
-      const SegmentPlan plan = make_segment_plan(options);
+      const AttentionPlan plan = make_segment_plan(options);
       expect_same(
           {random_tensor({kTokens, sizes.heads, sizes.head_size}, 50, dtype),
            random_tensor({kTokens, sizes.kv_heads, sizes.head_size}, 51, dtype),
            random_tensor({kTokens, sizes.kv_heads, sizes.head_size}, 52, dtype)},
-          [&](const Tensors& t) { return segment_attention(t[0], t[1], t[2], plan); }, kAttention.of(dtype));
+          [&](const Tensors& t) { return attention(t[0], t[1], t[2], plan); }, kAttention.of(dtype));
     }
 }
 
-TEST_F(DeviceOps, SegmentAttentionGoesOnFromWhatItKept) {
-  const SegmentPlan plan = make_segment_plan({.row_tokens = 200, .group_tokens = 64});
+TEST_F(DeviceOps, AttentionGoesOnFromWhatItKept) {
+  const AttentionPlan plan = make_segment_plan({.row_tokens = 200, .group_tokens = 64});
   const Tensors inputs = {random_tensor({200, 4, 64}, 60, at::kBFloat16),
                           random_tensor({200, 2, 64}, 61, at::kBFloat16),
                           random_tensor({200, 2, 64}, 62, at::kBFloat16)};
@@ -244,8 +247,8 @@ TEST_F(DeviceOps, SegmentAttentionGoesOnFromWhatItKept) {
       inputs,
       [&](const Tensors& t) {
         KeptAttention kept;
-        segment_attention(t[0].detach(), t[1].detach(), t[2].detach(), plan, &kept);
-        return segment_attention(t[0], t[1], t[2], plan, &kept);
+        attention(t[0].detach(), t[1].detach(), t[2].detach(), plan, &kept);
+        return attention(t[0], t[1], t[2], plan, &kept);
       },
       kAttention.bfloat16);
 }
@@ -253,16 +256,14 @@ TEST_F(DeviceOps, SegmentAttentionGoesOnFromWhatItKept) {
 TEST_F(DeviceOps, TheLastQueriesOfRowsEqualTheKernels) {
   const at::Tensor k = random_tensor({2 * 150, 2, 64}, 71, at::kBFloat16),
                    v = random_tensor({2 * 150, 2, 64}, 72, at::kBFloat16);
-  const auto queries = [](int64_t count) { return random_tensor({2 * count, 4, 64}, 70, at::kBFloat16); };
-  if (!has_tail_attention(queries(1)) ||
-      !compute([&] { return has_tail_attention(queries(1).to(device())); }))
-    GTEST_SKIP() << "only flash attention on a GPU has a tail of its own to compare";
   for (const int64_t count : {1, 64})
     for (const int64_t window : {0, 20}) {
-      const at::Tensor q = queries(count);
+      const AttentionPlan plan =
+          last_tokens(make_segment_plan({.num_rows = 2, .row_tokens = 150, .window_tokens = window}), count);
+      const at::Tensor q = random_tensor({2 * count, 4, 64}, 70, at::kBFloat16);
       const at::Tensor actual =
-          compute([&] { return tail_attention(q.to(device()), k.to(device()), v.to(device()), 2, window); });
-      EXPECT_CLOSE(actual.cpu(), tail_attention(q, k, v, 2, window), kAttention.bfloat16);
+          compute([&] { return attention(q.to(device()), k.to(device()), v.to(device()), plan); });
+      EXPECT_CLOSE(actual.cpu(), attention(q, k, v, plan), kAttention.bfloat16);
     }
 }
 

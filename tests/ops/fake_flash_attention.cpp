@@ -12,7 +12,7 @@ namespace {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
-/// One segment of one call.
+// One segment of one call.
 struct Segment {
   at::Tensor q, k, v;  // [heads, n or m, D] in double, every query head with keys of its own
   at::Tensor hidden;   // [n, m]: what a query does not see
@@ -63,6 +63,8 @@ at::Tensor scores(const Segment& segment) {
   return (at::matmul(segment.q, segment.k.transpose(1, 2)) * scale).masked_fill(segment.hidden, -INFINITY);
 }
 
+// The parameters are those of libtorch's operators.
+// NOLINTBEGIN(performance-unnecessary-value-param)
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> forward(
     const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const OptionalTensor& bounds,
     const OptionalTensor& key_bounds, c10::SymInt max_q, c10::SymInt max_k, double dropout, bool causal,
@@ -116,6 +118,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
   }
   return {grad_q, grad_k, grad_v};
 }
+// NOLINTEND(performance-unnecessary-value-param)
 
 TORCH_LIBRARY_IMPL(aten, CPU, m) {
   m.impl("_flash_attention_forward", forward);

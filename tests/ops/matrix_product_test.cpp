@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include "longlora/ops/cpu/isa.h"
 #include "longlora/ops/cpu/product_kernels.h"
 #include "tests/support/tensors.h"
 
@@ -10,7 +11,7 @@ namespace {
 
 using test::random_tensor;
 
-/// Rounding of the result, and of float32 sums.
+// Rounding of the result, and of float32 sums.
 constexpr double kTolerance = 6e-3;
 
 struct Sizes {
@@ -99,7 +100,7 @@ TEST(AddTransposedProduct, AddsToWhatIsThere) {
 }
 
 TEST(ProductKernels, RunOnlyWhereTheProcessorHasTheirInstructions) {
-  if (cpu::is_supported(cpu::InstructionSet::kAvx512Bf16)) GTEST_SKIP() << "they are here";
+  if (cpu::is_supported(cpu::Isa::kAvx512Bf16)) GTEST_SKIP() << "they are here";
   EXPECT_EQ(cpu::product_kernels(), nullptr);
 }
 

@@ -10,7 +10,7 @@
 #include "longlora/ops/cpu/nf4_kernels.h"
 #include "longlora/ops/cpu/nf4_products.h"
 #include "longlora/ops/cpu/tensor_access.h"
-#include "longlora/ops/functional.h"
+#include "longlora/ops/linear.h"
 #include "longlora/ops/matrix_product.h"
 #include "tests/support/tensors.h"
 
@@ -73,11 +73,11 @@ TEST(QuantizeNf4, DoesNotDependOnTheNumberOfThreads) {
 
 TEST(QuantizeNf4, TakesABitMoreThanFourBitsAnElement) {
   const at::Tensor weight = random_tensor({256, 512}, 1);
-  for (const Nf4Options options : {Nf4Options{64, true}, Nf4Options{256, true}, Nf4Options{64, false}}) {
-    const Nf4Matrix matrix = quantize_nf4(weight, options);
-    EXPECT_EQ(matrix.num_bytes(), nf4_bytes(256, 512, options));
-  }
-  EXPECT_LT(8.0 * static_cast<double>(nf4_bytes(4096, 4096, {})) / (4096.0 * 4096.0), 4.13);
+  constexpr int64_t kCodes = 256 * 512 / 2;
+  EXPECT_EQ(quantize_nf4(weight, {64, true}).num_bytes(), kCodes + 2048 + 4 * 8);
+  EXPECT_EQ(quantize_nf4(weight, {256, true}).num_bytes(), kCodes + 512 + 4 * 2);
+  EXPECT_EQ(quantize_nf4(weight, {64, false}).num_bytes(), kCodes + 4 * 2048);
+  EXPECT_LT(8.0 * static_cast<double>(quantize_nf4(weight).num_bytes()) / (256.0 * 512.0), 4.13);
 }
 
 TEST(QuantizeNf4, RefusesWhatItCannotHold) {
@@ -116,7 +116,7 @@ constexpr Sizes kSizes[] = {{1, 64, 70, 64},   {2, 192, 65, 64},    {3, 256, 130
                             {5, 45, 70, 64},   {200, 320, 256, 64}, {3, 96, 80, 32},    {100, 96, 20, 64},
                             {1, 688, 70, 64},  {2, 2056, 40, 256},  {7, 4104, 5, 4096}, {65, 688, 64, 64}};
 
-/// A product with a matrix in four bits in both directions, and its terms.
+// A product with a matrix in four bits in both directions, and its terms.
 void expect_products(const Sizes& sizes, at::ScalarType dtype) {
   const Weight quantized(
       quantize_nf4(random_tensor({sizes.columns, sizes.depth}, 3), {.block_size = sizes.block}), dtype);
@@ -163,16 +163,16 @@ TEST(Nf4Product, DoesNotDependOnTheNumberOfThreads) {
   at::set_num_threads(threads);
 }
 
-/// Every variant that this machine runs gives the same values.
+// Every variant that this machine runs gives the same values.
 TEST(Nf4Kernels, AgreeForEveryInstructionSet) {
   const Nf4Matrix matrix = quantize_nf4(random_tensor({24, 448}, 9), {.double_quant = false});
   const at::Tensor weight = random_tensor({24, 448}, 9), dense = dequantize_nf4(matrix, at::kFloat);
   const auto* codes = matrix.codes.const_data_ptr<uint8_t>();
   const auto* scales = matrix.absmax.const_data_ptr<float>();
-  for (const cpu::InstructionSet set : cpu::kInstructionSets) {
-    if (!cpu::is_supported(set)) continue;
-    SCOPED_TRACE(cpu::instruction_set_name(set));
-    const cpu::Nf4Kernels& kernels = cpu::nf4_kernels_of(set);
+  for (const cpu::Isa isa : cpu::kIsas) {
+    if (!cpu::is_supported(isa)) continue;
+    SCOPED_TRACE(cpu::isa_name(isa));
+    const cpu::Nf4Kernels& kernels = cpu::nf4_kernels_of(isa);
     at::Tensor absmax = at::empty_like(matrix.absmax), found = at::empty_like(matrix.codes);
     ASSERT_TRUE(kernels.quantize(weight.const_data_ptr<float>(), matrix.num_blocks(), 64,
                                  absmax.mutable_data_ptr<float>(), found.mutable_data_ptr<uint8_t>()));
@@ -191,7 +191,7 @@ TEST(Nf4Kernels, AgreeForEveryInstructionSet) {
   }
 }
 
-/// x in the order of cpu/nf4_products.h: four rows and then one.
+// x in the order of cpu/nf4_products.h: four rows and then one.
 template <typename T>
 at::Tensor in_order_of_products(const at::Tensor& x) {
   constexpr int64_t kCodes = cpu::kNf4CodesPerWord<T>;
@@ -224,15 +224,15 @@ TEST(Nf4Products, AgreeForEveryInstructionSet) {
                                    /*first_row=*/2};
   const at::Tensor weight = wide(dequantize_nf4(matrix, at::kFloat)).slice(0, 2);
   const at::Tensor expected = at::mm(wide(x).slice(1, 0, kColumns), weight.t());
-  for (const cpu::InstructionSet set : cpu::kInstructionSets) {
-    if (!cpu::is_supported(set)) continue;
-    SCOPED_TRACE(cpu::instruction_set_name(set));
-    const cpu::Nf4Products& products = cpu::nf4_products_of(set);
+  for (const cpu::Isa isa : cpu::kIsas) {
+    if (!cpu::is_supported(isa)) continue;
+    SCOPED_TRACE(cpu::isa_name(isa));
+    const cpu::Nf4Products& products = cpu::nf4_products_of(isa);
     at::Tensor sums = at::empty({5, kRows - 2}, at::kFloat);
     auto* const out = sums.mutable_data_ptr<float>();
     products.multiply_float(5, kRows - 2, left.const_data_ptr<float>(), right, out, kRows - 2);
     EXPECT_CLOSE(sums, expected, 1e-6);
-    EXPECT_EQ(products.multiply_bf16 != nullptr, set == cpu::InstructionSet::kAvx512Bf16);
+    EXPECT_EQ(products.multiply_bf16 != nullptr, isa == cpu::Isa::kAvx512Bf16);
     if (products.multiply_bf16 == nullptr) continue;
     products.multiply_bf16(5, kRows - 2, cpu::element_data<cpu::Bf16>(narrow), right, out, kRows - 2);
     EXPECT_CLOSE(sums, expected, 2e-3);

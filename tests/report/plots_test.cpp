@@ -25,14 +25,12 @@ std::string error_of(const std::function<void()>& action) {
   return "";
 }
 
-/// Width and height of a PNG, from its header.
+// Width and height of a PNG, from its header.
 std::pair<int, int> size_of(const std::string& png) {
   EXPECT_EQ(png.compare(0, 8, "\x89PNG\r\n\x1a\n"), 0);
   const auto number = [&](size_t at) {
     int value = 0;
-    for (size_t i = at; i < at + 4; ++i) {
-      value = value * 256 + static_cast<unsigned char>(png.at(i));
-    }
+    for (size_t i = at; i < at + 4; ++i) value = value * 256 + static_cast<unsigned char>(png.at(i));
     return value;
   };
   return {number(16), number(20)};
@@ -75,9 +73,7 @@ TEST(Plots, SurviveNamesThatLookLikeCommands) {
                           {"50 %", "b"},
                           {{kHostileName, 0, {1, NAN}, {"1", ""}}},
                           0})};
-  for (const std::string& picture : pictures) {
-    EXPECT_EQ(size_of(picture).first, 2 * kPlotWidth);
-  }
+  for (const std::string& picture : pictures) EXPECT_EQ(size_of(picture).first, 2 * kPlotWidth);
   EXPECT_FALSE(std::filesystem::exists("HACKED"));
 }
 
@@ -94,9 +90,8 @@ TEST(Plots, GiveManyModelsTheRoomTheyNeed) {
   std::vector<PasskeyPanel> panels;
   for (size_t model = 0; model < 11; ++model) {
     curves.push_back({"a model with a rather long name, number " + std::to_string(model), model, {}});
-    for (int i = 0; i < 14; ++i) {
+    for (int i = 0; i < 14; ++i)
       curves.back().points.push_back({std::pow(2.0, i), 10.0 + static_cast<double>(model)});
-    }
     panels.push_back({curves.back().name, {{"512", {1, 1, 1, 1, 1}, 1}}});
   }
   EXPECT_GT(size_of(plot_perplexity(gnuplot, "many", curves)).second,

@@ -19,15 +19,6 @@ TEST(Table, AlignsPlainTextByDisplayWidth) {
             "short\n");
 }
 
-TEST(Table, WritesMarkdown) {
-  EXPECT_EQ(to_markdown(sample()),
-            "| model | 512 | 4,096 |\n"
-            "| --- | ---: | ---: |\n"
-            "| größe | 40.10 | 1,500 |\n"
-            "| \\<b\\>\\| | **9.50** | **36.40** |\n"
-            "| short |  |  |\n");
-}
-
 TEST(Table, WritesHtmlWithEverythingEscaped) {
   const std::string html = to_html(sample());
   EXPECT_NE(html.find("<th scope=\"row\">&lt;b&gt;|</th>"), std::string::npos) << html;

@@ -19,10 +19,6 @@ TEST(EscapeHtml, KeepsUnicodeAndReplacesWhatIsNoText) {
   EXPECT_EQ(escape_html("\xE2\x82"), "\uFFFD\uFFFD");
 }
 
-TEST(EscapeMarkdown, KeepsACellInItsCell) {
-  EXPECT_EQ(escape_markdown("a|b\nc*d`e"), "a\\|b c\\*d\\`e");
-}
-
 TEST(QuoteGnuplot, EndsNoStringAndNoLine) {
   EXPECT_EQ(quote_gnuplot("it's\n`rm` $x \"q\" \\"), "'it’s `rm` $x \"q\" \\'");
   EXPECT_EQ(quote_gnuplot(""), "''");

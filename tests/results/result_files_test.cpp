@@ -92,7 +92,7 @@ TEST(Score, ReadsTheSumAndTheIds) {
       AllOf(HasSubstr("dir/s.json"), HasSubstr("under \"ids\""), HasSubstr("got none")));
 }
 
-/// What `text` becomes when it is read and written again.
+// What `text` becomes when it is read and written again.
 template <typename Result>
 Json round_trip(const std::string& text) {
   return Result::from_json(Json::parse(text), "file.json").to_json();

@@ -20,7 +20,7 @@ std::string log_of(const test::TemporaryDirectory& folder) {
   return read_file(folder.path() / "train_log.jsonl");
 }
 
-/// The bytes of the only event file.
+// The bytes of the only event file.
 std::string events_of(const test::TemporaryDirectory& folder) {
   const auto files = list_directory(folder.path() / "runs");
   return files.size() == 1 ? read_file(files[0]) : "";

@@ -19,21 +19,19 @@ namespace {
 
 std::string from_hex(const std::string& hex) {
   std::string bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
     bytes.push_back(static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16)));
-  }
   return bytes;
 }
 
 uint64_t little_endian(std::string_view bytes, size_t offset, size_t num_bytes) {
   uint64_t value = 0;
-  for (size_t i = 0; i < num_bytes; ++i) {
+  for (size_t i = 0; i < num_bytes; ++i)
     value |= static_cast<uint64_t>(static_cast<unsigned char>(bytes.at(offset + i))) << (8 * i);
-  }
   return value;
 }
 
-/// Splits a TFRecord file into payloads, checking both checksums of each frame.
+// Splits a TFRecord file into payloads, checking both checksums of each frame.
 std::vector<std::string> read_records(const std::string& file) {
   std::vector<std::string> payloads;
   size_t offset = 0;
@@ -55,14 +53,12 @@ TEST(Crc32c, AgreesWithTheVectorsOfRfc3720) {
   EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8A9136AAu);
   EXPECT_EQ(crc32c(std::string(32, '\xff')), 0x62A8AB43u);
   std::string ascending;
-  for (char byte = 0; byte < 32; ++byte) {
-    ascending.push_back(byte);
-  }
+  for (char byte = 0; byte < 32; ++byte) ascending.push_back(byte);
   EXPECT_EQ(crc32c(ascending), 0x46DD794Eu);
 }
 
-/// Reference values: tests/data/results/tensorboard_events.json, written by
-/// scripts/references/tensorboard_events.py with TensorBoard's own protobuf classes.
+// Reference values: tests/data/results/tensorboard_events.json, written by
+// scripts/references/tensorboard_events.py with TensorBoard's own protobuf classes.
 class EventRecord : public ::testing::Test {
  protected:
   void SetUp() override {

@@ -12,9 +12,7 @@ void log_steps(longlora::results::TensorBoardWriter& writer, int first, int last
   for (int step = first; step <= last; ++step) {
     writer.scalar("train/loss", 4.0 / std::sqrt(step) + offset, step);
     writer.scalar("train/learning_rate", 2e-5, step);
-    if (step % 20 == 0) {
-      writer.scalar("eval/perplexity", 100.0 / step + offset, step);
-    }
+    if (step % 20 == 0) writer.scalar("eval/perplexity", 100.0 / step + offset, step);
   }
   writer.flush();
 }

@@ -9,8 +9,8 @@
 #include <string>
 
 #include "longlora/core/error.h"
+#include "longlora/ops/backend.h"
 #include "longlora/ops/device.h"
-#include "longlora/ops/kernel_choice.h"
 
 namespace longlora::test {
 

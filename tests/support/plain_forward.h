@@ -4,8 +4,8 @@
 #include <ATen/ATen.h>
 
 #include "longlora/model/decoder.h"
-#include "longlora/ops/segment_attention.h"
-#include "longlora/ops/segment_plan.h"
+#include "longlora/ops/attention.h"
+#include "longlora/ops/attention_plan.h"
 
 namespace longlora::test {
 
@@ -14,12 +14,12 @@ inline at::Tensor hidden_states(const model::Decoder& decoder, const at::Tensor&
   const int64_t rows = ids.size(0), tokens = ids.size(1);
   const model::Positions positions = {model::make_rotary_table(decoder.config, tokens),
                                       at::arange(tokens).repeat({rows})};
-  const ops::SegmentPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = tokens});
+  const ops::AttentionPlan plan = ops::make_segment_plan({.num_rows = rows, .row_tokens = tokens});
   at::Tensor hidden = model::embed(decoder, ids);
   for (const model::Block& block : decoder.blocks) {
     const auto qkv = model::project_query_key_value(block, decoder.config, hidden, positions);
     const at::Tensor attention =
-        ops::segment_attention(qkv.q, qkv.k, qkv.v, ops::with_window(plan, block.window_tokens));
+        ops::attention(qkv.q, qkv.k, qkv.v, ops::with_window(plan, block.window_tokens));
     hidden = model::finish_block(block, decoder.config, hidden, attention);
   }
   return model::final_norm(decoder, hidden);

@@ -1,5 +1,5 @@
-// What the tests over tensors share: random tensors, gradients, comparisons
-// that say by how much two tensors differ, and where the test data lies.
+// What the tests over tensors share: random tensors, gradients, and comparisons that say by how much two
+// tensors differ.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -8,16 +8,12 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
-namespace longlora::test {
+#include "tests/support/data_path.h"
 
-/// A file or folder below tests/data.
-inline std::filesystem::path data_path(const std::string& name) {
-  return std::filesystem::path(LONGLORA_SOURCE_DIR) / "tests" / "data" / name;
-}
+namespace longlora::test {
 
 /// Standard normal numbers, drawn in double and rounded.
 inline at::Tensor random_tensor(at::IntArrayRef shape, uint64_t seed, at::ScalarType dtype = at::kFloat) {

@@ -20,6 +20,8 @@ Machine machine() {
 
 }  // namespace
 
+// The names are those of the driver.
+// NOLINTBEGIN(readability-identifier-naming)
 extern "C" {
 
 int cuDriverGetVersion(int* version) {
@@ -55,3 +57,4 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
 }
 
 }  // extern "C"
+// NOLINTEND(readability-identifier-naming)

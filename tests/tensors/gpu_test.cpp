@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 
 using Values = std::map<std::string, std::optional<std::string>>;
 
-/// The environment as a test wants it, and as it was afterwards.
+// The environment as a test wants it, and as it was afterwards.
 class Environment {
  public:
   explicit Environment(const Values& values) {
@@ -50,7 +50,7 @@ class Environment {
   Values before_;
 };
 
-/// A machine with a driver; the C library stands for libtorch's, which this program does not link here.
+// A machine with a driver; the C library stands for libtorch's, which this program does not link here.
 const internal::DeviceLibraries kMachine = {LONGLORA_FAKE_DRIVER, "libm.so.6"};
 
 std::string refusal(const DeviceRequest& request, const internal::DeviceLibraries& libraries) {

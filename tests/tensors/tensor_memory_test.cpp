@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t kMebibyte = int64_t{1} << 20;
 
-/// Every test of this file runs with the pool; the other tests of the program then do too.
+// Every test of this file runs with the pool; the other tests of the program then do too.
 class TensorMemoryPool : public ::testing::Test {
  protected:
   void SetUp() override {

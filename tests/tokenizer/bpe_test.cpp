@@ -12,9 +12,8 @@ namespace {
 // The definition, word for word: merge the pair of lowest rank, the leftmost of equals, until none is left.
 Ids merge_plainly(const BpeSpec& spec, std::vector<std::string> symbols) {
   std::unordered_map<std::string, size_t> ranks;
-  for (size_t i = 0; i < spec.merges.size(); ++i) {
+  for (size_t i = 0; i < spec.merges.size(); ++i)
     ranks[spec.merges[i].first + "\n" + spec.merges[i].second] = i;
-  }
   while (true) {
     size_t best_rank = spec.merges.size(), best = 0;
     for (size_t i = 0; i + 1 < symbols.size(); ++i) {
@@ -30,9 +29,8 @@ Ids merge_plainly(const BpeSpec& spec, std::vector<std::string> symbols) {
   }
   Ids ids;
   for (const std::string& symbol : symbols) {
-    for (const auto& entry : spec.vocab) {
+    for (const auto& entry : spec.vocab)
       if (entry.first == symbol) ids.push_back(entry.second);
-    }
   }
   return ids;
 }

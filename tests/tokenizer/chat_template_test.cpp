@@ -11,7 +11,7 @@ namespace {
 
 using testing::HasSubstr;
 
-/// A byte for an id, and behind them control tokens, which decode skips; the first is EOS.
+// A byte for an id, and behind them control tokens, which decode skips; the first is EOS.
 class MarkerTokenizer : public Tokenizer {
  public:
   explicit MarkerTokenizer(std::vector<std::string> markers) : markers_(std::move(markers)) {}
@@ -46,7 +46,7 @@ class MarkerTokenizer : public Tokenizer {
   std::vector<std::string> markers_;
 };
 
-/// What ends a turn by the template for a model with these control tokens; empty: nothing but EOS does.
+// What ends a turn by the template for a model with these control tokens; empty: nothing but EOS does.
 std::string turn_end(const std::string& chat_template, const std::vector<std::string>& markers) {
   const MarkerTokenizer tokenizer(markers);
   const auto id = turn_end_of_template(chat_template, tokenizer);

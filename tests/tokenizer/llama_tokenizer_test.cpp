@@ -50,9 +50,8 @@ TEST(LlamaTokenizer, DecodesWhatItEncoded) {
       "é\u0301", "x\u00a0y", "a <b> [c]"};
   for (const bool legacy : {true, false}) {
     const auto tokenizer = llama2(legacy);
-    for (const std::string& text : texts) {
+    for (const std::string& text : texts)
       EXPECT_EQ(tokenizer->decode(tokenizer->encode(text, true)), text) << legacy;
-    }
   }
 }
 
@@ -112,9 +111,8 @@ TEST(LlamaTokenizer, EncodesMegabytesOfText) {
   std::string words, letters(1 << 20, 'a'), spaces(1 << 20, ' '), specials;
   while (words.size() < (1 << 20)) words += "It was the best of times, it was the worst of times;\n";
   while (specials.size() < (1 << 18)) specials += "<s><";
-  for (const std::string& text : {words, letters, spaces}) {
+  for (const std::string& text : {words, letters, spaces})
     EXPECT_EQ(tokenizer->decode(tokenizer->encode(text, false)), text);
-  }
   EXPECT_GT(tokenizer->encode(specials, false).size(), 1u << 16);
 }
 

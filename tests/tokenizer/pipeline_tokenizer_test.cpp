@@ -21,8 +21,10 @@ const char* const kFiles[] = {"gpt2",          "gpt2_prefix", "neox",         "l
                               "qwen",          "llama2",      "joined_words", "metaspace_first",
                               "unknown_fused", "odd_rules",   "added_tokens", "no_decoder"};
 // Folders that are opened as AutoTokenizer opens them.
-const char* const kFolders[] = {"folder_llama", "folder_llama_legacy", "folder_mistral", "folder_old",
-                                "folder_plain"};
+const char* const kFolders[] = {"folder_llama",        "folder_llama_legacy", "folder_mistral",
+                                "folder_old",          "folder_plain",        "folder_code_llama",
+                                "folder_gpt2_class",   "folder_neox_class",   "folder_qwen_class",
+                                "folder_odd_settings", "folder_split_special"};
 
 std::unique_ptr<Tokenizer> open(const std::string& name) {
   return load_tokenizer(kTokenizers / name / "tokenizer.json");
@@ -51,9 +53,8 @@ TEST_P(TokenizerFile, GivesTheSameIdsWhenItHasMetTheWordsBefore) {
   const auto tokenizer = open(GetParam());
   const Json golden = read_json(kTokenizers / GetParam() / "golden.json");
   for (int round = 0; round < 2; ++round) {
-    for (const Json& entry : golden["encodings"]) {
+    for (const Json& entry : golden["encodings"])
       EXPECT_EQ(tokenizer->encode(entry["text"].get<std::string>(), true), entry["ids"].get<Ids>());
-    }
   }
 }
 
@@ -141,9 +142,8 @@ TEST(PipelineTokenizer, DecodesWhatItEncoded) {
   for (const char* name : {"gpt2", "llama3", "llama2", "joined_words"}) {
     const auto tokenizer = open(name);
     for (const std::string text :
-         {"", "Hello", "two  spaces ", "one\ttwo\r\n\nthree", "日本語 🦙", "x\u00a0y", "a <b> [c]"}) {
+         {"", "Hello", "two  spaces ", "one\ttwo\r\n\nthree", "日本語 🦙", "x\u00a0y", "a <b> [c]"})
       EXPECT_EQ(tokenizer->decode(tokenizer->encode(text, true)), text) << name;
-    }
   }
 }
 

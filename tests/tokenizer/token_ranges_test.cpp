@@ -24,7 +24,7 @@ std::vector<std::unique_ptr<Tokenizer>> lossless_tokenizers() {
   return tokenizers;
 }
 
-/// The ranges follow each other through the whole text.
+// The ranges follow each other through the whole text.
 void expect_cover(const Tokenizer& tokenizer, const std::string& text) {
   SCOPED_TRACE(text);
   const Ids ids = tokenizer.encode(text, false);

@@ -28,10 +28,10 @@ struct VariantRun {
   std::vector<std::pair<std::string, at::Tensor>> grads;
 };
 
-/// Loss and gradients of the golden's batch; `seed` as in the script that made it.
+// Loss and gradients of the golden's batch; `seed` as in the script that made it.
 VariantRun run_variant(const std::string& name, Keep keep, int64_t tile_rows, double dropout,
                        uint64_t seed = 77) {
-  model::Decoder decoder = variant(name);
+  TrainedModel decoder = variant(name);
   const auto golden = checkpoint::TensorStore::open_file(golden_path(name) / "golden.safetensors");
   EngineOptions options;
   options.tile_rows = tile_rows;
@@ -83,7 +83,7 @@ TEST(AdapterVariants, DoNotDependOnWhatIsComputedAgain) {
 }
 
 TEST(AdapterVariants, EvaluateWithoutDropout) {
-  model::Decoder decoder = variant("dropout");
+  TrainedModel decoder = variant("dropout");
   const auto golden = checkpoint::TensorStore::open_file(golden_path("dropout") / "golden.safetensors");
   Engine engine(decoder, std::vector<Keep>(decoder.blocks.size(), Keep::kInput), 64);
   Batch batch = make_batch(golden_rows(golden), kFullAttention);
@@ -135,14 +135,14 @@ TEST(DynamicMap, FindsTheNearestNumber) {
 
 TEST(AdamW8bit, TakesTheStepsOfBitsandbytes) {
   const auto golden = checkpoint::TensorStore::open_file(golden_path("adamw_8bit.safetensors"));
-  model::Decoder decoder = model::load_decoder(tiny_model("gqa_untied"), at::kFloat);
+  TrainedModel decoder = model::load_decoder(tiny_model("gqa_untied"), at::kFloat);
   model::Parameter& parameter = decoder.blocks[1].up_proj.weight;
   parameter.value = golden.load("weight").to(at::kFloat);
   parameter.make_trainable();
   AdamW optimizer(decoder, {.beta2 = 0.95, .weight_decay = 0.1, .moments_in_8_bits = true});
   ASSERT_EQ(optimizer.slots().size(), 1u);
   for (int step = 0; step < 4; ++step) {
-    parameter.grad.copy_(golden.load("grad." + std::to_string(step)));
+    decoder.of(parameter).grad.copy_(golden.load("grad." + std::to_string(step)));
     optimizer.step(1e-2, 1.0);
   }
   // A moment that lies between two numbers of the map may be rounded to either: at most one in a thousand is.
@@ -154,13 +154,13 @@ TEST(AdamW8bit, TakesTheStepsOfBitsandbytes) {
   const int64_t most = parameter.value.numel() / 1000;
   EXPECT_LE(other_codes.sum().item<int64_t>(), most);
   EXPECT_LE(other_square_codes.sum().item<int64_t>(), most);
-  const at::Tensor differences = parameter.master.sub(golden.load("final")).abs();
+  const at::Tensor differences = decoder.of(parameter).master.sub(golden.load("final")).abs();
   EXPECT_LE(differences.gt(1e-6).sum().item<int64_t>(), 2 * most);
   EXPECT_LT(differences.max().item<double>(), 1e-2);  // one step
 }
 
 TEST(AdamW8bit, LeavesSmallParametersAndTheEmbeddingIn32Bits) {
-  model::Decoder decoder = model::load_decoder(tiny_model("gqa_untied"), at::kFloat);
+  TrainedModel decoder = model::load_decoder(tiny_model("gqa_untied"), at::kFloat);
   decoder.embed_tokens.value = at::zeros({200, 32});
   decoder.lm_head.value = at::zeros({200, 32});
   model::train_everything(decoder);
@@ -168,11 +168,12 @@ TEST(AdamW8bit, LeavesSmallParametersAndTheEmbeddingIn32Bits) {
   int64_t quantized = 0, bytes = 0, predicted = 0;
   for (const AdamW::Slot& slot : optimizer.slots()) {
     const bool is_quantized = slot.exp_avg_scales.defined();
-    EXPECT_EQ(is_quantized, slot.name == "lm_head.weight") << slot.name;
+    EXPECT_EQ(is_quantized, slot.trained->name == "lm_head.weight") << slot.trained->name;
     quantized += is_quantized ? 1 : 0;
     const auto state = slot.state();
     for (size_t i = 1; i < state.size(); ++i) bytes += static_cast<int64_t>(state[i].second.nbytes());
-    predicted += moment_bytes(slot.parameter->value.numel(), takes_8_bit_moments(decoder, *slot.parameter));
+    const model::Parameter& parameter = *slot.trained->parameter;
+    predicted += moment_bytes(parameter.value.numel(), takes_8_bit_moments(parameter, slot.trained->role));
   }
   EXPECT_EQ(quantized, 1);
   EXPECT_EQ(bytes, predicted);

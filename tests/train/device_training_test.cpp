@@ -9,24 +9,22 @@
 namespace longlora::train {
 namespace {
 
-/// As shares of each gradient's largest value: sums in another order; in bfloat16 rounding at every operator.
+// As shares of each gradient's largest value: sums in another order; in bfloat16 rounding at every operator.
 constexpr double kFloatTolerance = 2e-4, kBfloat16Tolerance = 6e-2;
 
 class DeviceTraining : public test::DeviceTest {
  protected:
-  static LossSums run(model::Decoder& decoder, const Batch& batch, Keep keep, double grad_scale,
+  static LossSums run(TrainedModel& decoder, const Batch& batch, Keep keep, double grad_scale,
                       int64_t tile_rows) {
-    model::visit_parameters(decoder, [](const std::string&, model::Parameter& parameter) {
-      if (parameter.grad.defined()) parameter.grad.zero_();
-    });
+    zero_gradients(decoder);
     const std::vector<Keep> keeps(decoder.blocks.size(), keep);
     EngineOptions options;
     options.tile_rows = tile_rows;
     return Engine(decoder, keeps, batch.ids.numel(), options).forward_backward(batch, grad_scale);
   }
 
-  /// Loss and every gradient of two copies of a model, one of them on the device.
-  void expect_same(model::Decoder& here, model::Decoder& there, const Batch& batch, double tolerance) const {
+  // Loss and every gradient of two copies of a model, one of them on the device.
+  void expect_same(TrainedModel& here, TrainedModel& there, const Batch& batch, double tolerance) const {
     for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything})
       for (const int64_t tile_rows : {0, 7}) {
         SCOPED_TRACE(::testing::Message() << "keep " << static_cast<int>(keep) << ", tiles " << tile_rows);
@@ -44,7 +42,7 @@ class DeviceTraining : public test::DeviceTest {
       }
   }
 
-  /// A model of a folder on the device, every weight or its low-rank pairs trained.
+  // A model of a folder on the device, every weight or its low-rank pairs trained.
   model::Decoder load(const std::filesystem::path& folder, at::ScalarType dtype, at::Device where,
                       bool low_rank) const {
     model::Decoder decoder = model::load_decoder(folder, dtype, {.device = where});
@@ -66,8 +64,8 @@ TEST_F(DeviceTraining, EveryFamilyHasTheLossAndGradientsOfTheKernels) {
       SCOPED_TRACE(folder.filename().string() + (low_rank ? " LoRA+" : ""));
       const std::string architecture = model::read_model_config(folder).architecture;
       if (low_rank && architecture != "LlamaForCausalLM") continue;  // other names of the layers
-      model::Decoder here = load(folder, at::kFloat, at::kCPU, low_rank),
-                     there = load(folder, at::kFloat, device(), low_rank);
+      TrainedModel here = load(folder, at::kFloat, at::kCPU, low_rank),
+                   there = load(folder, at::kFloat, device(), low_rank);
       expect_same(here, there, batch, kFloatTolerance);
     }
 }
@@ -76,17 +74,17 @@ TEST_F(DeviceTraining, StaysCloseToTheKernelsInBfloat16) {
   const Batch batch = make_next_token_batch(test::random_ids({2, 48}, 40, 4), 16);
   for (const char* name : {"gqa_untied", "mha_tied", "odd_kv"}) {
     SCOPED_TRACE(name);
-    model::Decoder here = load(tiny_model(name), at::kBFloat16, at::kCPU, true),
-                   there = load(tiny_model(name), at::kBFloat16, device(), true);
+    TrainedModel here = load(tiny_model(name), at::kBFloat16, at::kCPU, true),
+                 there = load(tiny_model(name), at::kBFloat16, device(), true);
     expect_same(here, there, batch, kBfloat16Tolerance);
   }
 }
 
 TEST_F(DeviceTraining, TheOptimizerMakesTheStepsOfTheKernel) {
   const Batch batch = make_next_token_batch(test::random_ids({2, 24}, 40, 5), 8);
-  model::Decoder here = load(tiny_model("gqa_untied"), at::kFloat, at::kCPU, false),
-                 there = load(tiny_model("gqa_untied"), at::kFloat, device(), false);
-  const auto norms_of = [&](model::Decoder& decoder) {
+  TrainedModel here = load(tiny_model("gqa_untied"), at::kFloat, at::kCPU, false),
+               there = load(tiny_model("gqa_untied"), at::kFloat, device(), false);
+  const auto norms_of = [&](TrainedModel& decoder) {
     AdamW optimizer(decoder, {.beta2 = 0.95, .weight_decay = 0.1});
     std::vector<double> norms;
     for (int step = 0; step < 3; ++step) {
@@ -101,17 +99,16 @@ TEST_F(DeviceTraining, TheOptimizerMakesTheStepsOfTheKernel) {
   const std::vector<double> actual = compute([&] { return norms_of(there); });
   for (size_t i = 0; i < expected.size(); ++i) EXPECT_NEAR(actual[i], expected[i], 1e-3 * expected[i]) << i;
   std::map<std::string, at::Tensor> wanted;
-  model::visit_parameters(here, [&](const std::string& name, const model::Parameter& parameter) {
-    wanted[name] = parameter.master.detach();
-  });
-  model::visit_parameters(there, [&](const std::string& name, const model::Parameter& parameter) {
-    SCOPED_TRACE(name);
+  for (const TrainedParameter& parameter : here.trained().all())
+    wanted[parameter.name] = parameter.master.detach();
+  for (const TrainedParameter& parameter : there.trained().all()) {
+    SCOPED_TRACE(parameter.name);
     EXPECT_EQ(parameter.master.device(), device());
-    EXPECT_CLOSE(parameter.master.cpu(), wanted[name], 2e-3);
-  });
+    EXPECT_CLOSE(parameter.master.cpu(), wanted[parameter.name], 2e-3);
+  }
 }
 
-/// Losses of all steps; ends the run after one of them.
+// Losses of all steps; ends the run after one of them.
 class Losses : public TrainObserver {
  public:
   explicit Losses(int64_t last_step) : last_step_(last_step) {}
@@ -136,7 +133,7 @@ TEST_F(DeviceTraining, ARunHasTheLossesOfTheKernelsAndResumes) {
     model::Decoder decoder = model::load_decoder(tiny_model("gqa_untied"), at::kFloat, {.device = where});
     add_lora_plus(decoder);
     Losses observer(last_step);
-    Trainer trainer(options, decoder, data, &data, observer);
+    Trainer trainer = trainer_on_tokens(options, decoder, data, &data, observer);
     trainer.run();
     return observer.losses;
   };

@@ -16,7 +16,7 @@ EpochUpdates updates_of(const Json& run) {
   return EpochUpdates({run["num_rows"], run["batch"], run["accumulation"], run["drop_last"]});
 }
 
-/// transformers' Trainer went through these rows (scripts/references/epoch_updates.py).
+// transformers' Trainer went through these rows (scripts/references/epoch_updates.py).
 TEST(EpochUpdates, TakeTheRowsThatTransformersTakes) {
   const Json measured = read_json(test::data_path("goldens/training/uneven/updates.json"));
   for (const Json& run : measured["cases"]) {

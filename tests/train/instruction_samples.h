@@ -57,11 +57,9 @@ inline std::vector<data::TrainingRow> golden_rows(const checkpoint::TensorStore&
   return rows;
 }
 
-inline LossSums run(model::Decoder& decoder, const std::vector<data::TrainingRow>& rows,
+inline LossSums run(TrainedModel& decoder, const std::vector<data::TrainingRow>& rows,
                     const GroupRule& group_for) {
-  model::visit_parameters(decoder, [](const std::string&, model::Parameter& parameter) {
-    if (parameter.grad.defined()) parameter.grad.zero_();
-  });
+  zero_gradients(decoder);
   Engine engine(decoder, std::vector<Keep>(decoder.blocks.size(), Keep::kInput), 64);
   int64_t num_labels = 0;
   for (const data::TrainingRow& row : rows) num_labels += label_count(row);

@@ -27,7 +27,7 @@ TEST(InstructionTuning, HasTheLossAndGradientsOfTransformersAndPeft) {
     const auto golden = checkpoint::TensorStore::open_file(folder / "golden.safetensors");
     const auto rows = golden_rows(golden);
     ASSERT_EQ(rows.size(), 3u);
-    model::Decoder decoder = golden_model(folder);
+    TrainedModel decoder = golden_model(folder);
     model::train_adapter(decoder, {"embed", "norm"});
     const GroupRule group_for = [&](int64_t) { return int64_t{std::string_view(name) == "s2" ? 8 : 0}; };
     const double expected = golden.load("loss").item<double>();
@@ -53,7 +53,7 @@ TEST(InstructionTuning, HasTheLossAndGradientsOfTransformersAndPeft) {
 TEST(InstructionTuning, FollowsTheLearningRatesOfPeftsLoraPlus) {
   const fs::path folder = test::data_path("goldens/instruction_tuning/loraplus");
   const auto golden = checkpoint::TensorStore::open_file(folder / "golden.safetensors");
-  model::Decoder decoder = golden_model(folder);
+  TrainedModel decoder = golden_model(folder);
   model::train_adapter(decoder, {});
   AdamW optimizer(decoder, {.loraplus_lr_ratio = 16.0});
   for (int step = 0; step < 3; ++step) {

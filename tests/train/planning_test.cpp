@@ -46,7 +46,7 @@ TrainOptions good_options() {
   return small_run("out");
 }
 
-/// The problems after one change.
+// The problems after one change.
 template <typename Change>
 std::vector<std::string> problems_after(const Change& change) {
   TrainOptions options = good_options();
@@ -186,7 +186,7 @@ TEST(TrainOptions, KeepTheirIdentityWhenOnlyTheOutputChanges) {
   EXPECT_EQ(options.to_json()["save_steps"], 3);
 }
 
-/// A plan for one row of full attention, or groups of 512.
+// A plan for one row of full attention, or groups of 512.
 MemoryPlan plan_with(const model::Decoder& decoder, int64_t tokens, Recompute recompute, int64_t budget,
                      double seen_tokens = 0.0) {
   PlanRequest request;

@@ -1,6 +1,6 @@
 // Training with masters and moments on a disk: the same bits, and the memory that the plan says.
 #include "longlora/core/file.h"
-#include "longlora/model/training_state.h"
+#include "longlora/forward/mapped_files.h"
 #include "longlora/tensors/disk_tensor.h"
 #include "longlora/train/trainer.h"
 #include "tests/support/counting_allocator.h"
@@ -10,11 +10,10 @@ namespace longlora::train {
 namespace {
 
 namespace fs = std::filesystem;
-using model::StateOnDisk;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-/// Embedding and head have more elements than are gone through at a time.
+// Embedding and head have more elements than are gone through at a time.
 model::ModelConfig wide_vocabulary(bool tied = false, int64_t vocabulary = 40000) {
   return model::parse_model_config({{"architectures", {"LlamaForCausalLM"}},
                                     {"vocab_size", vocabulary},
@@ -65,7 +64,7 @@ class Observer : public TrainObserver {
   int64_t stop_;
 };
 
-/// Trains, in two parts where `stop` says so.
+// Trains, in two parts where `stop` says so.
 void train(const Kind& kind, const fs::path& output_dir, StateOnDisk on_disk, int64_t stop = 0) {
   std::vector<int64_t> ids(16 * 13);
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int64_t>(i * i * 37 % 40000);
@@ -76,9 +75,11 @@ void train(const Kind& kind, const fs::path& output_dir, StateOnDisk on_disk, in
     MemoryPlan plan = plan_run(options, decoder);
     plan.state_on_disk = on_disk;
     Observer observer(until);
-    Trainer(options, decoder, data, nullptr, observer, plan).run();
+    Trainer trainer = trainer_on_tokens(options, decoder, data, nullptr, observer, plan);
+    trainer.run();
     // In float32 runs masters are values, of which the embedding's alone is on disk.
-    EXPECT_EQ(tensors::is_on_disk(decoder.head().master),
+    const TrainedParameter* head = trainer.trained().find(decoder.head());
+    EXPECT_EQ(head != nullptr && tensors::is_on_disk(head->master),
               on_disk == StateOnDisk::kAll && kind.dtype == at::kBFloat16);
     EXPECT_EQ(tensors::is_on_disk(decoder.embed_tokens.value.dense()),
               on_disk != StateOnDisk::kNone && !kind.tied);
@@ -133,16 +134,14 @@ TEST(StateOnDisk, TakesTheMemoryThatThePlanSays) {
                      << c10::toString(dtype) << ", 8 bits " << in_8_bits << ", " << state_name(on_disk));
         const test::TemporaryDirectory folder;
         allocator.reset();
-        model::Decoder decoder = model::random_decoder(wide_vocabulary(false, 120000), dtype, 1);
-        decoder.state_place = {on_disk, folder.path()};
+        const TrainingStateOptions options = {.place = {on_disk, folder.path()}, .update_tokens = 512};
+        TrainedModel decoder(model::random_decoder(wide_vocabulary(false, 120000), dtype, 1), options);
         model::train_everything(decoder);
-        EngineOptions options;
-        options.window_tokens = 512;
         const AdamW optimizer(decoder, {.moments_in_8_bits = in_8_bits});
-        const Engine engine(decoder, std::vector<Keep>(2, Keep::kInput), 64, options);
+        const Engine engine(decoder, std::vector<Keep>(2, Keep::kInput), 64);
         PlanRequest request;
         request.batch_tokens = 64;
-        request.window_tokens = options.window_tokens;
+        request.update_tokens = options.update_tokens;
         request.moments_in_8_bits = in_8_bits;
         request.disk = true;
         request.recompute = Recompute::kAlways;
@@ -174,10 +173,10 @@ TEST(StateOnDisk, IsChosenByWhatItMoves) {
   model::add_lora(decoder, {}, 1);
   model::train_adapter(decoder, {"embed", "norm"});
   PlanRequest request;
-  request.batch_tokens = request.row_tokens = request.window_tokens = 1024;
+  request.batch_tokens = request.row_tokens = request.update_tokens = 1024;
   request.recompute = Recompute::kAlways;
   request.disk = true;
-  request.frozen_weights = FrozenWeights::kMayStream;
+  request.streamable = forward::streamable_weights(decoder);
   request.program_bytes = 0;
   const auto plan_in = [&](double gib) {
     request.budget_bytes = static_cast<int64_t>(gib * static_cast<double>(1 << 30));

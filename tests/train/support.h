@@ -1,14 +1,20 @@
 // What the tests of training share: reference models made ready to train, and token data in memory.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "longlora/data/token_data.h"
+#include "longlora/data/training_rows.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
+#include "longlora/train/batch.h"
 #include "longlora/train/engine.h"
 #include "longlora/train/options.h"
+#include "longlora/train/trained_parameters.h"
+#include "longlora/train/trainer.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/tensors.h"
 
@@ -47,17 +53,30 @@ inline std::filesystem::path tiny_model(const std::string& name) {
   return test::data_path("goldens/tiny_models") / name;
 }
 
-/// Gives the embedding the gradient of all its rows that an engine would make.
-inline void add_embedding_gradient(model::Decoder& decoder) {
-  model::Parameter& embedding = decoder.embed_tokens;
-  if (!embedding.grad.defined()) embedding.grad = at::zeros_like(embedding.master);
-}
+/// A decoder and, made when they are first asked for, what training keeps of the parameters that train by
+/// then.
+struct TrainedModel : model::Decoder {
+  TrainedModel(model::Decoder decoder, const TrainingStateOptions& state = {})
+      : model::Decoder(std::move(decoder)), options(state) {}
+  TrainedModel(const TrainedModel&) = delete;
+  TrainedModel& operator=(const TrainedModel&) = delete;
+
+  TrainedParameters& trained() {
+    if (!parameters) parameters.emplace(*this, options);
+    return *parameters;
+  }
+  operator TrainedParameters&() { return trained(); }
+  /// One that trains.
+  TrainedParameter& of(const model::Parameter& parameter) { return *trained().find(parameter); }
+
+  TrainingStateOptions options;
+  std::optional<TrainedParameters> parameters;
+};
 
 /// A reference model of which every weight trains.
 inline model::Decoder full_model(const std::string& name, at::ScalarType dtype = at::kFloat) {
   model::Decoder decoder = model::load_decoder(tiny_model(name), dtype);
   model::train_everything(decoder);
-  add_embedding_gradient(decoder);
   return decoder;
 }
 
@@ -71,7 +90,6 @@ inline void add_lora_plus(model::Decoder& decoder) {
       linear.lora->b.value = test::random_tensor(linear.lora->b.value.sizes(), seed++).mul(0.05).to(dtype);
   });
   model::train_adapter(decoder, {"embed", "norm"});
-  add_embedding_gradient(decoder);
 }
 
 /// A reference model under LoRA+.
@@ -99,22 +117,34 @@ inline TrainOptions small_run(const std::filesystem::path& output_dir) {
   return options;
 }
 
+/// A trainer on rows of consecutive ids. `data` and `eval_data`, which may be null, must outlive it.
+inline Trainer trainer_on_tokens(const TrainOptions& options, const RunModel& model,
+                                 const data::TokenData& data, const data::TokenData* eval_data,
+                                 TrainObserver& observer, std::optional<MemoryPlan> plan = {}) {
+  return Trainer(options, model, data::consecutive_rows(&data, options.model_max_length),
+                 data::consecutive_rows(eval_data, options.model_max_length), observer, std::move(plan));
+}
+
 /// The gradient of a whole parameter.
-inline at::Tensor gradient_of(const model::Parameter& parameter) {
-  if (!parameter.grad_rows) return parameter.grad.clone();
-  const std::vector<int64_t>& rows = parameter.grad_rows->rows();
-  return at::zeros(parameter.value.sizes(), parameter.grad.options())
+inline at::Tensor gradient_of(const TrainedParameter& trained) {
+  if (!trained.grad_rows) return trained.grad.clone();
+  const std::vector<int64_t>& rows = trained.grad_rows->rows();
+  return at::zeros(trained.master.sizes(), trained.grad.options())
       .index_copy_(0, at::tensor(rows, at::kLong),
-                   parameter.grad.slice(0, 0, static_cast<int64_t>(rows.size())));
+                   trained.grad.slice(0, 0, static_cast<int64_t>(rows.size())));
 }
 
 /// Gradients by parameter name.
-inline std::vector<std::pair<std::string, at::Tensor>> gradients_of(const model::Decoder& decoder) {
+inline std::vector<std::pair<std::string, at::Tensor>> gradients_of(const TrainedParameters& trained) {
   std::vector<std::pair<std::string, at::Tensor>> grads;
-  model::visit_parameters(decoder, [&](const std::string& name, const model::Parameter& parameter) {
-    if (parameter.trainable()) grads.emplace_back(name, gradient_of(parameter));
-  });
+  for (const TrainedParameter& parameter : trained.all())
+    grads.emplace_back(parameter.name, gradient_of(parameter));
   return grads;
+}
+
+/// Sets all gradients to zero.
+inline void zero_gradients(TrainedParameters& trained) {
+  for (TrainedParameter& parameter : trained.all()) parameter.zero_grad();
 }
 
 }  // namespace longlora::train

@@ -36,7 +36,7 @@ bool block_products_run(at::ScalarType dtype) {
   return true;
 }
 
-Tasks list_tasks(const SegmentPlan& plan, int64_t heads, int64_t kv_heads) {
+Tasks list_tasks(const AttentionPlan& plan, int64_t heads, int64_t kv_heads) {
   Tasks list;
   const int64_t group = heads / kv_heads;
   for (int64_t kv = 0; kv < kv_heads; ++kv) {
@@ -48,8 +48,11 @@ Tasks list_tasks(const SegmentPlan& plan, int64_t heads, int64_t kv_heads) {
       const int64_t to = half == 0 ? middle : last;
       if (from == to) continue;
       for (int64_t i = 0; i < plan.num_segments(half); ++i) {
-        const int64_t start = plan.bounds[half][i];
-        list.tasks.push_back({kv, from, to, start, plan.bounds[half][i + 1], start, 0});
+        const auto segment = plan.segment(half, i);
+        if (segment.first_query == segment.last_query) continue;
+        list.tasks.push_back({kv, from, to, segment.begin, segment.end,
+                              segment.end - (segment.last_query - segment.first_query),
+                              segment.end - segment.last_query});
       }
     }
   }

@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "longlora/ops/attention_plan.h"
 #include "longlora/ops/cpu/attention_kernels.h"
 #include "longlora/ops/cpu/tensor_access.h"
-#include "longlora/ops/segment_plan.h"
 
 namespace longlora::ops::cpu {
 
@@ -51,11 +51,12 @@ struct Task {
   int64_t kv_head;
   int64_t first_head, last_head;
   int64_t start, end;  // tokens
-  /// Forward alone: the queries are those of the tokens [first_query, end), token t in row t − query_shift.
+  /// The queries are those of the tokens [first_query, end), token t in row t − query_shift. Backward takes
+  /// all tokens.
   int64_t first_query, query_shift;
 
   /// The work, in pairs of a query and a key.
-  int64_t pairs() const { return (last_head - first_head) * (end - start) * (end - start); }
+  int64_t pairs() const { return (last_head - first_head) * (end - start) * (end - first_query); }
 };
 
 /// All tasks of one call. Those of a key/value head whose query heads lie in
@@ -65,7 +66,7 @@ struct Tasks {
   bool any_shared = false;
 };
 
-Tasks list_tasks(const SegmentPlan& plan, int64_t heads, int64_t kv_heads);
+Tasks list_tasks(const AttentionPlan& plan, int64_t heads, int64_t kv_heads);
 
 /// A [N, heads, D] tensor as rows of one head.
 template <typename T>

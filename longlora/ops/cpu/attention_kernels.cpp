@@ -21,8 +21,8 @@ template <typename T>
 constexpr int64_t kInterleave = std::is_same_v<T, Bf16> ? 2 : 1;
 
 #if defined(__AVX512F__)
-/// Calls emit(column, row, vector) with sixteen rows of one column at a time, for `columns` columns of
-/// 32 bits of `valid` rows in a block.
+// Calls emit(column, row, vector) with sixteen rows of one column at a time, for `columns` columns of
+// 32 bits of `valid` rows in a block.
 template <typename T, typename Emit>
 LONGLORA_INLINE void for_each_column(const T* src, int64_t row_stride, int64_t valid, int64_t columns,
                                      const Emit& emit) {
@@ -100,7 +100,7 @@ void pack_rows(const Bf16* src, int64_t row_stride, int64_t valid, int64_t width
     }
 }
 
-/// Puts kMasked where a query does not see a key.
+// Puts kMasked where a query does not see a key.
 void mask_scores(float* scores, bool causal, int64_t first_key) {
   for (int64_t k = 0; k < kBlock; ++k) {
     float* row = scores + k * kBlock;

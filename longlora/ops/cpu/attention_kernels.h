@@ -5,7 +5,8 @@
 
 #include <cstdint>
 
-#include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/cpu/bf16.h"
+#include "longlora/ops/cpu/isa.h"
 
 namespace longlora::ops::cpu {
 
@@ -58,11 +59,11 @@ struct AttentionKernels {
   void (*store_transposed)(const float* src, int64_t valid, int64_t width, T* dst, int64_t row_stride);
 };
 
-/// The kernels for this machine's widest supported instruction set.
+/// The kernels of one instruction set, by default the widest that this machine can run. Another one is for
+/// tests; running it needs is_supported(isa).
+template <typename T>
+const AttentionKernels<T>& attention_kernels_of(Isa isa);
 template <typename T>
 const AttentionKernels<T>& attention_kernels();
-/// One variant by name, for tests; running it needs is_supported(set).
-template <typename T>
-const AttentionKernels<T>& attention_kernels_of(InstructionSet set);
 
 }  // namespace longlora::ops::cpu

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "longlora/tensors/meta_memory.h"
+
 namespace longlora::ops::cpu {
 
 constexpr int64_t kRowsPerTask = 128;
@@ -16,10 +18,17 @@ inline int64_t num_tasks(int64_t n, int64_t per_task) {
   return (n + per_task - 1) / per_task;
 }
 
+/// Calls body(first, last) for parts of [0, n), in parallel. All kernels that a pass over layers needs run
+/// inside of it; where tensors without values are counted there is nothing for them to do.
+template <typename Body>
+void parallel_tasks(int64_t n, const Body& body) {
+  if (!tensors::MetaMemory::is_counting()) at::parallel_for(0, n, 1, body);
+}
+
 /// Calls body(task, begin, end) over [0, n) in chunks of `per_task`, in parallel.
 template <typename Body>
 void parallel_chunks(int64_t n, int64_t per_task, const Body& body) {
-  at::parallel_for(0, num_tasks(n, per_task), 1, [&](int64_t first, int64_t last) {
+  parallel_tasks(num_tasks(n, per_task), [&](int64_t first, int64_t last) {
     for (int64_t task = first; task < last; ++task)
       body(task, task * per_task, std::min(n, (task + 1) * per_task));
   });

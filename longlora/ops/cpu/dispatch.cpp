@@ -1,14 +1,22 @@
-#include <initializer_list>
-
+// The table of kernels of each instruction set. The kernels' translation units are compiled once for each, in
+// a namespace of its name.
+#include "longlora/ops/cpu/attention_kernels.h"
+#include "longlora/ops/cpu/isa.h"
+#include "longlora/ops/cpu/nf4_kernels.h"
+#include "longlora/ops/cpu/nf4_products.h"
 #include "longlora/ops/cpu/row_kernels.h"
 
 namespace longlora::ops::cpu {
 
-#define LONGLORA_DECLARE_ISA(isa)           \
-  namespace isa {                           \
-  const RowKernels<float>& float_kernels(); \
-  const RowKernels<Bf16>& bf16_kernels();   \
-  AdamWKernel adamw_kernel();               \
+#define LONGLORA_DECLARE_ISA(isa)                           \
+  namespace isa {                                           \
+  const RowKernels<float>& float_kernels();                 \
+  const RowKernels<Bf16>& bf16_kernels();                   \
+  AdamWKernel adamw_kernel();                               \
+  const AttentionKernels<float>& float_attention_kernels(); \
+  const AttentionKernels<Bf16>& bf16_attention_kernels();   \
+  const Nf4Kernels& nf4_kernels();                          \
+  const Nf4Products& nf4_products();                        \
   }
 LONGLORA_DECLARE_ISA(baseline)
 LONGLORA_DECLARE_ISA(avx2)
@@ -16,106 +24,68 @@ LONGLORA_DECLARE_ISA(avx512)
 LONGLORA_DECLARE_ISA(avx512_bf16)
 #undef LONGLORA_DECLARE_ISA
 
-bool is_supported(InstructionSet set) {
-  switch (set) {
-    case InstructionSet::kAvx512Bf16:
-      return is_supported(InstructionSet::kAvx512) && __builtin_cpu_supports("avx512bf16");
-    case InstructionSet::kAvx512:
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    case InstructionSet::kAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    default:
-      return true;
-  }
-}
-
-const char* instruction_set_name(InstructionSet set) {
-  switch (set) {
-    case InstructionSet::kAvx512Bf16:
-      return "avx512_bf16";
-    case InstructionSet::kAvx512:
-      return "avx512";
-    case InstructionSet::kAvx2:
-      return "avx2";
-    default:
-      return "baseline";
-  }
+template <>
+const RowKernels<float>& row_kernels_of<float>(Isa isa) {
+  return pick(isa, baseline::float_kernels, avx2::float_kernels, avx512::float_kernels,
+              avx512_bf16::float_kernels)();
 }
 
 template <>
-const RowKernels<float>& row_kernels_of<float>(InstructionSet set) {
-  switch (set) {
-    case InstructionSet::kAvx512Bf16:
-      return avx512_bf16::float_kernels();
-    case InstructionSet::kAvx512:
-      return avx512::float_kernels();
-    case InstructionSet::kAvx2:
-      return avx2::float_kernels();
-    default:
-      return baseline::float_kernels();
-  }
+const RowKernels<Bf16>& row_kernels_of<Bf16>(Isa isa) {
+  return pick(isa, baseline::bf16_kernels, avx2::bf16_kernels, avx512::bf16_kernels,
+              avx512_bf16::bf16_kernels)();
+}
+
+AdamWKernel adamw_kernel_of(Isa isa) {
+  return pick(isa, baseline::adamw_kernel, avx2::adamw_kernel, avx512::adamw_kernel,
+              avx512_bf16::adamw_kernel)();
 }
 
 template <>
-const RowKernels<Bf16>& row_kernels_of<Bf16>(InstructionSet set) {
-  switch (set) {
-    case InstructionSet::kAvx512Bf16:
-      return avx512_bf16::bf16_kernels();
-    case InstructionSet::kAvx512:
-      return avx512::bf16_kernels();
-    case InstructionSet::kAvx2:
-      return avx2::bf16_kernels();
-    default:
-      return baseline::bf16_kernels();
-  }
-}
-
-AdamWKernel adamw_kernel_of(InstructionSet set) {
-  switch (set) {
-    case InstructionSet::kAvx512Bf16:
-      return avx512_bf16::adamw_kernel();
-    case InstructionSet::kAvx512:
-      return avx512::adamw_kernel();
-    case InstructionSet::kAvx2:
-      return avx2::adamw_kernel();
-    default:
-      return baseline::adamw_kernel();
-  }
-}
-
-namespace {
-
-InstructionSet widest_supported() {
-  for (const InstructionSet set :
-       {InstructionSet::kAvx512Bf16, InstructionSet::kAvx512, InstructionSet::kAvx2})
-    if (is_supported(set)) return set;
-  return InstructionSet::kBaseline;
-}
-
-}  // namespace
-
-InstructionSet instruction_set() {
-  static const InstructionSet set = widest_supported();
-  return set;
+const AttentionKernels<float>& attention_kernels_of<float>(Isa isa) {
+  return pick(isa, baseline::float_attention_kernels, avx2::float_attention_kernels,
+              avx512::float_attention_kernels, avx512_bf16::float_attention_kernels)();
 }
 
 template <>
-const RowKernels<float>& row_kernels<float>() {
-  return row_kernels_of<float>(instruction_set());
+const AttentionKernels<Bf16>& attention_kernels_of<Bf16>(Isa isa) {
+  return pick(isa, baseline::bf16_attention_kernels, avx2::bf16_attention_kernels,
+              avx512::bf16_attention_kernels, avx512_bf16::bf16_attention_kernels)();
 }
 
-template <>
-const RowKernels<Bf16>& row_kernels<Bf16>() {
-  return row_kernels_of<Bf16>(instruction_set());
+const Nf4Kernels& nf4_kernels_of(Isa isa) {
+  return pick(isa, baseline::nf4_kernels, avx2::nf4_kernels, avx512::nf4_kernels, avx512_bf16::nf4_kernels)();
 }
+
+const Nf4Products& nf4_products_of(Isa isa) {
+  return pick(isa, baseline::nf4_products, avx2::nf4_products, avx512::nf4_products,
+              avx512_bf16::nf4_products)();
+}
+
+template <typename T>
+const RowKernels<T>& row_kernels() {
+  return row_kernels_of<T>(widest_isa());
+}
+template const RowKernels<float>& row_kernels<float>();
+template const RowKernels<Bf16>& row_kernels<Bf16>();
+
+template <typename T>
+const AttentionKernels<T>& attention_kernels() {
+  return attention_kernels_of<T>(widest_isa());
+}
+template const AttentionKernels<float>& attention_kernels<float>();
+template const AttentionKernels<Bf16>& attention_kernels<Bf16>();
 
 AdamWKernel adamw_kernel() {
-  return adamw_kernel_of(instruction_set());
+  return adamw_kernel_of(widest_isa());
 }
 
-const char* instruction_set_name() {
-  return instruction_set_name(instruction_set());
+const Nf4Kernels& nf4_kernels() {
+  return nf4_kernels_of(widest_isa());
+}
+
+const Nf4Products& nf4_products() {
+  return nf4_products_of(widest_isa());
 }
 
 }  // namespace longlora::ops::cpu

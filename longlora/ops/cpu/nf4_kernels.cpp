@@ -11,7 +11,7 @@ namespace {
 // As bitsandbytes: a block of zeros is divided by this.
 constexpr float kLeastScale = 1e-38f;
 
-/// Sixteen bytes, each in a word.
+// Sixteen bytes, each in a word.
 LONGLORA_INLINE U32x16 widen_bytes(const uint8_t* p) {
   typedef uint8_t Bytes __attribute__((vector_size(16)));
   Bytes bytes;
@@ -19,7 +19,7 @@ LONGLORA_INLINE U32x16 widen_bytes(const uint8_t* p) {
   return __builtin_convertvector(bytes, U32x16);
 }
 
-/// Between which neighbours of the 16 values lanes lie, as many as are below them.
+// Between which neighbours of the 16 values lanes lie, as many as are below them.
 LONGLORA_INLINE U32x16 nearest_codes(F32x16 x) {
   I32x16 codes = {};
   for (int i = 0; i < 15; ++i) {
@@ -61,7 +61,7 @@ LONGLORA_INLINE float value_at(const uint8_t* codes, int64_t element) {
   return kNf4Values[(codes[element / 2] >> (element % 2 == 0 ? 4 : 0)) & 15];
 }
 
-/// Thirty-two neighbours, of which `even` has those at even places.
+// Thirty-two neighbours, of which `even` has those at even places.
 LONGLORA_INLINE void store_pairs(Bf16* out, F32x16 even, F32x16 odd) {
   const U32x16 low = __builtin_convertvector(narrow(even), U32x16),
                high = __builtin_convertvector(narrow(odd), U32x16);

@@ -5,7 +5,8 @@
 
 #include <cstdint>
 
-#include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/cpu/bf16.h"
+#include "longlora/ops/cpu/isa.h"
 
 namespace longlora::ops::cpu {
 
@@ -41,8 +42,8 @@ struct Nf4Kernels {
   void (*dequantize_bf16)(const uint8_t* codes, int64_t first, int64_t count, float scale, Bf16* out);
 };
 
-/// The kernels for this machine's widest instruction set, and one variant by name for tests.
+/// The kernels of one instruction set, by default the widest that this machine can run.
+const Nf4Kernels& nf4_kernels_of(Isa isa);
 const Nf4Kernels& nf4_kernels();
-const Nf4Kernels& nf4_kernels_of(InstructionSet set);
 
 }  // namespace longlora::ops::cpu

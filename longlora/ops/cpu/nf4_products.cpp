@@ -29,7 +29,7 @@ LONGLORA_INLINE F32x16 fused_add(F32x16 a, F32x16 b, F32x16 sum) {  // a b + sum
 #endif
 }
 
-/// Loaded once: the compiler would read it anew for every shift.
+// Loaded once: the compiler would read it anew for every shift.
 LONGLORA_INLINE U32x16 in_register(U32x16 words) {
 #if defined(__AVX512F__)
   asm("" : "+v"(words));
@@ -37,7 +37,7 @@ LONGLORA_INLINE U32x16 in_register(U32x16 words) {
   return words;
 }
 
-/// How elements of x and the values meet.
+// How elements of x and the values meet.
 struct FloatFactors {
   using Element = float;
   using Values = FloatValues;
@@ -50,9 +50,9 @@ LONGLORA_INLINE F32x16 fused_add(__m512bh a, __m512bh b, F32x16 sum) {
   return _mm512_dpbf16_ps(sum, a, b);
 }
 
-/// The values of the lower four bits of each half lane, times a factor with which they lie close to bfloat16
-/// numbers: the one with the least squared error over the codes of normally distributed weights in blocks of
-/// 64, among steps of 5e-6 between 1 and 2.
+// The values of the lower four bits of each half lane, times a factor with which they lie close to bfloat16
+// numbers: the one with the least squared error over the codes of normally distributed weights in blocks of
+// 64, among steps of 5e-6 between 1 and 2.
 class Bf16Values {
  public:
   static constexpr float kFactor = 1.4367f;
@@ -85,7 +85,7 @@ LONGLORA_INLINE F32x8 eight(float value) {
   return value - F32x8{};
 }
 
-/// `lanes` lanes of the scale of each of `count` blocks, and up to seven more.
+// `lanes` lanes of the scale of each of `count` blocks, and up to seven more.
 template <typename ScaleOf>
 LONGLORA_INLINE void fill_lanes(int64_t block, int64_t count, int64_t lanes, float* out,
                                 const ScaleOf& scale_of) {
@@ -103,8 +103,8 @@ LONGLORA_INLINE void fill_lanes(int64_t block, int64_t count, int64_t lanes, flo
   }
 }
 
-/// The scales of lanes [first, first + count), which have kNf4Neighbours elements each: writes up to seven
-/// more.
+// The scales of lanes [first, first + count), which have kNf4Neighbours elements each: writes up to seven
+// more.
 void spread_scales(Nf4Scales scales, int64_t first, int64_t count, float* out) {
   const int64_t block_lanes = scales.block_size / kNf4Neighbours;
   const int shift = __builtin_ctzll(static_cast<uint64_t>(block_lanes));
@@ -129,7 +129,7 @@ void spread_scales(Nf4Scales scales, int64_t first, int64_t count, float* out) {
   }
 }
 
-/// The codes of a group, or those of its first `count` elements and zeros.
+// The codes of a group, or those of its first `count` elements and zeros.
 LONGLORA_INLINE U32x16 load_codes(const uint8_t* p) {
   return load_words(p);
 }
@@ -144,7 +144,7 @@ LONGLORA_INLINE U32x16 load_codes(const uint8_t* p, int64_t count) {
 #endif
 }
 
-/// NumLeft rows of x and NumRight rows of w.
+// NumLeft rows of x and NumRight rows of w.
 template <typename Factors, int NumLeft, int NumRight>
 struct Tile {
   using Element = typename Factors::Element;
@@ -155,7 +155,7 @@ struct Tile {
 
   F32x16 totals[NumRight][NumLeft];
 
-  /// One group, whose codes load(row of w) gives.
+  // One group, whose codes load(row of w) gives.
   template <typename Load>
   LONGLORA_INLINE void add_group(const Element* x, const float* scales,
                                  const typename Factors::Values& values, const Load& load) {
@@ -175,7 +175,7 @@ struct Tile {
     }
   }
 
-  /// Elements [begin, begin + count) of w's rows from `row` on; x from `begin` on.
+  // Elements [begin, begin + count) of w's rows from `row` on; x from `begin` on.
   static void add_chunk(const Element* x, const Nf4RightRows& w, int64_t row, int64_t begin, int64_t count,
                         F32x16* sums) {
     const int64_t whole = count / kNf4Group, rest = count % kNf4Group, row_bytes = w.columns / 2;
@@ -206,7 +206,7 @@ struct Tile {
   }
 };
 
-/// NumLeft rows of x and a band of n rows of w, from w's `row` on.
+// NumLeft rows of x and a band of n rows of w, from w's `row` on.
 template <typename Factors, int NumLeft, int NumRight>
 void multiply_band(int64_t n, const typename Factors::Element* x, const Nf4RightRows& w, int64_t row,
                    float* out, int64_t out_stride) {

@@ -4,7 +4,8 @@
 
 #include <cstdint>
 
-#include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/cpu/bf16.h"
+#include "longlora/ops/cpu/isa.h"
 
 namespace longlora::ops::cpu {
 
@@ -43,10 +44,15 @@ struct Nf4RightRows {
 
 struct Nf4Products {
   /// out[i][j] = Σ x[i] w[j] for m rows of x and n rows of w, float32 sums. Each element is one sum in a
-  /// fixed order. x is in the order in which codes come out of their words: for each kNf4LeftRows rows of it
-  /// (or the last, fewer) its groups one after another, zero beyond w's columns; with w codes in a word,
-  /// element w j + (n ^ 1) of a group is number j of the part of kNf4Group / w elements that row i has at n ·
-  /// rows + i.
+  /// fixed order.
+  ///
+  /// x lies in the order in which codes come out of their words. Its rows are cut into bundles of
+  /// kNf4LeftRows, the last of which may have fewer, and a bundle of R rows into groups of kNf4Group columns,
+  /// filled up with zeros beyond the columns of w. Bundles follow one another, and in a bundle its groups.
+  /// With c = kNf4CodesPerWord codes in a word, a group is a contiguous array [c][R][kNf4Group / c], of which
+  /// element [p][i][k] is column c · k + (p ^ 1) of the group in row i of the bundle: the one that code p,
+  /// counted from the lowest bits, of word k belongs to. (The first of two elements is in the upper half of a
+  /// byte.)
   void (*multiply_float)(int64_t m, int64_t n, const float* x, const Nf4RightRows& w, float* out,
                          int64_t out_stride);
   /// The same of bfloat16 x. The 16 values are bfloat16 numbers in it, with a common factor that makes them
@@ -56,8 +62,8 @@ struct Nf4Products {
                         int64_t out_stride);
 };
 
-/// The products for this machine's widest instruction set, and one variant by name for tests.
+/// The products of one instruction set, by default the widest that this machine can run.
+const Nf4Products& nf4_products_of(Isa isa);
 const Nf4Products& nf4_products();
-const Nf4Products& nf4_products_of(InstructionSet set);
 
 }  // namespace longlora::ops::cpu

@@ -1,7 +1,7 @@
 #include <cpuid.h>
 
+#include "longlora/ops/cpu/isa.h"
 #include "longlora/ops/cpu/product_kernels.h"
-#include "longlora/ops/kernel_choice.h"
 
 namespace longlora::ops::cpu {
 
@@ -11,7 +11,7 @@ const ProductKernels& product_kernels();
 
 namespace {
 
-/// AMX for bfloat16; not every compiler's __builtin_cpu_supports knows its name.
+// AMX for bfloat16; not every compiler's __builtin_cpu_supports knows its name.
 bool has_matrix_unit() {
   unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
   constexpr unsigned int kAmxBf16 = 1u << 22;
@@ -21,10 +21,9 @@ bool has_matrix_unit() {
 }  // namespace
 
 const ProductKernels* product_kernels() {
-  static const ProductKernels* const kernels = is_supported(InstructionSet::kAvx512Bf16) && !has_matrix_unit()
-                                                   ? &avx512_bf16::product_kernels()
-                                                   : nullptr;
-  return uses_cpu_kernels() ? kernels : nullptr;
+  static const ProductKernels* const kernels =
+      is_supported(Isa::kAvx512Bf16) && !has_matrix_unit() ? &avx512_bf16::product_kernels() : nullptr;
+  return kernels;
 }
 
 }  // namespace longlora::ops::cpu

@@ -24,7 +24,7 @@ LONGLORA_INLINE __m512bh broadcast_pair(const Bf16* p) {
   return as_pairs(_mm512_set1_epi32(pair));
 }
 
-/// Sums of NumRows rows and NumVectors vectors of columns.
+// Sums of NumRows rows and NumVectors vectors of columns.
 template <int NumRows, int NumVectors>
 struct Tile {
   __m512 sums[NumRows][NumVectors];
@@ -75,7 +75,7 @@ void finish_tile(int64_t k, bool add, LeftBlock a, RightBlock b, const float* c,
   }
 }
 
-/// Calls body<rows, vectors>(first row) until all rows are done.
+// Calls body<rows, vectors>(first row) until all rows are done.
 template <int NumVectors, typename Body>
 LONGLORA_INLINE void for_each_tile(int64_t m, const Body& body) {
   int64_t i = 0;
@@ -147,7 +147,7 @@ void pack(const Bf16* src, int64_t row_stride, int64_t k, int64_t n, Bf16* out) 
     }
 }
 
-/// Pairs p to p + 15 of a row of k elements, zero beyond.
+// Pairs p to p + 15 of a row of k elements, zero beyond.
 LONGLORA_INLINE U32x16 load_pairs(const Bf16* row, int64_t p, int64_t k) {
   const int64_t elements = k - 2 * p;
   const auto mask = static_cast<__mmask32>(
@@ -169,7 +169,7 @@ void pack_transposed(const Bf16* src, int64_t row_stride, int64_t k, int64_t n, 
     }
 }
 
-/// Count neighbouring elements of one row of the result.
+// Count neighbouring elements of one row of the result.
 template <int Count>
 LONGLORA_INLINE void multiply_row(int64_t k, const Bf16* a, const Bf16* b, int64_t b_stride, Bf16* out) {
   __m512 sums[Count];

@@ -5,14 +5,14 @@
 
 #include <cstdint>
 
-#include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/cpu/bf16.h"
 
 namespace longlora::ops::cpu {
 
 /// Columns of a panel.
 constexpr int64_t kPanel = 64;
-/// Rows of multiply_rows().
-constexpr int64_t kFewRows = 16;
+/// The most rows of a that multiply_rows() takes, which reads b without packing it.
+constexpr int64_t kMostUnpackedRows = 16;
 
 /// a [m, k] as pairs of neighbours in k: pair p of row i lies at data + i · row_stride + p · pair_stride
 /// (elements). A row-major matrix has pair_stride 2; a packed panel (below) read as its transpose has
@@ -44,8 +44,8 @@ struct ProductKernels {
   /// out = a b (+ c with `add`) (+ bias), rounded once.
   void (*finish)(int64_t m, int64_t n, int64_t k, bool add, LeftBlock a, RightBlock b, const float* c,
                  int64_t c_stride, FinishedBlock out);
-  /// out [m, n] = a bᵀ for a few rows: a [m, k] and b [n, k] row-major as they are, m <= kFewRows. Each
-  /// element is one sum in a fixed order.
+  /// out [m, n] = a bᵀ for a few rows: a [m, k] and b [n, k] row-major as they are, m <= kMostUnpackedRows.
+  /// Each element is one sum in a fixed order.
   void (*multiply_rows)(int64_t m, int64_t n, int64_t k, const Bf16* a, int64_t a_stride, const Bf16* b,
                         int64_t b_stride, Bf16* out, int64_t out_stride);
   /// One panel of src [k, n <= kPanel] with rows row_stride apart, its columns filled up to a multiple

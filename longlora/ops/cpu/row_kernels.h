@@ -6,12 +6,11 @@
 
 #include <cstdint>
 
-namespace longlora::ops::cpu {
+#include "longlora/ops/adamw_step.h"
+#include "longlora/ops/cpu/bf16.h"
+#include "longlora/ops/cpu/isa.h"
 
-/// Bits of a bfloat16; the layout of at::BFloat16.
-struct Bf16 {
-  uint16_t bits;
-};
+namespace longlora::ops::cpu {
 
 /// All functions work on the rows given and leave threading to the caller.
 /// T is float or Bf16; arithmetic is float32 throughout.
@@ -48,37 +47,17 @@ struct RowKernels {
                               int64_t rows, int64_t width);
 };
 
-/// One AdamW step over n float32 elements (Loshchilov & Hutter, as torch.optim.AdamW).
-struct AdamWStep {
-  float learning_rate, beta1, beta2, epsilon, weight_decay, grad_scale;
-  // 1 − beta, rounded once: the difference of rounded values would be off by 5e-5.
-  float one_minus_beta1, one_minus_beta2;
-  float bias_correction1, sqrt_bias_correction2;
-};
+/// One AdamW step over n float32 elements.
 using AdamWKernel = void (*)(float* parameter, const float* grad, float* exp_avg, float* exp_avg_sq,
                              int64_t n, const AdamWStep& step);
 
-/// What the kernels are compiled for, narrowest first.
-enum class InstructionSet { kBaseline, kAvx2, kAvx512, kAvx512Bf16 };
-constexpr InstructionSet kInstructionSets[] = {InstructionSet::kBaseline, InstructionSet::kAvx2,
-                                               InstructionSet::kAvx512, InstructionSet::kAvx512Bf16};
-
-/// Whether this machine can run it.
-bool is_supported(InstructionSet set);
-/// "avx512_bf16", "avx512", "avx2" or "baseline".
-const char* instruction_set_name(InstructionSet set);
-/// One variant by name, for tests; running it needs is_supported(set).
+/// The kernels of one instruction set, by default the widest that this machine can run. Another one is for
+/// tests; running it needs is_supported(isa).
 template <typename T>
-const RowKernels<T>& row_kernels_of(InstructionSet set);
-AdamWKernel adamw_kernel_of(InstructionSet set);
-
-/// The kernels for this machine's widest supported instruction set.
+const RowKernels<T>& row_kernels_of(Isa isa);
+AdamWKernel adamw_kernel_of(Isa isa);
 template <typename T>
 const RowKernels<T>& row_kernels();
 AdamWKernel adamw_kernel();
-
-/// What row_kernels() picked, and its name.
-InstructionSet instruction_set();
-const char* instruction_set_name();
 
 }  // namespace longlora::ops::cpu

@@ -5,16 +5,9 @@
 
 #include <type_traits>
 
-#include "longlora/ops/cpu/row_kernels.h"
-#include "longlora/ops/kernel_choice.h"
+#include "longlora/ops/cpu/bf16.h"
 
 namespace longlora::ops::cpu {
-
-/// True when the fused CPU kernels take this tensor.
-inline bool has_kernels(const at::Tensor& x) {
-  return x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) &&
-         uses_cpu_kernels();
-}
 
 /// Pointer to the elements as the kernels see them. T is float or Bf16.
 template <typename T>
@@ -23,7 +16,7 @@ T* element_data(const at::Tensor& x) {
   return static_cast<T*>(x.data_ptr());
 }
 
-/// Calls body(T{}) with the element type of a tensor for which has_kernels holds.
+/// Calls body(T{}) with the element type of a float32 or bfloat16 tensor.
 template <typename Body>
 void dispatch_element(const at::Tensor& x, const Body& body) {
   if (x.scalar_type() == at::kBFloat16)

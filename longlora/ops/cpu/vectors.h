@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/cpu/bf16.h"
 
 namespace longlora::ops::cpu {
 
