@@ -131,9 +131,10 @@ class AttentionCpu : public Function<AttentionCpu> {
 }  // namespace
 
 bool attention_cpu_takes(const at::Tensor& q) {
+  // Of tensors without values only the memory is asked, and libtorch's operators do not run on all of them.
+  if (q.is_meta()) return true;
   const bool is_ours = q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16;
   if (!is_ours || q.size(2) % 2 != 0) return false;
-  if (q.is_meta()) return true;  // nothing runs
   static const bool runs_float = cpu::block_products_run(at::kFloat);
   static const bool runs_bfloat16 = cpu::block_products_run(at::kBFloat16);
   return q.scalar_type() == at::kFloat ? runs_float : runs_bfloat16;
