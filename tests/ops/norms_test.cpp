@@ -4,6 +4,7 @@
 
 #include "longlora/core/error.h"
 #include "longlora/ops/reference.h"
+#include "tests/ops/dtypes.h"
 #include "tests/support/tensors.h"
 
 namespace longlora::ops {
@@ -11,13 +12,6 @@ namespace {
 
 using test::leaf;
 using test::random_tensor;
-
-// Rounding of a result to the dtype, and of sums in float32.
-double tolerance_of(at::ScalarType dtype) {
-  return dtype == at::kFloat ? 3e-6 : 6e-3;
-}
-
-constexpr at::ScalarType kDtypes[] = {at::kFloat, at::kBFloat16};
 
 TEST(RmsNorm, EqualsThePlainVersionInDouble) {
   for (const at::ScalarType dtype : kDtypes)
