@@ -4,6 +4,7 @@
 #include "longlora/forward/measured_layer.h"
 #include "tests/model/block_forms.h"
 #include "tests/support/counting_allocator.h"
+#include "tests/support/data_path.h"
 #include "tests/train/support.h"
 
 namespace longlora::train {
@@ -87,6 +88,15 @@ TEST(MemoryPrediction, IsWhatAStepInFloat32Holds) {
   for (const model::FormOfBlock& form : kBlockForms)
     for (const Kind kind : {Kind::kAllPairs, Kind::kNf4, Kind::kEverything})
       expect_predicted(form, kind, at::kFloat);
+}
+
+// The kernels do not take such heads, and libtorch's operators in their place do not all run without values.
+TEST(MemoryPrediction, IsMadeForHeadsOfAnOddWidth) {
+  model::Decoder loaded = model::load_decoder(test::data_path("goldens/families/neox_odd_heads"), at::kFloat);
+  ASSERT_EQ(loaded.config.head_dim % 2, 1);
+  model::train_everything(loaded);
+  TrainedModel decoder = std::move(loaded);
+  for (const Keep keep : kKeeps) EXPECT_GT(held_share(decoder, false, {64, 0, keep}), 0.0);
 }
 
 TEST(MemoryPrediction, IsCarriedOnWhereTilesAreVeryMany) {
