@@ -42,10 +42,9 @@ void add_report_verb(CLI::App& app) {
   CLI::App& verb = *app.add_subcommand(
       "report", "Turn run directories and result files into one HTML page with tables and pictures");
   auto arguments = std::make_shared<ReportArguments>();
-  add_paths(
-      verb, "inputs,--input", arguments->inputs,
-      "Run directories, train_log.jsonl, and JSON results of eval, passkey, answer and score; LABEL=PATH "
-      "names a run")
+  add_paths(verb, "inputs,--input", arguments->inputs,
+            fmt::format("Run directories, train_log.jsonl, and JSON results of {}; LABEL=PATH names a run",
+                        report::list_result_verbs("", "and")))
       ->required();
   verb.add_option("--output", arguments->options.output, "The HTML file to write; pictures go beside it")
       ->required();

@@ -110,7 +110,7 @@ std::string describe(const PerplexityGroup& group) {
 
 std::vector<PerplexityGroup> group_perplexities(const Inputs& inputs, std::vector<std::string>* notes) {
   std::vector<PerplexityGroup> groups;
-  for (const ResultFile<results::Perplexity>& file : inputs.perplexities) {
+  for (const ResultFile<results::Perplexity>& file : inputs.files<results::Perplexity>()) {
     const results::Perplexity& result = file.result;
     auto group = std::find_if(groups.begin(), groups.end(), [&](const PerplexityGroup& other) {
       return other.data == result.data && other.window == result.window;
@@ -169,7 +169,7 @@ double overall_accuracy(const ModelPasskey& model) {
 
 std::vector<ModelPasskey> group_passkeys(const Inputs& inputs, std::vector<std::string>* notes) {
   std::vector<ModelPasskey> models;
-  for (const ResultFile<results::Passkey>& file : inputs.passkeys) {
+  for (const ResultFile<results::Passkey>& file : inputs.files<results::Passkey>()) {
     ModelPasskey& model = entry_of(models, file.label);
     for (const results::PasskeyLength& length : file.result.lengths) {
       const int64_t tokens = rounded_tokens(length);
@@ -194,7 +194,7 @@ std::vector<int64_t> lengths_measured(const std::vector<ModelPasskey>& models) {
 
 std::vector<const AnswersFile*> shown_answers(const Inputs& inputs, std::vector<std::string>* notes) {
   std::vector<const AnswersFile*> shown;
-  for (const AnswersFile& file : inputs.answers)
+  for (const AnswersFile& file : inputs.files<results::Answers>())
     add_or_replace(file, shown, "the same tasks", notes,
                    [](const auto& a, const auto& b) { return names_of_tasks(a) == names_of_tasks(b); });
   sort_files(shown, inputs);
@@ -217,7 +217,7 @@ const results::AnswerTask* find_task(const results::Answers& answers, const std:
 
 std::vector<ScoreGroup> group_scores(const Inputs& inputs, std::vector<std::string>* notes) {
   std::vector<ScoreGroup> groups;
-  for (const ScoreFile& file : inputs.scores) {
+  for (const ScoreFile& file : inputs.files<results::Score>()) {
     auto group = std::find_if(groups.begin(), groups.end(),
                               [&](const ScoreGroup& other) { return other.ids == file.result.ids; });
     if (group == groups.end()) group = groups.insert(groups.end(), {file.result.ids, {}});

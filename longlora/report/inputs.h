@@ -4,13 +4,11 @@
 
 #include <filesystem>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "longlora/core/json.h"
-#include "longlora/results/answers.h"
-#include "longlora/results/passkey.h"
-#include "longlora/results/perplexity.h"
-#include "longlora/results/score.h"
+#include "longlora/report/parts.h"
 #include "longlora/results/train_log.h"
 
 namespace longlora::report {
@@ -31,14 +29,29 @@ struct ResultFile {
   Json source;  // the content of the whole file
 };
 
+/// A list of result files for each kind of result that has a part in the report.
+template <typename Parts>
+struct FilesOfParts;
+template <typename... Parts>
+struct FilesOfParts<std::tuple<Parts...>> {
+  std::tuple<std::vector<ResultFile<typename Parts::Result>>...> lists;
+};
+
 struct Inputs {
   std::vector<std::string> labels;  // of the models, in order of first appearance
   std::vector<TrainingRun> runs;
-  std::vector<ResultFile<results::Perplexity>> perplexities;
-  std::vector<ResultFile<results::Passkey>> passkeys;
-  std::vector<ResultFile<results::Answers>> answers;
-  std::vector<ResultFile<results::Score>> scores;
+  FilesOfParts<ResultParts> results;
   std::vector<std::string> notes;  // what a reader of the report should know
+
+  /// The result files of one kind, in the order in which they were named: files<results::Score>().
+  template <typename Result>
+  std::vector<ResultFile<Result>>& files() {
+    return std::get<std::vector<ResultFile<Result>>>(results.lists);
+  }
+  template <typename Result>
+  const std::vector<ResultFile<Result>>& files() const {
+    return std::get<std::vector<ResultFile<Result>>>(results.lists);
+  }
 
   /// The place of a label in `labels`, which fixes the model's colour everywhere.
   size_t label_index(const std::string& label) const;
@@ -49,6 +62,10 @@ struct InputPath {
   std::filesystem::path path;
   std::string label;  // empty: the file's own label, else the name of model, directory or file
 };
+
+/// The verbs whose results a report shows, for a text: with ("`", "or") "`eval`, `passkey` or
+/// `score`".
+std::string list_result_verbs(const std::string& quote, const std::string& conjunction);
 
 /// Reads all of them. Throws InputError that names the file and what was expected.
 Inputs read_inputs(const std::vector<InputPath>& paths);

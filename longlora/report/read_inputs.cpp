@@ -11,13 +11,14 @@
 namespace longlora::report {
 namespace {
 
-constexpr const char* kExpected =
-    "a run directory with train_log.jsonl, a train_log.jsonl, or a JSON result of `eval`, `passkey`, "
-    "`answer` "
-    "or `score`";
+std::string what_is_expected() {
+  return "a run directory with train_log.jsonl, a train_log.jsonl, or a JSON result of " +
+         list_result_verbs("`", "or");
+}
 
 [[noreturn]] void fail_unrecognised(const std::filesystem::path& path, const std::string& got) {
-  throw InputError(fmt::format("[report input {}] expected {}, got {}", path.string(), kExpected, got));
+  throw InputError(
+      fmt::format("[report input {}] expected {}, got {}", path.string(), what_is_expected(), got));
 }
 
 // The directory's own name, also for "runs/a/" and ".".
@@ -69,16 +70,12 @@ void add_item(Inputs& inputs, std::vector<Item>& items, Item item, const InputPa
   items.push_back(std::move(item));
 }
 
-// Adds the result in `json` if it is one of this kind.
 template <typename Result>
-bool add_result(const Json& json, const InputPath& input, Inputs& inputs,
-                std::vector<ResultFile<Result>>& files) {
-  if (json["verb"] != Result::kVerb) return false;
+void add_result(const Json& json, const InputPath& input, Inputs& inputs) {
   auto result = Result::from_json(json, input.path.string());
   const std::string name = result.model.name();
-  add_item(inputs, files,
+  add_item(inputs, inputs.files<Result>(),
            {name.empty() ? input.path.stem().string() : name, std::move(result), input.path, json}, input);
-  return true;
 }
 
 void read_result_file(const InputPath& input, Inputs& inputs) {
@@ -95,10 +92,13 @@ void read_result_file(const InputPath& input, Inputs& inputs) {
   }
   const auto verb = json.is_object() ? json.find("verb") : json.end();
   if (verb == json.end() || !verb->is_string()) fail_unrecognised(input.path, "JSON without a \"verb\"");
-  const bool is_known = add_result(json, input, inputs, inputs.perplexities) ||
-                        add_result(json, input, inputs, inputs.passkeys) ||
-                        add_result(json, input, inputs, inputs.answers) ||
-                        add_result(json, input, inputs, inputs.scores);
+  bool is_known = false;
+  for_each_result_part([&](auto part) {
+    using Result = typename decltype(part)::Result;
+    if (*verb != Result::kVerb) return;
+    add_result<Result>(json, input, inputs);
+    is_known = true;
+  });
   if (!is_known)
     fail_unrecognised(input.path, fmt::format("a result of `{}`", shorten(verb->get<std::string>(), 40)));
 }
@@ -109,9 +109,17 @@ size_t Inputs::label_index(const std::string& label) const {
   return static_cast<size_t>(std::find(labels.begin(), labels.end(), label) - labels.begin());
 }
 
+std::string list_result_verbs(const std::string& quote, const std::string& conjunction) {
+  std::vector<std::string> verbs;
+  for_each_result_part([&](auto part) { verbs.push_back(quote + decltype(part)::Result::kVerb + quote); });
+  const std::string last = verbs.back();
+  verbs.pop_back();
+  return fmt::format("{} {} {}", fmt::join(verbs, ", "), conjunction, last);
+}
+
 Inputs read_inputs(const std::vector<InputPath>& paths) {
   if (paths.empty())
-    throw InputError(fmt::format("[report] expected at least one input ({}), got none", kExpected));
+    throw InputError(fmt::format("[report] expected at least one input ({}), got none", what_is_expected()));
   Inputs inputs;
   for (const InputPath& input : paths) {
     std::error_code ignored;

@@ -10,10 +10,8 @@
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/output_paths.h"
-#include "longlora/report/comparison.h"
 #include "longlora/report/gnuplot.h"
 #include "longlora/report/html.h"
-#include "longlora/report/report_pictures.h"
 #include "longlora/report/text.h"
 
 namespace longlora::report {
@@ -28,6 +26,11 @@ void validate(const ReportOptions& options) {
         fmt::format("[report output] expected the path of an HTML file, got '{}'", options.output.string()));
   }
   if (!problems.empty()) throw UsageError(fmt::format("{}", fmt::join(problems, "\n")));
+}
+
+template <typename Item>
+void append(std::vector<Item>& list, const std::vector<Item>& items) {
+  list.insert(list.end(), items.begin(), items.end());
 }
 
 constexpr const char* kMadeBy = "Made by longlora report on ";
@@ -75,14 +78,10 @@ Table inputs_table(const Inputs& inputs) {
   Table table{{{"model", Align::kLeft}, {"kind", Align::kLeft}, {"file", Align::kLeft}}, {}};
   for (const TrainingRun& run : inputs.runs)
     table.rows.push_back({{run.label}, {"training run"}, {run.path.string()}});
-  for (const ResultFile<results::Perplexity>& result : inputs.perplexities)
-    table.rows.push_back({{result.label}, {"perplexity"}, {result.path.string()}});
-  for (const ResultFile<results::Passkey>& result : inputs.passkeys)
-    table.rows.push_back({{result.label}, {"pass keys"}, {result.path.string()}});
-  for (const ResultFile<results::Answers>& result : inputs.answers)
-    table.rows.push_back({{result.label}, {"answers"}, {result.path.string()}});
-  for (const ResultFile<results::Score>& result : inputs.scores)
-    table.rows.push_back({{result.label}, {"scores"}, {result.path.string()}});
+  for_each_result_part([&](auto part) {
+    for (const auto& file : inputs.files<typename decltype(part)::Result>())
+      table.rows.push_back({{file.label}, {part.kFileKind}, {file.path.string()}});
+  });
   return table;
 }
 
@@ -94,10 +93,9 @@ std::vector<std::string> all_commands(const ReportOptions& options, const Inputs
     if (found != source.end() && found->is_string()) commands.push_back(found->get<std::string>());
   };
   for (const TrainingRun& run : inputs.runs) add(run.config);
-  for (const ResultFile<results::Perplexity>& result : inputs.perplexities) add(result.source);
-  for (const ResultFile<results::Passkey>& result : inputs.passkeys) add(result.source);
-  for (const ResultFile<results::Answers>& result : inputs.answers) add(result.source);
-  for (const ResultFile<results::Score>& result : inputs.scores) add(result.source);
+  for_each_result_part([&](auto part) {
+    for (const auto& file : inputs.files<typename decltype(part)::Result>()) add(file.source);
+  });
   std::set<std::string> seen;
   std::erase_if(commands, [&](const std::string& command) { return !seen.insert(command).second; });
   return commands;
@@ -122,36 +120,34 @@ void add_details(HtmlDocument& document, const ReportOptions& options, const Inp
   document.end_details();
 }
 
-void add_section(HtmlDocument& document, Topic topic, const std::string& heading,
-                 const std::vector<NamedTable>& tables, const std::vector<Picture>& pictures) {
-  bool has_heading = false;
-  const auto ensure_heading = [&] {
-    if (!has_heading) document.heading(heading);
-    has_heading = true;
-  };
-  for (const NamedTable& table : tables) {
-    if (table.topic == topic) {
-      ensure_heading();
-      document.table(table.table, table.name);
-    }
-  }
-  for (const Picture& picture : pictures) {
-    if (picture.topic == topic) {
-      ensure_heading();
-      document.picture(picture.png, picture.caption, picture.alternative);
-    }
-  }
+// A part of the report, drawn.
+struct Section {
+  std::string heading;
+  std::vector<NamedTable> tables;
+  std::vector<Picture> pictures;
+};
+
+std::vector<Section> make_sections(const Gnuplot& gnuplot, const Inputs& inputs) {
+  std::vector<Section> sections;
+  for_each_part([&](auto part) {
+    sections.push_back({part.kHeading, part.tables(inputs), part.pictures(gnuplot, inputs)});
+  });
+  return sections;
+}
+
+void add_section(HtmlDocument& document, const Section& section) {
+  if (section.tables.empty() && section.pictures.empty()) return;
+  document.heading(section.heading);
+  for (const NamedTable& table : section.tables) document.table(table.table, table.name);
+  for (const Picture& picture : section.pictures)
+    document.picture(picture.png, picture.caption, picture.alternative);
 }
 
 std::string render(const ReportOptions& options, const Inputs& inputs, const ReportResult& result,
-                   const std::vector<Picture>& pictures, const std::string& gnuplot_version) {
+                   const std::vector<Section>& sections, const std::string& gnuplot_version) {
   HtmlDocument document(options.title);
   document.summary(result.summary);
-  add_section(document, Topic::kPerplexity, "Perplexity", result.tables, pictures);
-  add_section(document, Topic::kPasskey, "Pass key retrieval", result.tables, pictures);
-  add_section(document, Topic::kAnswers, "Answers", result.tables, pictures);
-  add_section(document, Topic::kScores, "Scores of texts", result.tables, pictures);
-  add_section(document, Topic::kTraining, "Training", result.tables, pictures);
+  for (const Section& section : sections) add_section(document, section);
   if (!result.notes.empty()) {
     document.heading("Notes");
     document.notes(result.notes);
@@ -163,6 +159,12 @@ std::string render(const ReportOptions& options, const Inputs& inputs, const Rep
 
 }  // namespace
 
+std::vector<std::string> summarize(const Inputs& inputs) {
+  std::vector<std::string> sentences;
+  for_each_part([&](auto part) { append(sentences, part.sentences(inputs)); });
+  return sentences;
+}
+
 void prepare_report(const ReportOptions& options) {
   validate(options);
   prepare_files(options, {});
@@ -171,20 +173,19 @@ void prepare_report(const ReportOptions& options) {
 ReportResult write_report(const ReportOptions& options) {
   validate(options);
   Inputs inputs = read_inputs(options.inputs);
-  group_perplexities(inputs, &inputs.notes);
-  group_passkeys(inputs, &inputs.notes);
-  shown_answers(inputs, &inputs.notes);
-  group_scores(inputs, &inputs.notes);
+  for_each_result_part([&](auto part) { append(inputs.notes, part.notes(inputs)); });
   const Gnuplot gnuplot(options.gnuplot);
-  const std::vector<Picture> pictures = draw_pictures(gnuplot, inputs);
+  const std::vector<Section> sections = make_sections(gnuplot, inputs);
 
   ReportResult result;
   result.html = options.output;
   result.summary = summarize(inputs);
-  result.tables = make_tables(inputs);
+  for (const Section& section : sections) append(result.tables, section.tables);
   result.notes = inputs.notes;
-  const std::string html = render(options, inputs, result, pictures, gnuplot.version());
+  const std::string html = render(options, inputs, result, sections, gnuplot.version());
 
+  std::vector<Picture> pictures;
+  for (const Section& section : sections) append(pictures, section.pictures);
   for (const Picture& picture : pictures)
     result.pictures.push_back(options.output.parent_path() /
                               fmt::format("{}-{}.png", options.output.stem().string(), picture.name));

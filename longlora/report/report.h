@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "longlora/report/inputs.h"
-#include "longlora/report/table.h"
+#include "longlora/report/parts.h"
 
 namespace longlora::report {
 
 struct ReportOptions {
-  /// Run directories, training logs and JSON results of `eval`, `passkey`, `answer` and `score`. The first
+  /// Run directories, training logs and JSON results of the verbs that list_result_verbs() names. The first
   /// model that is named is the one with which the others are compared.
   std::vector<InputPath> inputs;
   /// The HTML file. Its pictures are written beside it as STEM-loss.png and so on.
@@ -25,16 +25,6 @@ struct ReportOptions {
   std::string version;
   /// The program that draws: a name on the PATH, or a path.
   std::string gnuplot = "gnuplot";
-};
-
-/// The parts of a report, in their order.
-enum class Topic { kPerplexity, kPasskey, kAnswers, kScores, kTraining };
-
-/// A table of the report, which the terminal shows, too.
-struct NamedTable {
-  Topic topic = Topic::kTraining;
-  std::string name;
-  Table table;
 };
 
 struct ReportResult {
@@ -58,10 +48,6 @@ ReportResult write_report(const ReportOptions& options);
 /// of the first model, whether more context helps, pass keys found, questions answered, which model finds a
 /// text likeliest, and how training went.
 std::vector<std::string> summarize(const Inputs& inputs);
-
-/// One table for each kind of result in the inputs. Models keep their order, and the best value of each
-/// length is marked.
-std::vector<NamedTable> make_tables(const Inputs& inputs);
 
 /// Writes all inputs, model by model, into one JSON file. Throws ResourceError.
 void write_results_json(const Inputs& inputs, const std::filesystem::path& path);

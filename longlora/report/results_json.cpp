@@ -1,5 +1,4 @@
 #include "longlora/core/file.h"
-#include "longlora/report/comparison.h"
 #include "longlora/report/report.h"
 #include "longlora/results/fields.h"
 
@@ -43,12 +42,12 @@ Json model_json(const Inputs& inputs, const std::string& label) {
   Json training = Json::array();
   for (const TrainingRun& run : inputs.runs)
     if (run.label == label) training.push_back(run_json(run));
-  return {{"label", label},
-          {"training", training},
-          {"eval", results_of(inputs.perplexities, label)},
-          {"passkey", results_of(inputs.passkeys, label)},
-          {"answer", results_of(inputs.answers, label)},
-          {"score", results_of(inputs.scores, label)}};
+  Json json = {{"label", label}, {"training", training}};
+  for_each_result_part([&](auto part) {
+    using Result = typename decltype(part)::Result;
+    json[Result::kVerb] = results_of(inputs.files<Result>(), label);
+  });
+  return json;
 }
 
 }  // namespace

@@ -82,6 +82,15 @@ std::string format_short(double value) {
   return std::isfinite(value) ? fmt::format("{:.3g}", value) : "—";
 }
 
+std::string compared(double value, double reference) {
+  const double ratio = value / reference;
+  if (std::abs(ratio - 1) < 0.0005) return "the same";
+  const char* direction = ratio < 1 ? "lower" : "higher";
+  const double larger = std::max(ratio, 1 / ratio);
+  return larger >= 2 ? fmt::format("{:.3g} times {}", larger, direction)
+                     : fmt::format("{:.1f} % {}", std::abs(ratio - 1) * 100, direction);
+}
+
 std::string encode_base64(std::string_view bytes) {
   static constexpr std::string_view kAlphabet =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -26,6 +26,9 @@ std::string format_percent(double fraction);
 /// The value as short as is exact to three digits: "5e-05" or "0.0012"; "—" when it is not finite.
 std::string format_short(double value);
 
+/// How `value` compares with `reference`: "12.3 % lower", "3.4 times higher" or "the same".
+std::string compared(double value, double reference);
+
 /// The bytes in base64 (RFC 4648) with padding.
 std::string encode_base64(std::string_view bytes);
 

@@ -20,8 +20,8 @@ TEST(ReadInputs, RecognisesFilesByContentAndKeepsTheOrderOfModels) {
                                    {write_sample(folder, "x4.txt", kTrainLog), "renamed"}});
   EXPECT_THAT(inputs.labels, ElementsAre("before", "after <1>", "run", "renamed"));
   EXPECT_EQ(inputs.runs.size(), 2u);
-  EXPECT_EQ(inputs.perplexities.size(), 2u);
-  EXPECT_EQ(inputs.passkeys.size(), 1u);
+  EXPECT_EQ(inputs.files<results::Perplexity>().size(), 2u);
+  EXPECT_EQ(inputs.files<results::Passkey>().size(), 1u);
   EXPECT_EQ(inputs.notes.size(), 2u);  // two runs without run.json
 }
 
@@ -56,12 +56,12 @@ TEST(Comparison, KeepsDifferentWindowsApartAndJoinsOneModelsFiles) {
   Inputs inputs;
   inputs.labels = {"a"};
   ResultFile<results::Perplexity> file = perplexity_file("a", {{512, 1.0, 2.7, 0.5, 4}}, "one.json");
-  inputs.perplexities.push_back(file);
+  inputs.files<results::Perplexity>().push_back(file);
   file.result.points[0].seq_len = 1024;
-  inputs.perplexities.push_back(file);
+  inputs.files<results::Perplexity>().push_back(file);
   file.result.window = "last";
   file.result.data = "books/a.bin, more/b/";
-  inputs.perplexities.push_back(file);
+  inputs.files<results::Perplexity>().push_back(file);
   const auto groups = group_perplexities(inputs);
   ASSERT_EQ(groups.size(), 2u);
   EXPECT_THAT(groups[0].lengths, ElementsAre(512, 1024));
@@ -72,8 +72,8 @@ TEST(Comparison, KeepsDifferentWindowsApartAndJoinsOneModelsFiles) {
 TEST(Comparison, NotesARepeatedResultAndShowsTheLater) {
   Inputs inputs;
   inputs.labels = {"a"};
-  inputs.perplexities.push_back(perplexity_file("a", {{512, 1.0, 2.7, 0.5, 4}}, "one.json"));
-  inputs.perplexities.push_back(perplexity_file("a", {{512, 0.5, 1.6, 0.5, 4}}, "two.json"));
+  inputs.files<results::Perplexity>().push_back(perplexity_file("a", {{512, 1.0, 2.7, 0.5, 4}}, "one.json"));
+  inputs.files<results::Perplexity>().push_back(perplexity_file("a", {{512, 0.5, 1.6, 0.5, 4}}, "two.json"));
   std::vector<std::string> notes;
   const auto groups = group_perplexities(inputs, &notes);
   EXPECT_DOUBLE_EQ(groups.at(0).models.at(0).points.at(0).perplexity, 1.6);

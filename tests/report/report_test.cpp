@@ -219,8 +219,10 @@ TEST_F(Report, SaysWhichModelFindsATextLikeliest) {
 TEST(Summarize, SaysSoWhenTheFirstModelIsTheBest) {
   Inputs inputs;
   inputs.labels = {"a", "b"};
-  inputs.perplexities.push_back(perplexity_file("a", {{512, 0, 10.0, NAN, 1}, {1024, 0, 12.0, NAN, 1}}, "a"));
-  inputs.perplexities.push_back(perplexity_file("b", {{512, 0, 11.0, NAN, 1}, {1024, 0, 15.0, NAN, 1}}, "b"));
+  inputs.files<results::Perplexity>().push_back(
+      perplexity_file("a", {{512, 0, 10.0, NAN, 1}, {1024, 0, 12.0, NAN, 1}}, "a"));
+  inputs.files<results::Perplexity>().push_back(
+      perplexity_file("b", {{512, 0, 11.0, NAN, 1}, {1024, 0, 15.0, NAN, 1}}, "b"));
   EXPECT_THAT(
       summarize(inputs),
       ElementsAre(
@@ -233,9 +235,9 @@ TEST(Summarize, SaysSoWhenTheFirstModelIsTheBest) {
 TEST(Summarize, DoesNotCompareWithWhatIsNotFinite) {
   Inputs inputs;
   inputs.labels = {"a", "b"};
-  inputs.perplexities.push_back(perplexity_file("a", {{1024, NAN, NAN, NAN, 1}}, "a"));
+  inputs.files<results::Perplexity>().push_back(perplexity_file("a", {{1024, NAN, NAN, NAN, 1}}, "a"));
   EXPECT_THAT(summarize(inputs), ElementsAre("No model has a finite perplexity at 1,024 tokens."));
-  inputs.perplexities.push_back(perplexity_file("b", {{1024, 0, 15.0, NAN, 1}}, "b"));
+  inputs.files<results::Perplexity>().push_back(perplexity_file("b", {{1024, 0, 15.0, NAN, 1}}, "b"));
   EXPECT_THAT(summarize(inputs),
               Contains("At 1,024 tokens of context “b” has the lowest perplexity, 15.00; “a” has no "
                        "finite perplexity there."));
