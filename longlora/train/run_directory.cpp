@@ -39,9 +39,7 @@ RunState parse_state(const Json& json, const fs::path& path) {
             .loss_chunk_rows = json.value("loss_chunk_rows", int64_t{0}),
             .max_steps = json.value("max_steps", int64_t{0})};
   } catch (const Json::exception& error) {
-    throw InputError(fmt::format(
-        "[{}] expected the state of a run, got: {}; remove this checkpoint to resume from the one before",
-        path.string(), error.what()));
+    throw InputError(fmt::format("[{}] expected the state of a run, got: {}", path.string(), error.what()));
   }
 }
 
@@ -98,6 +96,23 @@ void check_length(const RunState& state, int64_t asked, const TrainOptions& opti
       "{}",
       source.string(), state.max_steps, asked,
       options.low_rank_training ? "--peft_model" : "--model_name_or_path", options.output_dir.string()));
+}
+
+// Returns what `read` reads from the newest checkpoint of `folder`. Where its files cannot be read, the error
+// says how the run can go on.
+template <typename Read>
+auto read_newest(const RunFolder& folder, Read read) {
+  try {
+    return read();
+  } catch (const InputError& error) {
+    const auto steps = folder.checkpoints();
+    const auto name = [&](int64_t step) { return folder.checkpoint_path(step).filename().string(); };
+    const std::string way_out =
+        steps.size() > 1
+            ? fmt::format("remove {} to resume from {}", name(steps.back()), name(steps[steps.size() - 2]))
+            : "there is no earlier checkpoint: start anew in another --output_dir";
+    throw InputError(fmt::format("{}; {}", error.what(), way_out));
+  }
 }
 
 // Fills a tensor of the optimizer; one on disk becomes resident a piece at a time.
@@ -167,9 +182,11 @@ std::optional<RunState> RunDirectory::restore(AdamW& optimizer, const RunState& 
                     "neither; start "
                     "anew in another --output_dir",
                     source.string()));
-  const Json json =
-      newest ? read_json(source / "trainer_state.json") : folder_.manifest().notes().at(kFinished);
-  const RunState state = parse_state(json, newest ? source / "trainer_state.json" : source);
+  const fs::path state_path = source / "trainer_state.json";
+  const Json json = newest ? read_newest(folder_, [&] { return read_json(state_path); })
+                           : folder_.manifest().notes().at(kFinished);
+  const RunState state = newest ? read_newest(folder_, [&] { return parse_state(json, state_path); })
+                                : parse_state(json, source);
   check_identity(json, source);
   check_data(state, asked);
   if (!newest) {
@@ -181,9 +198,11 @@ std::optional<RunState> RunDirectory::restore(AdamW& optimizer, const RunState& 
         options_.low_rank_training ? "--peft_model" : "--model_name_or_path", options_.output_dir.string()));
   }
   check_length(state, asked.max_steps, options_, source);
-  const auto store = checkpoint::TensorStore::open_file(source / "optimizer.safetensors");
-  for (AdamW::Slot& slot : optimizer.slots())
-    for (auto& [name, tensor] : slot.state()) load_state(store, name, tensor);
+  read_newest(folder_, [&] {
+    const auto store = checkpoint::TensorStore::open_file(source / "optimizer.safetensors");
+    for (AdamW::Slot& slot : optimizer.slots())
+      for (auto& [name, tensor] : slot.state()) load_state(store, name, tensor);
+  });
   optimizer.set_num_steps(state.step);
   return state;
 }

@@ -118,6 +118,41 @@ TEST(Trainer, ResumesWithTheTilesAndChunksOfTheRunThatStopped) {
   EXPECT_FALSE(result("whole") == result("tiled"));  // tiles do make a difference that can be seen
 }
 
+TEST(Trainer, SaysHowToGoOnWhereTheNewestCheckpointIsDamaged) {
+  const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
+  const RunKind& kind = kRunKinds[0];
+  test::TemporaryDirectory folder;
+  TrainOptions options = kind.options(folder / "run");
+  options.save_steps = 3;
+  const auto train = [&] {
+    model::Decoder decoder = kind.decoder();
+    Recorder recorder;
+    trainer_on_tokens(options, decoder, data, nullptr, recorder).run();
+  };
+  train();
+  options.resume = true;
+  const fs::path newest = folder / "run/checkpoint-7";
+  const std::string whole = read_file(newest / "optimizer.safetensors");
+  for (const auto& [file, content] : {std::pair("optimizer.safetensors", whole.substr(0, whole.size() / 2)),
+                                      std::pair("trainer_state.json", std::string("{\"step\": 7")),
+                                      std::pair("trainer_state.json", std::string("{\"step\": 7}"))}) {
+    SCOPED_TRACE(content.substr(0, 20));
+    const std::string before = read_file(newest / file);
+    std::ofstream(newest / file) << content;
+    EXPECT_THAT(message_of<InputError>(train),
+                HasSubstr("; remove checkpoint-7 to resume from checkpoint-6"));
+    std::ofstream(newest / file) << before;
+  }
+  std::ofstream(newest / "optimizer.safetensors") << "damaged";
+  fs::remove_all(folder / "run/checkpoint-3");
+  fs::rename(folder / "run/checkpoint-6", folder / "aside");
+  EXPECT_THAT(message_of<InputError>(train), HasSubstr("there is no earlier checkpoint"));
+  fs::rename(folder / "aside", folder / "run/checkpoint-6");
+  fs::remove_all(newest);
+  train();
+  EXPECT_TRUE(read_file(newest / "optimizer.safetensors") == whole);
+}
+
 TEST(Trainer, GoesOnFromTheLastCheckpointOfAKilledRun) {
   const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
   test::TemporaryDirectory folder;
