@@ -29,11 +29,10 @@ target_include_directories(libtorch::cpu SYSTEM INTERFACE
 # file is compiled with OpenMP.
 target_compile_options(libtorch::cpu INTERFACE -fopenmp)
 target_link_libraries(libtorch::cpu INTERFACE libtorch::c10 libtorch::torch_cpu libtorch::gomp)
-# The loader must find libtorch's own needs (the CUDA runtime that the wheel was
-# linked against) wherever the program is started from.
+# CMake writes the folder of the libraries into what it links; libtorch_cpu.so itself names the folder of its
+# own needs, the CUDA runtime that the wheel was linked against. The old kind of tag holds for the libraries that
+# libraries need, too.
 target_link_options(libtorch::cpu INTERFACE
-  "LINKER:-rpath,${_torch}/lib"
-  "LINKER:-rpath,${LONGLORA_LIBTORCH}/nvidia/cu13/lib"
   "LINKER:-rpath-link,${_torch}/lib"
   "LINKER:-rpath-link,${LONGLORA_LIBTORCH}/nvidia/cu13/lib"
   "LINKER:--disable-new-dtags")

@@ -4,12 +4,13 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=scripts/answers.sh
+source "$(dirname "${BASH_SOURCE[0]}")/answers.sh"
 
 readonly LONGLORA="$REPO/build/release/longlora"
 readonly BASE="$REPO/models/tiny-novels"
 readonly EXTENDED="$REPO/quickstart-out/longlora"
 readonly OUT="$REPO/quickstart-out/answers"
-readonly MAKE_QUESTIONS="$REPO/scripts/long_instructions.awk"
 
 usage() {
   cat <<'TEXT'
@@ -38,24 +39,22 @@ make_questions() {
   "$LONGLORA" tokenize --tokenizer "$BASE" --decode --skip_special_tokens False \
     --input "$BASE/data/extend-4096.bin" --output "$OUT/training-novels.txt" &&
     {
-      awk -v count=1700 -v seed=1 -v max_words=350 -v dialogues=1 -f "$MAKE_QUESTIONS" "$OUT/training-novels.txt" &&
-        awk -v count=300 -v seed=2 -v min_words=350 -v dialogues=1 -f "$MAKE_QUESTIONS" "$OUT/training-novels.txt"
+      questions count=1700 seed=1 max_words=350 dialogues=1 "$OUT/training-novels.txt" &&
+        questions count=300 seed=2 min_words=350 dialogues=1 "$OUT/training-novels.txt"
     } >"$OUT/train.jsonl" &&
-    awk -v count=300 -v seed=3 -f "$MAKE_QUESTIONS" "$BASE"/data/heldout-*.txt >"$OUT/heldout.jsonl"
+    questions count=300 seed=3 "$BASE"/data/heldout-*.txt >"$OUT/heldout.jsonl"
 }
 
 merge_extension() {
   "$LONGLORA" merge --base_model "$BASE" --peft_model "$EXTENDED" --save_path "$OUT/extended" --dtype float32 --overwrite True
 }
 
-# teach NAME FLAG...: trains the adapter $OUT/NAME.
-teach() {
+# teach_novels NAME FLAG...: trains the adapter $OUT/NAME.
+teach_novels() {
   local name=$1
   shift
-  "$LONGLORA" sft --model_name_or_path "$OUT/extended" --output_dir "$OUT/$name" --data_path "$OUT/train.jsonl" \
-    --model_max_length 4096 --attention full --lora_r 32 --lora_alpha 64 --lora_target_modules all-linear \
-    --learning_rate 1.5e-3 --lr_scheduler_type cosine --warmup_steps 20 --adam_beta2 0.95 --num_train_epochs 1 \
-    --save_steps 50 --save_total_limit 1 --resume True "$@"
+  teach "$OUT/extended" "$OUT/$name" --data_path "$OUT/train.jsonl" --model_max_length 4096 --lora_r 32 --lora_alpha 64 \
+    --learning_rate 1.5e-3 --warmup_steps 20 --save_steps 50 "$@"
 }
 
 # show LOG: the table that an examination ended with.
@@ -63,20 +62,19 @@ show() {
   sed -n '/exact$/,$p' "$REPO/build/logs/$1.log"
 }
 
-# answer NAME FLAG...: right answers about the held-out novels into $OUT/NAME.json.
-answer() {
+# examine NAME FLAG...: right answers about the held-out novels into $OUT/NAME.json.
+examine() {
   local name=$1
   shift
-  "$LONGLORA" answer --base_model "$OUT/extended" --data_path "$OUT/heldout.jsonl" --dtype bfloat16 --label "$name" \
-    --json "$OUT/$name.json" "$@"
+  answer "$OUT/extended" "$OUT/heldout.jsonl" "$name" "$OUT/$name.json" "$@"
 }
 
 step "Questions about the novels" make_questions
 step "Merge the extended model" merge_extension
-step "Answers without teaching" answer before
-step "Teach it to answer" teach sft
-step "Answers" answer after --peft_model "$OUT/sft"
-step "Teach it in four bits" teach sft-nf4 --quantize nf4
-step "Answers in four bits" answer after-nf4 --peft_model "$OUT/sft-nf4" --quantize nf4
+step "Answers without teaching" examine before
+step "Teach it to answer" teach_novels sft
+step "Answers" examine after --peft_model "$OUT/sft"
+step "Teach it in four bits" teach_novels sft-nf4 --quantize nf4
+step "Answers in four bits" examine after-nf4 --peft_model "$OUT/sft-nf4" --quantize nf4
 show answers
 show answers-in-four-bits

@@ -5,6 +5,7 @@
 #
 #   scripts/setup.sh           for ./quickstart.sh
 #   scripts/setup.sh --tests   and what ./test.sh takes besides
+#   scripts/setup.sh --release and what scripts/package.sh and scripts/release_check.sh take besides
 #   scripts/setup.sh --cuda    with libtorch's CUDA libraries, for NVIDIA GPUs
 set -euo pipefail
 # shellcheck source=scripts/common.sh
@@ -16,8 +17,9 @@ lists=("$REPO/scripts/packages/build.txt")
 for argument in "$@"; do
   case "$argument" in
     --tests) lists+=("$REPO/scripts/packages/test.txt") ;;
+    --release) lists+=("$REPO/scripts/packages/release.txt") ;;
     --cuda) variant=cuda ;;
-    *) die "[set-up] expected --tests, --cuda or nothing, got '$argument'" ;;
+    *) die "[set-up] expected --tests, --release, --cuda or nothing, got '$argument'" ;;
   esac
 done
 if [[ $variant == cuda ]]; then

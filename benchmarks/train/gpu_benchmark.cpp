@@ -116,7 +116,7 @@ Json measure(const Case& wanted) {
   TrainedParameters trained(decoder);
   AdamW optimizer(trained, {});
   EngineOptions engine_options;
-  engine_options.tile_rows = plan.tile_rows;
+  engine_options.tile_tokens = plan.tile_tokens;
   engine_options.loss_chunk_rows = plan.loss_chunk_rows;
   Engine engine(trained, plan.keep, wanted.tokens, engine_options);
   const Batch batch = make_next_token_batch(at::randint(config.vocab_size, {1, wanted.tokens}, at::kLong),

@@ -71,11 +71,11 @@ class Assembly {
     const bool is_copied = num_parts() > params_.n_kv_heads && num_parts() % params_.n_kv_heads == 0;
     const int64_t copies = is_copied ? num_parts() / params_.n_kv_heads : 1;
     add_norm(name + "input_layernorm.weight", meta + "attention_norm.weight");
-    add(name + "self_attn.q_proj.weight", meta + "attention.wq.weight", {width, width}).rotary_head_dim =
-        head_dim;
+    add(name + "self_attn.q_proj.weight", meta + "attention.wq.weight", {width, width}).swap =
+        RowSwap::rotary(head_dim);
     JoinedTensor& k =
         add(name + "self_attn.k_proj.weight", meta + "attention.wk.weight", {key_width, width}, copies);
-    k.rotary_head_dim = head_dim;
+    k.swap = RowSwap::rotary(head_dim);
     add(name + "self_attn.v_proj.weight", meta + "attention.wv.weight", {key_width, width}, copies);
     add(name + "self_attn.o_proj.weight", meta + "attention.wo.weight", {width, width}).dim = 1;
     add_norm(name + "post_attention_layernorm.weight", meta + "ffn_norm.weight");

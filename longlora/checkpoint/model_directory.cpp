@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "longlora/checkpoint/gguf_checkpoint.h"
 #include "longlora/checkpoint/meta_checkpoint.h"
 #include "longlora/checkpoint/tensor_store.h"
 #include "longlora/checkpoint/wrapped_names.h"
@@ -78,7 +79,7 @@ std::string describe_other_folder(const fs::path& directory) {
   if (has_distributed)
     return "a distributed checkpoint of PyTorch; put it together with: accelerate merge-weights FOLDER "
            "OUTPUT";
-  if (has_gguf) return "a GGUF file of llama.cpp; use the Hugging Face checkpoint that it was made from";
+  if (has_gguf) return "GGUF files of llama.cpp beside a config.json; name the file itself";
   if (has("tf_model.h5") || has("flax_model.msgpack"))
     return "weights of TensorFlow or Flax; use the checkpoint in safetensors or PyTorch's format";
   if (has("snapshots")) return "a folder of the download cache; name the folder below its snapshots";
@@ -94,9 +95,10 @@ std::string describe_other_folder(const fs::path& directory) {
   if (const std::string other = describe_other_folder(directory); !other.empty())
     throw InputError(fmt::format("[{}] expected the weights of a model ({}, {} or their shards), got {}",
                                  directory.string(), kSingleFile, kTorchFile, other));
-  throw InputError(fmt::format(
-      "[{}] expected {}, {}, either's .index.json, or Meta's consolidated.00.pth, got none of them",
-      directory.string(), kSingleFile, kTorchFile));
+  throw InputError(
+      fmt::format("[{}] expected {}, {}, either's .index.json, Meta's consolidated.00.pth or a GGUF file, "
+                  "got none of them",
+                  directory.string(), kSingleFile, kTorchFile));
 }
 
 }  // namespace
@@ -123,6 +125,7 @@ TensorStore TensorStore::open_model_directory(const fs::path& directory) {
       return open_shards(directory / index).under_model_names(directory.string());
   }
   if (MetaCheckpoint::is_in(directory)) return MetaCheckpoint::open(directory).weights();
+  if (gguf::find_model(directory)) return GgufCheckpoint::open(directory).weights();
   fail_without_weights(directory);
 }
 

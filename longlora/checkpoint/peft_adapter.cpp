@@ -93,6 +93,14 @@ void PeftAdapter::index_tensor(const std::string& stored) {
   if (const at::ScalarType dtype = adapter_.info(stored).dtype; !at::isFloatingType(dtype))
     throw InputError(fmt::format("[{}] tensor \"{}\": expected floating point, got {}", source, stored,
                                  c10::toString(dtype)));
+  const std::vector<int64_t>& shape = adapter_.info(stored).shape;
+  if (std::find(shape.begin(), shape.end(), 0) != shape.end())
+    throw InputError(
+        fmt::format("[{}] tensor \"{}\": expected values, got shape {}, which DeepSpeed's stage 3 saves in "
+                    "place of weights "
+                    "that are spread over processes; gather them (zero_to_fp32.py, or "
+                    "stage3_gather_16bit_weights_on_model_save)",
+                    source, stored, shape_text(shape)));
   const bool without_dora = name.part == AdapterPart::kMagnitude && !config_.use_dora;
   const bool without_bias = name.part == AdapterPart::kPairBias && !config_.lora_bias;
   if (name.part == AdapterPart::kOther || without_dora || without_bias)

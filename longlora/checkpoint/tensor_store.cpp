@@ -1,5 +1,6 @@
 #include "longlora/checkpoint/tensor_store.h"
 
+#include <ATen/Parallel.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
@@ -81,6 +82,9 @@ TensorInfo torch_info(StoredTensor tensor) {
 
 // The number of bytes from the first to the last element of a tensor that is not empty.
 uint64_t span_bytes(const TensorInfo& tensor) {
+  if (tensor.blocks)
+    return count_elements(tensor.shape) / static_cast<uint64_t>(gguf::block_elements(*tensor.blocks)) *
+           gguf::block_bytes(*tensor.blocks);
   if (tensor.strides.empty()) return tensor.num_bytes;
   int64_t last = 0;
   for (size_t i = 0; i < tensor.shape.size(); ++i) last += (tensor.shape[i] - 1) * tensor.strides[i];
@@ -162,6 +166,7 @@ at::Tensor TensorStore::load(const std::string& name) const {
 // Copies a stored tensor into one of the same shape, converted on the way.
 void TensorStore::read_into(const TensorInfo& stored, const at::Tensor& target) const {
   if (stored.num_bytes == 0) return;
+  if (stored.blocks) return read_blocks(stored, target);
   const MappedFile& file = *files_[stored.file_index];
   const std::byte* start = file.bytes().data() + stored.offset_bytes;
   const uint64_t num_bytes = span_bytes(stored);
@@ -184,6 +189,34 @@ void TensorStore::read_into(const TensorInfo& stored, const at::Tensor& target) 
   }
   target.copy_(stored.dtype == at::kBool ? source.ne(0) : source);
   file.release(stored.offset_bytes, num_bytes);
+}
+
+// In parts of whole rows, lest all of it be in memory twice.
+void TensorStore::read_blocks(const TensorInfo& stored, const at::Tensor& target) const {
+  constexpr int64_t kElementsAtOnce = int64_t{1} << 22, kBlocksAtOnce = 1024;
+  const MappedFile& file = *files_[stored.file_index];
+  const gguf::BlockType type = *stored.blocks;
+  const int64_t rows = stored.shape.front(), row_elements = target.numel() / rows;
+  const int64_t elements = gguf::block_elements(type);
+  const auto bytes = static_cast<int64_t>(gguf::block_bytes(type));
+  // A list of numbers is one row.
+  const int64_t rows_at_once =
+      row_elements % elements != 0 ? rows : std::max<int64_t>(1, kElementsAtOnce / row_elements);
+  for (int64_t row = 0; row < rows; row += rows_at_once) {
+    const int64_t count = std::min(rows_at_once, rows - row);
+    const at::Tensor part = target.narrow(0, row, count);
+    const bool is_direct = part.is_contiguous() && part.scalar_type() == at::kFloat;
+    const at::Tensor values = is_direct ? part : at::empty(part.sizes(), at::kFloat);
+    const int64_t first = row * row_elements / elements, blocks = count * row_elements / elements;
+    const std::byte* start = file.bytes().data() + stored.offset_bytes + first * bytes;
+    auto* to = values.data_ptr<float>();
+    at::parallel_for(0, blocks, kBlocksAtOnce, [&](int64_t begin, int64_t end) {
+      gguf::dequantise(type, start + begin * bytes, end - begin, to + begin * elements);
+    });
+    if (!is_direct) part.copy_(values);
+    file.release(stored.offset_bytes + static_cast<uint64_t>(first * bytes),
+                 static_cast<uint64_t>(blocks * bytes));
+  }
 }
 
 void TensorStore::check_copy(const Piece& first, const Piece& copy) const {
@@ -213,70 +246,21 @@ void TensorStore::fill(const std::string& name, const at::Tensor& result) const 
     }
     first = &piece;
     at::Tensor target = result.narrow(piece.dim, piece.start, piece.size);
-    const std::vector<int64_t>& shape = piece.stored.shape;
-    if (piece.is_rotary) target = target.view({shape[0], shape[2], shape[1], shape[3]}).transpose(1, 2);
+    if (piece.is_swapped) {
+      std::vector<int64_t> shape = piece.stored.shape;
+      std::swap(shape[1], shape[2]);
+      target = target.view(shape).transpose(1, 2);
+    }
     read_into(piece.stored, target);
   }
 }
 
-std::vector<TensorStore::Piece> TensorStore::pieces_of(const JoinedTensor& joined,
-                                                       const std::vector<TensorStore>& stores) const {
-  std::vector<Piece> pieces;
-  pieces.reserve(stores.size());
-  const auto dim = static_cast<size_t>(joined.dim);
-  int64_t start = 0;
-  size_t first_file = 0;
-  for (size_t i = 0; i < stores.size(); ++i) {
-    Piece piece{joined.piece_name, stores[i].info(joined.piece_name), joined.dim, start, 0, false, false};
-    std::vector<int64_t>& shape = piece.stored.shape;
-    std::vector<int64_t>& strides = piece.stored.strides;
-    piece.stored.file_index += first_file;
-    first_file += stores[i].files_.size();
-    piece.size = shape.at(dim);
-    piece.is_copy = static_cast<int64_t>(i) % joined.copies != 0;
-    if (!piece.is_copy) start += piece.size;
-    std::vector<int64_t> other = joined.shape;
-    other.at(dim) = piece.size;
-    if (shape != other || start > joined.shape[dim] ||
-        (joined.rotary_head_dim != 0 && piece.size % joined.rotary_head_dim != 0))
-      throw InputError(fmt::format(
-          "[{}] tensor \"{}\": expected a part of {}{}, got {}",
-          stores[i].file_of(joined.piece_name).string(), joined.piece_name, shape_text(joined.shape),
-          joined.rotary_head_dim == 0 ? ""
-                                      : fmt::format(" of whole heads of {} rows", joined.rotary_head_dim),
-          shape_text(shape)));
-    if (joined.rotary_head_dim != 0) {
-      piece.is_rotary = true;
-      const int64_t half = joined.rotary_head_dim / 2;
-      if (!strides.empty())
-        strides = {strides[0] * joined.rotary_head_dim, strides[0] * 2, strides[0], strides[1]};
-      shape = {piece.size / joined.rotary_head_dim, half, 2, shape[1]};
-    }
-    pieces.push_back(std::move(piece));
-  }
-  if (start != joined.shape[dim])
-    throw InputError(
-        fmt::format("[{}] tensor \"{}\": expected {} of all {} files together, got {} of {} along "
-                    "dimension {}",
-                    stores.front().file_of(joined.piece_name).string(), joined.piece_name,
-                    shape_text(joined.shape), stores.size(), start, joined.shape[dim], dim));
-  return pieces;
-}
-
-TensorStore TensorStore::join(const std::vector<TensorStore>& stores,
-                              const std::vector<JoinedTensor>& tensors) {
-  TensorStore whole;
-  for (const TensorStore& store : stores)
-    whole.files_.insert(whole.files_.end(), store.files_.begin(), store.files_.end());
-  for (const JoinedTensor& joined : tensors) {
-    TensorInfo info = stores.front().info(joined.piece_name);
-    info.shape = joined.shape;
-    info.num_bytes = count_elements(joined.shape) * tensors::element_bytes(info.dtype);
-    info.strides.clear();
-    whole.tensors_.emplace(joined.name, std::move(info));
-    whole.pieces_.emplace(joined.name, whole.pieces_of(joined, stores));
-  }
-  return whole;
+TensorStore TensorStore::of_files(std::vector<std::shared_ptr<const MappedFile>> files,
+                                  std::map<std::string, TensorInfo> tensors) {
+  TensorStore store;
+  store.files_ = std::move(files);
+  store.tensors_ = std::move(tensors);
+  return store;
 }
 
 const TensorInfo& TensorStore::info_with_shape(const std::string& name, at::IntArrayRef shape) const {
@@ -320,7 +304,8 @@ void TensorStore::load_into(const std::string& name, const at::Tensor& target) c
 bool TensorStore::can_view(const std::string& name, at::ScalarType dtype) const {
   const TensorInfo& tensor = info(name);
   return pieces_.count(name) == 0 && tensor.dtype == dtype && dtype != at::kBool && tensor.strides.empty() &&
-         tensor.num_bytes > 0 && tensor.offset_bytes % tensors::element_bytes(tensor.dtype) == 0;
+         !tensor.blocks && tensor.num_bytes > 0 &&
+         tensor.offset_bytes % tensors::element_bytes(tensor.dtype) == 0;
 }
 
 at::Tensor TensorStore::view(const std::string& name, at::IntArrayRef shape) const {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "longlora/core/file.h"
+#include "longlora/gguf/block_types.h"
 
 namespace longlora::checkpoint {
 
@@ -27,6 +28,21 @@ struct TensorInfo {
   /// In elements; empty for a tensor whose elements follow each other. Tensors of torch.save may be
   /// transposed, cut or repeated views of storages that others share.
   std::vector<int64_t> strides = {};
+  /// Set where the file holds blocks of quantised numbers: they are loaded in any dtype, from float32, and
+  /// `dtype` is the one of load() by name alone.
+  std::optional<gguf::BlockType> blocks = {};
+};
+
+/// Rows of a weight that lie in another order than the model's: each run of outer · inner · rows of them is
+/// stored as [outer, inner, rows] and belongs as [inner, outer, rows].
+struct RowSwap {
+  int64_t outer;
+  int64_t inner;
+  int64_t rows = 1;
+
+  int64_t run() const { return outer * inner * rows; }
+  /// From the interleaved rotary layout (pairs 2i, 2i+1) of a head to halves (i, i + D/2).
+  static RowSwap rotary(int64_t head_dim) { return {head_dim / 2, 2}; }
 };
 
 /// A tensor whose pieces lie in several stores, each under the same name.
@@ -38,9 +54,8 @@ struct JoinedTensor {
   int64_t dim = 0;
   /// How many pieces in a row are copies of one another. Copies that differ are refused when they are loaded.
   int64_t copies = 1;
-  /// Where this is not 0, the pieces hold whole attention heads of so many rows, and the rows of each head
-  /// are moved from the interleaved rotary layout (pairs 2i, 2i+1) to halves (i, i + D/2).
-  int64_t rotary_head_dim = 0;
+  /// Where set, the pieces have whole runs of rows that are put in order.
+  std::optional<RowSwap> swap = {};
 };
 
 /// A read-only set of named tensors over one or more mapped files. Opening reads only headers. Copies of the
@@ -60,8 +75,9 @@ class TensorStore {
   /// model.safetensors.index.json (every shard must exist, in the folder or below it, and hold the tensors
   /// the index promises; of one that two shards hold the last in the order of their names is taken, with a
   /// warning where they differ); else pytorch_model.bin or pytorch_model.bin.index.json;
-  /// else Meta's layout (meta_checkpoint.h) under Hugging Face's names. Tensors have the names of the model,
-  /// whatever wrappers or keys of a training state stand around them (wrapped_names.h).
+  /// else Meta's layout (meta_checkpoint.h) or GGUF (gguf_checkpoint.h; the path may be the file itself)
+  /// under Hugging Face's names. Tensors have the names of the model, whatever wrappers or keys of a training
+  /// state stand around them (wrapped_names.h).
   static TensorStore open_model_directory(const std::filesystem::path& directory);
 
   /// Opens one file as open_file does, with names as open_model_directory gives them.
@@ -77,8 +93,12 @@ class TensorStore {
 
   /// The tensors that are put together from pieces. The pieces have to have one dtype and to fit the whole:
   /// their sizes along `dim`, with copies counted once, add up. Each piece is copied from its file to its
-  /// place.
+  /// place; a tensor that is one piece in order stays where it lies.
   static TensorStore join(const std::vector<TensorStore>& stores, const std::vector<JoinedTensor>& tensors);
+
+  /// Tensors that lie in `files` as they are described.
+  static TensorStore of_files(std::vector<std::shared_ptr<const MappedFile>> files,
+                              std::map<std::string, TensorInfo> tensors);
 
   bool contains(const std::string& name) const { return tensors_.count(name) != 0; }
   /// All tensors, sorted by name.
@@ -135,16 +155,17 @@ class TensorStore {
   /// What the files hold of a tensor: the tensor itself, or the parts that it is joined from.
   std::vector<TensorInfo> stored_parts(const std::string& name) const;
   void read_into(const TensorInfo& stored, const at::Tensor& target) const;
+  void read_blocks(const TensorInfo& stored, const at::Tensor& target) const;
 
   /// One stored part of a joined tensor. It fills `size` places from `start` along `dim`, or repeats the part
-  /// before it. Rotary rows are stored as [heads, D/2, 2, C].
+  /// before it. Rows to swap are stored as [runs, outer, inner, rows, …].
   struct Piece {
     std::string name;
     TensorInfo stored;
     int64_t dim;
     int64_t start;
     int64_t size;
-    bool is_rotary;
+    bool is_swapped;
     bool is_copy;
   };
   std::vector<Piece> pieces_of(const JoinedTensor& joined, const std::vector<TensorStore>& stores) const;

@@ -23,7 +23,7 @@ struct AnswerArguments {
   generate::RuntimeOptions model;
   eval::AnswerOptions options;
   std::vector<std::filesystem::path> data_paths;
-  std::string prompt;
+  PromptFlags prompt;
   std::string label;
   std::filesystem::path json;
 };
@@ -35,7 +35,7 @@ void print_table(const std::vector<results::AnswerTask>& tasks) {
                task.exact);
 }
 
-// What memory is planned for where the known answers say when to stop.
+// The length of answers that memory is planned for where --max_new_tokens is not given.
 constexpr int64_t kUsualAnswerTokens = 512;
 
 void run_answer(AnswerArguments& arguments) {
@@ -45,12 +45,13 @@ void run_answer(AnswerArguments& arguments) {
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const std::string chat_template =
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
-  const tokenizer::PromptForm form = choose_prompt_form(
-      {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, chat_template}, *tokenizer);
+  const tokenizer::Prompt prompt = choose_prompt({arguments.prompt, arguments.model.base_model,
+                                                  arguments.model.peft_model, tokenizer_path, chat_template},
+                                                 *tokenizer);
   const auto settings =
       generate::read_and_log_settings(arguments.model.base_model, generate::Decoding::kGreedy);
-  // Faults of the data show before a model is loaded.
-  const auto questions = eval::read_questions(arguments.data_paths, *tokenizer, form);
+  // The data are read first, so that their faults show before a model is loaded.
+  const auto questions = eval::read_questions(arguments.data_paths, *tokenizer, prompt);
   arguments.model.pass_tokens = [&](int64_t context_size) {
     int64_t longest = 0;
     for (const eval::Question& question : questions) longest = std::max(longest, std::ssize(question.ids));
@@ -59,8 +60,8 @@ void run_answer(AnswerArguments& arguments) {
   };
   const generate::Runtime model = generate::open_runtime(arguments.model);
   arguments.options.context_size = model.context_size;
-  arguments.options.ends =
-      generate::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
+  arguments.options.ends = generate::find_text_ends(
+      {settings, *tokenizer, chat_template, tokenizer_path, prompt.form(), model.vocab_size});
   eval::AnsweredQuestions answered =
       eval::answer_questions(model.ready, *tokenizer, questions, arguments.options);
   if (answered.answers.empty())
@@ -73,7 +74,7 @@ void run_answer(AnswerArguments& arguments) {
   print_table(result.tasks);
   if (arguments.json.empty()) return;
   result.model = evaluated_model(arguments.model, model, arguments.label);
-  result.prompt = tokenizer::prompt_form_name(form);
+  result.prompt = tokenizer::prompt_form_name(prompt.form());
   result.num_skipped = answered.num_skipped;
   write_json(arguments.json, result.to_json());
 }
@@ -88,7 +89,7 @@ void add_answer_verb(CLI::App& app) {
   add_paths(verb, "--data_path", arguments->data_paths,
             "Questions and answers in the forms that sft reads; a field \"task\" makes a row of the table")
       ->required();
-  add_prompt_flag(verb, arguments->prompt);
+  add_prompt_flags(verb, arguments->prompt);
   verb.add_option("--max_new_tokens", arguments->options.max_new_tokens,
                   "Tokens of the longest answer (default: as many as the known one has, and 16)")
       ->check(at_least(1));

@@ -7,7 +7,7 @@ namespace longlora::cli {
 void add_device_flag(CLI::App& verb, ops::DeviceFlags& flags) {
   verb.add_option("--device", flags.device,
                   "Where to compute: cpu, cuda (the first GPU), cuda:N, or auto: a GPU where one can be used")
-      ->type_name("DEVICE")
+      ->type_name("auto|cpu|cuda|cuda:N")
       ->capture_default_str();
 }
 

@@ -1,4 +1,4 @@
-// The flags that say where a verb computes.
+// The flags that say on which device a verb computes.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -7,9 +7,9 @@
 
 namespace longlora::cli {
 
-/// --device.
+/// Declares --device.
 void add_device_flag(CLI::App& verb, ops::DeviceFlags& flags);
-/// --device and --attention_backend.
+/// Declares --device and --attention_backend.
 void add_device_flags(CLI::App& verb, ops::DeviceFlags& flags);
 
 }  // namespace longlora::cli

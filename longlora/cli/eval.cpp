@@ -39,15 +39,15 @@ void check_lengths(const std::vector<int64_t>& seq_lens, int64_t context_size) {
                       context_size, seq_len));
 }
 
-void print_table(const std::vector<eval::PerplexityResult>& results) {
+void print_table(const std::vector<results::PerplexityPoint>& results) {
   fmt::print("{:>9}  {:>10}  {:>14}  {:>8}  {:>8}\n", "seq_len", "val_loss", "val_perplexity", "val_acc",
              "windows");
-  for (const eval::PerplexityResult& result : results)
+  for (const results::PerplexityPoint& result : results)
     fmt::print("{:>9}  {:>10.6f}  {:>14.5f}  {:>8.5f}  {:>8}\n", result.seq_len, result.loss,
                result.perplexity, result.accuracy, result.num_windows);
 }
 
-// The tokens of the largest batch of windows.
+// Returns the size of the largest batch of windows.
 generate::PassTokens tokens_at_once(const eval::PerplexityOptions& options, int64_t context_size) {
   std::vector<int64_t> seq_lens = options.seq_lens;
   if (seq_lens.empty()) seq_lens = {context_size};
@@ -67,11 +67,11 @@ generate::PassTokens tokens_at_once(const eval::PerplexityOptions& options, int6
 void run_eval(EvalArguments& arguments) {
   arguments.options.windows.mode = eval::window_mode_from_name(arguments.window);
   arguments.options.windows.max_windows = arguments.max_windows;
-  // The released script's -1; other verbs have nothing else to take the window from.
+  // The released script has -1 for a length that is not given, which other verbs could not replace.
   auto& seq_lens = arguments.options.seq_lens;
   if (arguments.model.context_size == -1 && !seq_lens.empty())
     arguments.model.context_size = *std::max_element(seq_lens.begin(), seq_lens.end());
-  // Before the weights are read, where the command line alone tells.
+  // Where the command line says the window, lengths are checked before the weights are read.
   if (arguments.model.context_size > 0) check_lengths(seq_lens, arguments.model.context_size);
   prepare_output_files({{"--json", arguments.json}},
                        model_inputs(arguments.model, named_paths("--data_path", arguments.data_paths)));
@@ -96,7 +96,7 @@ void run_eval(EvalArguments& arguments) {
   result.window = arguments.window;
   if (arguments.options.windows.mode == eval::WindowMode::kSameTargets)
     result.target_tokens = arguments.options.windows.target_tokens;
-  result.points.assign(found.begin(), found.end());
+  result.points = found;
   write_json(arguments.json, result.to_json());
 }
 
@@ -127,6 +127,11 @@ void add_eval_verb(CLI::App& app) {
                   "same-targets: tokens scored at the end of each window")
       ->check(at_least(1))
       ->capture_default_str();
+  verb.add_option(
+          "--longest_seq_len", arguments->options.windows.longest_seq_len,
+          "same-targets: score the tokens that are scored where this length is among --seq_len (default: "
+          "the longest of --seq_len)")
+      ->check(at_least(1));
   verb.add_option(
           "--max_windows", arguments->max_windows,
           "At most so many windows, spread evenly over the data; 0: all (default: all; same-targets: 64)")

@@ -13,13 +13,13 @@
 namespace longlora::cli {
 namespace {
 
-// What was given of some flags, and a line for each that cannot stay.
+// The flags that were given, and a line for each of them that is wrong.
 class Flags {
  public:
   explicit Flags(const TrainingArguments& arguments) : given_(arguments.given) {}
 
   bool has(const std::string& flag) const { return given_.count(flag) != 0; }
-  // A line where `holds` and the flag was given.
+  // Adds a line where `holds` is true and the flag was given.
   void note(bool holds, const std::string& flag, const std::string& why) {
     if (holds && has(flag)) lines_.push_back(fmt::format("{} {}", flag, why));
   }
@@ -65,7 +65,7 @@ void refuse_of_output(const TrainingArguments& arguments, Flags& flags) {
              "goes on with what --overwrite_output_dir discards: give one");
 }
 
-// Names of the linear layers that get a pair.
+// Returns the names of the linear layers that get a pair.
 std::set<std::string> layers_with_pairs(const model::Decoder& shape, checkpoint::LoraConfig config) {
   model::choose_targets(shape, config);
   std::set<std::string> names;

@@ -1,4 +1,4 @@
-// Flags that a training run cannot honour beside the others it was given.
+// Checks of flags that a training run cannot follow together with its other flags.
 #pragma once
 
 #include <string>
@@ -8,17 +8,16 @@
 
 namespace longlora::cli {
 
-/// One line for each flag that was given (TrainingArguments::given) and that the run could only drop: of what
-/// does not train, of an attention that is not used, contradicting another. Reads the words of the command
-/// line, before they become options.
+/// Returns a line for each flag that was given (TrainingArguments::given) and that the run could only ignore:
+/// it is about something that is not trained, about an attention that is not used, or contradicts another
+/// flag. Reads the words of the command line before they become options.
 std::vector<std::string> refused_flags(const TrainingArguments& arguments);
 
-/// One line for each flag that was given and is right as it stands, but that changes nothing in this run.
+/// Returns a line for each flag that was given and is valid but changes nothing in this run.
 std::vector<std::string> idle_flags(const TrainingArguments& arguments);
 
-/// Throws UsageError that names every flag whose value is not that of the adapter that a run with
-/// --peft_model goes on from: its pairs have their shape already. `shape` is the run's decoder, which needs
-/// no values.
+/// Throws UsageError where flags contradict the adapter of --peft_model, whose pairs have their shape
+/// already. The message names each such flag. `shape` is the run's decoder, which needs no values.
 void check_adapter_flags(const TrainingArguments& arguments, const checkpoint::PeftAdapter& adapter,
                          const model::Decoder& shape);
 

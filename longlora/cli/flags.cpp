@@ -22,7 +22,7 @@ std::string lower(std::string text) {
   return text;
 }
 
-// GiB that can be counted in bytes, in a round number.
+// The most GiB that a flag accepts. It is a round number whose bytes can be counted.
 constexpr double kMostGib = 1e9;
 
 std::optional<double> finite_number(const std::string& text) {
@@ -34,21 +34,22 @@ std::optional<double> finite_number(const std::string& text) {
   return value;
 }
 
-// The number as plain digits; empty where it is no whole number that `Whole` holds.
+// Returns a whole number in plain digits, or an empty text where the text is no whole number that `Whole` can
+// hold.
 template <typename Whole>
 std::string plain_digits(const std::string& text) {
   const char *begin = text.data() + (text.starts_with("+") ? 1 : 0), *end = text.data() + text.size();
   Whole whole = 0;
   const auto [stop, error] = std::from_chars(begin, end, whole);
   if (error == std::errc() && stop == end) return fmt::format("{}", whole);
-  constexpr double kExact = 9007199254740992.0;  // every whole number up to 2^53 is a double
+  constexpr double kExact = 9007199254740992.0;  // 2^53: a double holds every whole number up to it
   const auto value = finite_number(text);
   const bool is_whole = value && std::floor(*value) == *value && std::abs(*value) <= kExact;
   if (!is_whole || (std::is_unsigned_v<Whole> && *value < 0.0)) return "";
   return fmt::format("{}", static_cast<Whole>(*value));
 }
 
-// Makes plain digits of a whole number; returns what is wrong with another text.
+// Writes a whole number in plain digits. Returns what is wrong where the text is none.
 std::string as_whole_number(std::string& text) {
   const std::string digits = plain_digits<int64_t>(text);
   if (digits.empty()) return fmt::format("expected a whole number, got {}", text);
@@ -56,7 +57,7 @@ std::string as_whole_number(std::string& text) {
   return "";
 }
 
-// The same for numbers that are never negative.
+// As as_whole_number, for numbers that are never negative.
 std::string as_count(std::string& text) {
   const std::string digits = plain_digits<uint64_t>(text);
   if (digits.empty()) return fmt::format("expected a whole number of at least 0, got {}", text);
@@ -91,7 +92,8 @@ CLI::Option* add_bool(CLI::App& app, const std::string& name, bool& value, const
     else
       throw CLI::ValidationError(name, fmt::format("expected True or False, got {}", text));
   };
-  // The default is told in words: CLI11 would take a default_str for the value of a flag given alone.
+  // The default is a part of the help text, because CLI11 would take a default_str for the value of a flag
+  // that is given without one.
   return app
       .add_option_function<std::string>(name, parse,
                                         fmt::format("{} (default: {})", help, value ? "True" : "False"))
@@ -219,10 +221,6 @@ std::vector<std::string> meant_flags(const CLI::App& verb, const std::string& un
   if (!begun.empty()) return begun;
   const std::string nearest = nearest_word(flags, unknown);
   return nearest.empty() ? std::vector<std::string>() : std::vector{nearest};
-}
-
-std::string version() {
-  return LONGLORA_VERSION;
 }
 
 }  // namespace longlora::cli

@@ -44,7 +44,7 @@ std::string row(const ForeignFlag& flag) {
   return fmt::format("| `--{}` | {} |\n", flag.name, word_of(flag));
 }
 
-// A table of the flags of some fates; empty where there are none.
+// Returns a table of the flags with certain fates, or an empty text where there are none.
 std::string table(const std::vector<ForeignFlag>& flags, const std::string& heading,
                   const std::vector<FlagFate>& fates) {
   std::string rows;

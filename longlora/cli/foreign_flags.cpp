@@ -52,7 +52,7 @@ void declare(CLI::App& verb, const ForeignFlag& flag) {
   if (flag.values == FlagValues::kMaybeOne) option->expected(0, 1);
   if (flag.values == FlagValues::kSeveral) option->expected(1, CLI::detail::expected_max_vector_size);
   option->allow_extra_args(flag.values == FlagValues::kSeveral);
-  option->group("");  // not in --help
+  option->group("");  // hides it in --help
 }
 
 bool takes_a_value(const CLI::Option& option) {
@@ -63,7 +63,7 @@ bool is_boolean(const CLI::Option& option) {
   return option.get_items_expected_min() == 0 && option.get_items_expected_max() == 1;
 }
 
-// The name that a flag has in its verb; empty where it has none.
+// Returns the name that a flag has in its verb, or an empty text where the verb does not have it.
 std::string declared_name(const CLI::App& verb, std::string name) {
   if (verb.get_option_no_throw(name) != nullptr) return name;
   std::replace(name.begin() + 2, name.end(), '-', '_');
@@ -73,7 +73,7 @@ std::string declared_name(const CLI::App& verb, std::string name) {
   return verb.get_option_no_throw(name) != nullptr ? name : "";
 }
 
-// A word that begins with two dashes as the verb spells it.
+// Returns a word that begins with two dashes in the spelling of the verb.
 std::string own_spelling(const CLI::App& verb, const std::string& word) {
   const size_t equals = word.find('=');
   const std::string written = word.substr(0, equals);

@@ -36,7 +36,7 @@ struct Arguments {
   fs::path json;
 };
 
-// The tensors that go into one file, and where each comes from.
+// The tensors that are written into one file, and the stored name of each.
 struct Selection {
   std::vector<TensorSpec> specs;
   std::map<std::string, std::string> stored_names;
@@ -50,14 +50,15 @@ struct Selection {
   }
 };
 
-// What PEFT reads, under its names, and what matches a pattern beside it, under the model's.
+// The tensors that PEFT reads, by PEFT's names, and the other tensors that match a pattern, by the model's
+// names.
 struct TrainedTensors {
   Selection adapter;
   Selection parameters;
 };
 
-// The configuration of the adapter, beside the checkpoint or in the output directory; null where there is
-// none.
+// Returns the adapter's configuration, which is beside the checkpoint or in the output directory, or nullopt
+// where there is none.
 std::optional<fs::path> find_config(const Arguments& arguments) {
   for (const fs::path& folder : {arguments.output_dir, arguments.checkpoint_path})
     if (const fs::path path = folder / "adapter_config.json"; fs::exists(path)) return path;
@@ -107,7 +108,7 @@ void write_selection(const fs::path& directory, const std::string& name, const S
     checkpoint::write_tensor_file(directory / (name + ".bin"), TensorFormat::kTorch, selection.specs, source);
 }
 
-// Files of the result, by --format.
+// Returns the names of the result's files, which depend on --format.
 std::vector<std::string> names_of(const Arguments& arguments, const TrainedTensors& trained) {
   std::vector<std::string> names;
   const auto add = [&](const std::string& name, const Selection& selection) {
@@ -120,15 +121,16 @@ std::vector<std::string> names_of(const Arguments& arguments, const TrainedTenso
   return names;
 }
 
-// The marker of the output folder, which another verb may have made, and the names there that an earlier
-// command of this verb wrote.
+// What is in the output folder: its marker, which another verb may have written, and the names of files that
+// this verb wrote there earlier.
 struct EarlierResult {
   FolderManifest manifest;
   std::vector<std::string> names;
 };
 
-// The result may be put beside the checkpoint, as the released script does it, so that the rule is one for
-// files: what is there stays, but for an earlier result of this verb.
+// Looks at the output folder. The result may be written beside the checkpoint, as the released script does,
+// so that other files in the folder are allowed. Throws UsageError where the result would replace a file that
+// this verb did not write.
 EarlierResult find_earlier(const Arguments& arguments, const std::vector<std::string>& names) {
   EarlierResult found = {FolderManifest::read(arguments.output_dir).value_or(FolderManifest(kVerb)), {}};
   if (found.manifest.notes().is_object())
@@ -141,8 +143,8 @@ EarlierResult find_earlier(const Arguments& arguments, const std::vector<std::st
       arguments.output_dir.string(), list_names(in_the_way)));
 }
 
-// Writes the files aside, reads them back as merge will where their configuration is known, and moves them
-// into the output directory.
+// Writes the files into a temporary folder, reads them back as `merge` will where their configuration is
+// known, and moves them into the output directory.
 void write_adapter(const Arguments& arguments, const TrainedTensors& trained,
                    const checkpoint::TensorStore& store, const std::optional<fs::path>& config) {
   const auto lock = lock_folder("--output_dir", arguments.output_dir);
@@ -156,7 +158,7 @@ void write_adapter(const Arguments& arguments, const TrainedTensors& trained,
   if (config) write_file_atomic(folder / kConfigFile, read_file(*config));
   if (config && has_adapter) checkpoint::PeftAdapter::open(folder);
   if (!names_in_the_way(arguments.output_dir, manifest, earlier, {kConfigFile}).empty())
-    fs::remove(folder / kConfigFile);  // it is there already
+    fs::remove(folder / kConfigFile);  // the output directory has it already
   else if (config)
     names.emplace_back(kConfigFile);
   manifest.notes()[kVerb] = names;

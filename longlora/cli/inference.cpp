@@ -34,13 +34,13 @@ struct InferenceArguments {
   generate::RuntimeOptions model;
   std::string question;
   std::filesystem::path material;
-  std::string prompt;
+  PromptFlags prompt;
   std::optional<int64_t> max_gen_len;
   generate::SamplingWishes sampling;
   std::filesystem::path json;
 };
 
-// The text that the question is about.
+// Reads the text that the question is about.
 std::string read_material(const std::filesystem::path& path) {
   std::string text = data::read_text(path);
   if (text.find_first_not_of(" \t\r\n") == std::string::npos)
@@ -51,7 +51,7 @@ std::string read_material(const std::filesystem::path& path) {
   return text;
 }
 
-// Seconds since it was made.
+// Returns the seconds since this object was made.
 class Watch {
  public:
   double seconds() const {
@@ -81,13 +81,13 @@ struct Written : generate::TextGeneration {
   double prompt_seconds = 0.0, answer_seconds = 0.0;
 
   double tokens_per_second() const {
-    // The first token comes with the prompt.
+    // The first token is part of the time of the prompt.
     const auto later = static_cast<double>(generation.ids.size()) - 1.0;
     return later > 0.0 && answer_seconds > 0.0 ? later / answer_seconds : 0.0;
   }
 };
 
-// Writes the answer to standard output as it comes.
+// Writes the answer to standard output while it is generated.
 Written write_answer(const generate::Runtime& model, const tokenizer::Tokenizer& tokenizer,
                      const std::vector<int64_t>& question, const generate::TextEnds& ends,
                      int64_t max_new_tokens, const generate::PickToken& pick) {
@@ -126,7 +126,7 @@ void run_inference(InferenceArguments& arguments) {
   const auto settings =
       generate::read_and_log_settings(arguments.model.base_model, generate::Decoding::kSampled);
   const generate::SamplingOptions sampling = generate::choose_sampling(settings, arguments.sampling);
-  generate::make_sampler(sampling);  // refuses flags out of range
+  generate::make_sampler(sampling);  // throws for flags that are out of range
   log_info(fmt::format("sampling: {}{}", generate::describe_sampling(sampling),
                        settings.sampling.empty()
                            ? ""
@@ -135,11 +135,12 @@ void run_inference(InferenceArguments& arguments) {
   const auto tokenizer = tokenizer::load_tokenizer(tokenizer_path);
   const std::string chat_template =
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
-  const tokenizer::PromptForm form = choose_prompt_form(
-      {arguments.prompt, arguments.model.base_model, arguments.model.peft_model, chat_template}, *tokenizer);
-  const std::vector<int64_t> prompt =
-      tokenizer::tokenize_question(*tokenizer, form, tokenizer::ask(form, arguments.question, material));
-  const auto num_tokens = std::ssize(prompt);
+  const tokenizer::Prompt prompt = choose_prompt({arguments.prompt, arguments.model.base_model,
+                                                  arguments.model.peft_model, tokenizer_path, chat_template},
+                                                 *tokenizer);
+  const std::vector<int64_t> question = tokenizer::tokenize_question(
+      *tokenizer, prompt, tokenizer::ask(prompt.form(), arguments.question, material));
+  const auto num_tokens = std::ssize(question);
   const int64_t answer_tokens =
       arguments.max_gen_len.value_or(settings.max_new_tokens.value_or(kDefaultAnswerTokens));
   arguments.model.pass_tokens = [&](int64_t context_size) {
@@ -153,10 +154,10 @@ void run_inference(InferenceArguments& arguments) {
                     "raise --context_size or shorten the material",
                     arguments.material.empty() ? "--question" : arguments.material.string(),
                     format_count(model.context_size), format_count(num_tokens)));
-  const generate::TextEnds ends =
-      generate::find_text_ends({settings, *tokenizer, chat_template, form, model.vocab_size});
-  const Written written =
-      write_answer(model, *tokenizer, prompt, ends, answer_tokens, generate::make_sampler(sampling, prompt));
+  const generate::TextEnds ends = generate::find_text_ends(
+      {settings, *tokenizer, chat_template, tokenizer_path, prompt.form(), model.vocab_size});
+  const Written written = write_answer(model, *tokenizer, question, ends, answer_tokens,
+                                       generate::make_sampler(sampling, question));
   log_info(fmt::format("{} tokens read in {}, {} written at {:.1f} tokens/s; {}", format_count(num_tokens),
                        format_duration(written.prompt_seconds),
                        format_count(std::ssize(written.generation.ids)), written.tokens_per_second(),
@@ -164,7 +165,7 @@ void run_inference(InferenceArguments& arguments) {
   if (arguments.json.empty()) return;
   results::Inference result;
   result.model = evaluated_model(arguments.model, model);
-  result.prompt = tokenizer::prompt_form_name(form);
+  result.prompt = tokenizer::prompt_form_name(prompt.form());
   result.question = arguments.question;
   if (!arguments.material.empty()) result.material = arguments.material.string();
   result.answer = replace_invalid_utf8(written.text);
@@ -206,7 +207,7 @@ void add_inference_verb(CLI::App& app) {
   verb.add_option("--material", arguments->material,
                   "A text that it is about, UTF-8; it goes in front of the question")
       ->type_name("FILE");
-  add_prompt_flag(verb, arguments->prompt);
+  add_prompt_flags(verb, arguments->prompt);
   verb.add_option(
           "--max_gen_len", arguments->max_gen_len,
           "Tokens of the longest answer (default: max_new_tokens of generation_config.json, else 512)")

@@ -8,9 +8,9 @@
 namespace longlora::cli {
 namespace {
 
-constexpr size_t kShownBytes = 600;  // at either end of a long stretch
+constexpr size_t kShownBytes = 600;  // how much is shown at either end of a long stretch
 
-// The start of the character at or before a byte.
+// Returns where the character begins that a byte belongs to.
 size_t character_start(const std::string& text, size_t at) {
   while (at > 0 && at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
   return at;
@@ -24,7 +24,8 @@ std::string shortened(const std::string& text) {
                      format_count(static_cast<int64_t>(last - first)), text.substr(last));
 }
 
-// Bytes of tokens, so that a character which is cut in two shows on both sides.
+// Returns the text of tokens, joined from their bytes, so that a character that is divided between two ranges
+// shows in both.
 std::string text_of(const data::InstructionTokens& sample, const data::TokenRange& range,
                     const tokenizer::Tokenizer& tokenizer) {
   std::string text;

@@ -1,4 +1,4 @@
-// The command line: verbs in, exit codes out.
+// Runs the command line and turns errors into messages and exit codes.
 #include <c10/util/Exception.h>
 #include <fmt/format.h>
 
@@ -19,6 +19,7 @@
 #include "longlora/cli/threads.h"
 #include "longlora/cli/usage_errors.h"
 #include "longlora/cli/verbs.h"
+#include "longlora/cli/version.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/core/mapped_ranges.h"
@@ -42,7 +43,8 @@ int run(int argc, char** argv) {
   CLI::App app{kDescription, "longlora"};
   app.footer(kFooter);
   app.require_subcommand(1);
-  app.set_version_flag("--version", version());
+  app.set_version_flag("--version", describe_program,
+                       "Print version, build, and what this machine computes with");
   app.add_flag_callback(
       "--flags_page",
       [] {
@@ -60,7 +62,7 @@ int run(int argc, char** argv) {
   try {
     parse(app, words);
   } catch (const CLI::Success& success) {
-    return app.exit(success);  // --help, --version
+    return app.exit(success);  // for --help and --version
   } catch (const CLI::ParseError& error) {
     log_error(describe_usage_error(app, error));
     return static_cast<int>(ExitCode::kUsage);
@@ -68,7 +70,7 @@ int run(int argc, char** argv) {
   return static_cast<int>(ExitCode::kDone);
 }
 
-// Whether the system refused memory, disk or permission, which the user can change.
+// Whether the system refused memory, disk space or permission, which the user can change.
 bool is_about_resources(const std::error_code& code) {
   for (const int error_number : {ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOMEM, EMFILE, ENFILE, EIO})
     if (code == std::error_code(error_number, std::generic_category()) || code.value() == error_number)
@@ -87,7 +89,7 @@ int fail_without_memory() {
       ExitCode::kResources);
 }
 
-// Runs the command line; every error becomes a message and an exit code.
+// Runs the command line. Every error becomes a message and an exit code.
 int run_guarded(int argc, char** argv) {
   try {
     return run(argc, argv);
@@ -100,7 +102,7 @@ int run_guarded(int argc, char** argv) {
   } catch (const c10::OutOfMemoryError& error) {
     return fail(cli::describe_out_of_memory(error.what_without_backtrace()), ExitCode::kResources);
   } catch (const c10::Error& error) {
-    // libtorch's allocator has no exception of its own.
+    // libtorch's allocator throws the general exception, so that lack of memory is known by its message.
     const std::string message = error.what_without_backtrace();
     if (message.find("allocate memory") != std::string::npos) return fail_without_memory();
     return fail(message, ExitCode::kOther);
@@ -115,7 +117,8 @@ int run_guarded(int argc, char** argv) {
 }  // namespace longlora::cli
 
 int main(int argc, char** argv) {
-  // A limit on file sizes (ulimit -f) is then an error of the write like a full disk.
+  // With the signal ignored, reaching a limit on file sizes (ulimit -f) is an error of the write, like a full
+  // disk.
   std::signal(SIGXFSZ, SIG_IGN);
   longlora::end_on_failed_mappings();
   longlora::tensors::pool_tensor_memory();
@@ -125,6 +128,7 @@ int main(int argc, char** argv) {
     code = longlora::cli::fail(
         "[standard output] expected to write the results, got an error; is the disk full?",
         longlora::ExitCode::kResources);
-  // Without libtorch's destructors, which take its tables of operators apart for a tenth of a second.
+  // The process ends without libtorch's destructors, which need a tenth of a second to free its tables of
+  // operators.
   std::_Exit(code);
 }

@@ -12,9 +12,10 @@
 namespace longlora::cli {
 
 void add_runtime_flags(CLI::App& verb, generate::RuntimeOptions& options) {
-  verb.add_option(
-          "--base_model", options.base_model,
-          "Hugging Face directory (config.json, weights, tokenizer; NF4 too), or one in Meta's layout")
+  verb.add_option("--base_model", options.base_model,
+                  "Hugging Face directory (config.json, weights, tokenizer; NF4 too), one in Meta's layout, "
+                  "or a GGUF "
+                  "file")
       ->type_name("DIR")
       ->required();
   verb.add_option("--peft_model", options.peft_model,

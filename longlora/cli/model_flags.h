@@ -13,27 +13,29 @@
 
 namespace longlora::cli {
 
-/// --quantize, --quantize_block and --double_quant, which set `quantize` when the command line has been read.
-/// It must live as long as the verb.
+/// Declares --quantize, --quantize_block and --double_quant, which set `quantize` when the command line has
+/// been read. `quantize` must live as long as the verb.
 void add_quantize_flags(CLI::App& verb, std::optional<ops::Nf4Options>& quantize);
 
-/// The flags of a model that a verb runs without training it: --base_model, --peft_model, --context_size,
-/// --rope_scaling, --dtype, and the flags of the released scripts that have no effect.
+/// Declares the flags of a model that a verb runs without training it: --base_model, --peft_model,
+/// --context_size, --rope_scaling, --dtype and others, with the flags of the released scripts that have no
+/// effect.
 void add_runtime_flags(CLI::App& verb, generate::RuntimeOptions& options);
 
-/// What a verb with these flags reads, by flag; `more` are the verb's own inputs.
+/// Returns the paths that a verb with these flags reads, with their flags. `more` are further inputs of the
+/// verb.
 std::vector<NamedPath> model_inputs(const generate::RuntimeOptions& options,
                                     std::vector<NamedPath> more = {});
-/// Several paths of one flag.
+/// Returns several paths of one flag, each with its name.
 std::vector<NamedPath> named_paths(const std::string& flag, const std::vector<std::filesystem::path>& paths);
 
-/// What --rope_scaling asks for; nothing when it was not given.
+/// Returns the type of scaling that --rope_scaling asks for, or nullopt where it was not given.
 std::optional<model::RopeType> asked_rope_scaling(const std::string& flag);
 
-/// The model of a verb's result, without a label.
+/// Describes the model of a verb's result, without a label.
 results::EvaluatedModel evaluated_model(const generate::RuntimeOptions& options,
                                         const generate::Runtime& model);
-/// The same with what --label says.
+/// As above, with the label of --label.
 results::EvaluatedModel evaluated_model(const generate::RuntimeOptions& options,
                                         const generate::Runtime& model, const std::string& label);
 

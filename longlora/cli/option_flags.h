@@ -15,14 +15,13 @@
 
 namespace longlora::cli {
 
-/// Goes through a list of options and declares the flag of each of its fields in a verb. The options must
-/// live as long as the verb.
+/// Declares a flag of a verb for each field in a list of options. The options must live as long as the verb.
 class OptionFlags {
  public:
   explicit OptionFlags(CLI::App& verb) : verb_(verb) {}
 
-  /// Has `declare` called when a flag of the list has been declared: for flags that stand behind it in --help
-  /// and say something in other words than the options have.
+  /// Has `declare` called when that flag of the list has been declared. It declares flags that follow it in
+  /// --help and state options in other words.
   OptionFlags& behind(const std::string& flag, std::function<void()> declare);
 
   template <typename Value>

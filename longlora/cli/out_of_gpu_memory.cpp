@@ -5,8 +5,8 @@
 namespace longlora::cli {
 
 std::string describe_out_of_memory(const std::string& message) {
-  // "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.05
-  // GiB is free. …": the sentences up to what is free, on one line.
+  // The message is like "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11
+  // GiB of which 1.05 GiB is free. …". Its sentences up to what is free are taken, on one line.
   const size_t begin = message.find("Tried to allocate");
   const size_t is_free = begin == std::string::npos ? begin : message.find(" is free", begin);
   std::string facts = is_free == std::string::npos ? message.substr(0, message.find('\n'))

@@ -5,8 +5,8 @@
 
 namespace longlora::cli {
 
-/// The text for the user of a GPU's c10::OutOfMemoryError with this message: how much was asked for, how much
-/// was free, and which flags make the run smaller.
+/// Returns what to tell the user of a c10::OutOfMemoryError of a GPU with this message: how much was asked
+/// for, how much was free, and which flags make the run smaller.
 std::string describe_out_of_memory(const std::string& message);
 
 }  // namespace longlora::cli

@@ -50,7 +50,8 @@ void run_passkey(const PasskeyArguments& arguments) {
       tokenizer::find_chat_template({tokenizer_path, arguments.model.base_model});
   eval::PasskeyOptions options;
   options.stop_ids =
-      generate::find_text_ends({settings, *tokenizer, chat_template, {}, model.vocab_size}).ids;
+      generate::find_text_ends({settings, *tokenizer, chat_template, tokenizer_path, {}, model.vocab_size})
+          .ids;
   options.num_tests = arguments.num_tests;
   options.context_size = model.context_size;
   options.target_tokens = arguments.lengths;
@@ -59,7 +60,7 @@ void run_passkey(const PasskeyArguments& arguments) {
         arguments.max_tokens > 0 ? arguments.max_tokens : model.context_size, arguments.interval);
   results::Passkey result;
   result.lengths = eval::run_passkey(model.ready, *tokenizer, options);
-  // A length without a single trial has nothing to report; its warning was given.
+  // A length without a single trial is left out of the result. A warning has said so.
   std::erase_if(result.lengths, [](const auto& length) { return length.trials.empty(); });
   if (result.lengths.empty())
     throw UsageError(

@@ -20,18 +20,19 @@
 namespace longlora::cli {
 namespace {
 
-// Share of a GPU's memory that a plan may fill.
+// The share of a GPU's memory that a plan may fill.
 constexpr double kDeviceShare = 0.8;
-// What a GPU's driver and libraries take of its memory.
+// How much of a GPU's memory its driver and libraries take.
 constexpr int64_t kDeviceProgramBytes = int64_t{500} << 20;
-// Shares of its peak rate that a GPU reaches in such training (arXiv 2307.08691, table 12 of 2309.12307).
+// The shares of its peak rate that a GPU reaches in such training (arXiv 2307.08691, and table 12 of arXiv
+// 2309.12307).
 constexpr double kGpuMatrixShare = 0.5, kGpuAttentionShare = 0.4;
-// Elements a second of its optimizer: 30 bytes each at 1 TB/s.
+// How many elements a GPU's optimizer is assumed to update a second: each takes 30 bytes, at 1 TB/s.
 constexpr double kGpuUpdateRate = 3e10;
-// Measurements that differ by more than this were disturbed.
+// Where measurements differ by more than this factor, other work disturbed them.
 constexpr double kNoticedVariation = 1.5;
 
-// Well-known Llama shapes: hidden, intermediate, layers, heads, key/value heads, vocabulary.
+// A known shape of Llama models: hidden size, intermediate size, layers, heads, key/value heads, vocabulary.
 struct Shape {
   int64_t hidden, intermediate, layers, heads, kv_heads, vocab;
 };
@@ -45,13 +46,13 @@ const std::map<std::string, Shape>& shapes() {
   return all;
 }
 
-// All that a run can be told, and what it is planned for.
+// The flags of a run, and what it is planned for.
 struct PlanArguments : TrainingArguments {
   std::string shape_name;
   std::optional<double> device_memory_gib;
   std::optional<double> device_tflops;
   bool measure = true;
-  std::optional<model::ModelConfig> shape;  // a model that is nowhere on disk
+  std::optional<model::ModelConfig> shape;  // of a model that is not on disk
 };
 
 model::ModelConfig named_shape(const std::string& name) {
@@ -79,10 +80,11 @@ void finish_plan_arguments(PlanArguments& arguments) {
   finish_arguments(arguments);
 }
 
-// What a run on this machine would plan for, or one on a GPU that is described.
+// Returns the request of a run on this machine, or on a GPU that flags describe.
 train::PlanRequest plan_request(const PlanArguments& arguments, train::RunSetup& run) {
   const int64_t asked = run.options.memory_budget_bytes;
-  // What a run here may take is never more than is free; a shape may be planned for another machine.
+  // A run on this machine may never take more than is free. A plan for a shape or a described GPU may be for
+  // another machine, so that the budget counts as it is given.
   if (arguments.shape || arguments.device_memory_gib) run.options.memory_budget_bytes = 0;
   train::PlanRequest request = train::run_request(run);
   if (arguments.shape && asked > 0) request.budget_bytes = asked;
@@ -108,7 +110,7 @@ void describe_layers(const train::MemoryPlan& plan) {
   }
 }
 
-// Fills in what the memory plan says.
+// Copies what the memory plan says into the result.
 void set_memory(const train::MemoryPlan& plan, results::Plan& result) {
   result.memory_bytes = plan.total_bytes();
   result.weights_bytes = plan.weights_bytes;
@@ -117,7 +119,7 @@ void set_memory(const train::MemoryPlan& plan, results::Plan& result) {
   result.kept_bytes = plan.kept_bytes;
   result.workspace_bytes = plan.workspace_bytes;
   result.program_bytes = plan.program_bytes;
-  result.tile_rows = plan.tile_rows;
+  result.tile_tokens = plan.tile_tokens;
   result.inputs_on_disk = plan.inputs_on_disk;
   result.scratch_bytes = plan.scratch_bytes;
   result.weights_streamed = plan.weights_streamed;
@@ -126,7 +128,7 @@ void set_memory(const train::MemoryPlan& plan, results::Plan& result) {
   result.state_bytes = plan.state_bytes;
 }
 
-// Those of the GPU that is described, or of this machine as they are measured.
+// Returns the rates of the GPU that flags describe, or those that are measured on this machine.
 train::TrainingRates find_rates(const PlanArguments& arguments, const train::RunSetup& run,
                                 double seen_tokens) {
   if (arguments.device_tflops)
@@ -148,7 +150,7 @@ void describe_rates(const PlanArguments& arguments, const train::TrainingRates& 
         "the rates varied: other work runs on this machine, and beside it a run takes longer than planned");
 }
 
-// Says how long a run takes.
+// Predicts how long a run takes.
 results::PlannedTime plan_time(const PlanArguments& arguments, const train::RunSetup& run,
                                const train::PlanRequest& request, const train::MemoryPlan& plan,
                                const train::StepFlops& flops) {

@@ -36,7 +36,7 @@ void check_arguments(const QuantizeArguments& arguments) {
                     arguments.options.block_size));
 }
 
-// Claims what is written before anything is done.
+// Claims the output before any work.
 OutputFolder claim_outputs(const QuantizeArguments& arguments) {
   const std::vector<NamedPath> inputs = {{"--model_name_or_path", arguments.model}};
   OutputFolder folder({.output = {"--output_dir", arguments.output_dir},
@@ -48,7 +48,8 @@ OutputFolder claim_outputs(const QuantizeArguments& arguments) {
   return folder;
 }
 
-// What is not put into four bits: as asked, or as the embedding is stored.
+// Returns the dtype of tensors that are not put into four bits: the one that was asked for, or that of the
+// stored embedding.
 at::ScalarType stored_dtype(const QuantizeArguments& arguments, const model::StoredModel& model) {
   if (const auto asked = tensors::weight_dtype_from_name(arguments.dtype)) return *asked;
   const at::ScalarType found =
@@ -96,7 +97,7 @@ void add_quantize_verb(CLI::App& app) {
       "Put a model's linear layers into 4 bits (NF4) and save it as transformers and bitsandbytes do");
   auto arguments = std::make_shared<QuantizeArguments>();
   verb.add_option("--model_name_or_path", arguments->model,
-                  "Directory of the model: Hugging Face's layout or Meta's")
+                  "Directory of the model: Hugging Face's layout or Meta's; or a GGUF file")
       ->type_name("DIR")
       ->required();
   verb.add_option("--output_dir", arguments->output_dir, "Directory to write")->type_name("DIR")->required();

@@ -32,11 +32,12 @@ FlagGroup training() {
            {"trainable_params", kWorks, kSeveral, "", "what trains beside the pairs"}}};
 }
 
-// Options of fine-tune or sft that a plan does not depend on.
+// The options of fine-tune and sft on which a plan does not depend.
 FlagGroup planning() {
   constexpr std::string_view kWhy = "the plan does not depend on it";
   FlagGroup group = {"Planning", {}, {"plan"}, {}};
-  for (const char* name : {"text_field", "bin_dtype", "prompt", "truncate", "order", "preview"})
+  for (const char* name :
+       {"text_field", "bin_dtype", "prompt", "prompt_date", "truncate", "order", "preview"})
     group.flags.push_back({name, kNoEffect, kOne, "", kWhy});
   for (const char* name : {"shuffle", "packing", "skip_bad_samples", "cache_tokens"})
     group.flags.push_back({name, kNoEffect, kMaybeOne, "", kWhy});

@@ -7,6 +7,7 @@
 
 #include "longlora/cli/flags.h"
 #include "longlora/cli/verbs.h"
+#include "longlora/cli/version.h"
 #include "longlora/core/log.h"
 
 namespace longlora::cli {
@@ -17,7 +18,7 @@ struct ReportArguments {
   report::ReportOptions options;
 };
 
-// "LABEL=PATH" or a path alone.
+// Reads "LABEL=PATH" or a path alone.
 report::InputPath parse_input(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos || std::filesystem::exists(text)) return {text, ""};

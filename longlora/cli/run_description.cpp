@@ -10,7 +10,8 @@
 namespace longlora::cli {
 namespace {
 
-// "data: 10 rows of up to 512 tokens; 6 steps of 8 rows, the last of an epoch of 2; 3 epochs".
+// Describes the data: "data: 10 rows of up to 512 tokens; 6 steps of 8 rows, the last of an epoch of 2; 3
+// epochs".
 std::string describe_rows(const train::TrainOptions& options, const train::Trainer& trainer) {
   const train::EpochUpdates& updates = trainer.updates();
   const int64_t num_steps = trainer.max_steps(), last = updates.rows_of_last_update();
@@ -28,7 +29,7 @@ std::string describe_rows(const train::TrainOptions& options, const train::Train
   return line;
 }
 
-// Warns where updates change nothing, or where the rate never gets to what was asked for.
+// Warns where updates change nothing, or where the learning rate never reaches the one that was asked for.
 void warn_of_idle_run(const train::TrainOptions& options, const train::Trainer& trainer) {
   const double highest = trainer.schedule().highest_learning_rate();
   const int64_t warmup = trainer.schedule().warmup_steps;

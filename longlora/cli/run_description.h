@@ -1,4 +1,4 @@
-// What a training run says of itself before its first step.
+// Describes a training run before its first step.
 #pragma once
 
 #include "longlora/cli/training_verb.h"

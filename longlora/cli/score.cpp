@@ -37,7 +37,7 @@ std::vector<int64_t> ids_to_score(const ScoreArguments& arguments, const tokeniz
   return tokenizer::encode_for_model(*tokenizer, text, /*add_special_tokens=*/true);
 }
 
-// The text of one id alone, in quotes and on one line; empty without a tokenizer.
+// Returns the text of a single id, in quotes and on one line, or an empty text without a tokenizer.
 std::string piece(const tokenizer::Tokenizer* tokenizer, int64_t id) {
   if (tokenizer == nullptr || !tokenizer::has_text(*tokenizer, id)) return "";
   return Json(tokenizer::decode_written(*tokenizer, std::vector{id}))

@@ -15,14 +15,17 @@
 #include "longlora/cli/training_verb.h"
 #include "longlora/cli/verbs.h"
 #include "longlora/core/error.h"
+#include "longlora/core/json.h"
 #include "longlora/core/log.h"
+#include "longlora/results/training_result.h"
 #include "longlora/tokenizer/chat_template.h"
 
 namespace longlora::cli {
 namespace {
 
 struct SftArguments : TrainingArguments {
-  std::string prompt;
+  PromptFlags prompt;
+  tokenizer::Prompt chosen_prompt = tokenizer::PromptForm::kLlama2;
   std::string order = "random";
   int64_t preview = 0;
 };
@@ -34,19 +37,32 @@ void finish_sft_arguments(SftArguments& arguments) {
   set_tokenizer_path(options);
 }
 
+// The date that the templates of a run in this folder write; empty where there is none.
+std::string date_of_run(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "run.json";
+  if (!std::filesystem::exists(path)) return "";
+  const Json options = results::RunDescription::from_json(read_json(path), path.string()).options;
+  return options.is_object() ? options.value("prompt_date", "") : "";
+}
+
 void choose_form(SftArguments& arguments, const tokenizer::Tokenizer& tokenizer) {
   train::TrainOptions& options = arguments.options;
-  options.prompt = choose_prompt_form(
-      {arguments.prompt, options.model_name_or_path, options.peft_model,
-       tokenizer::find_chat_template({options.tokenizer_path, options.model_name_or_path})},
-      tokenizer);
+  // A run that is resumed on another day goes on with the samples that it began with.
+  if (options.resume && arguments.prompt.date.empty())
+    arguments.prompt.date = date_of_run(options.output_dir);
+  arguments.chosen_prompt =
+      choose_prompt({arguments.prompt, options.model_name_or_path, options.peft_model, options.tokenizer_path,
+                     tokenizer::find_chat_template({options.tokenizer_path, options.model_name_or_path})},
+                    tokenizer);
+  options.prompt = arguments.chosen_prompt.form();
+  options.prompt_date = arguments.chosen_prompt.date();
 }
 
 data::InstructionSet read_set(const SftArguments& arguments, const std::vector<std::filesystem::path>& paths,
                               const tokenizer::Tokenizer& tokenizer, int64_t vocab_size) {
   const train::TrainOptions& options = arguments.options;
   return data::read_instruction_set(paths, {.tokenizer = &tokenizer,
-                                            .form = options.prompt,
+                                            .prompt = arguments.chosen_prompt,
                                             .truncation = options.truncation,
                                             .max_tokens = options.model_max_length,
                                             .vocab_size = vocab_size,
@@ -68,7 +84,7 @@ std::unique_ptr<const data::InstructionRows> read_rows(const SftArguments& argum
   return rows;
 }
 
-// Prints the first samples and goes no further.
+// Prints the first samples instead of training.
 void preview(SftArguments& arguments) {
   const train::TrainOptions& options = arguments.options;
   if (options.data_path.empty() || options.tokenizer_path.empty() || options.model_max_length < 2)
@@ -91,7 +107,7 @@ void run_sft(SftArguments& arguments) {
   finish_arguments(arguments);
   const train::TrainOptions& options = arguments.options;
   const train::RunFolder folder = claim_outputs(arguments);
-  // Faults of the data show before a model is loaded.
+  // The data are read first, so that their faults show before a model is loaded.
   const auto tokenizer = find_tokenizer(options, /*needed=*/true);
   choose_form(arguments, *tokenizer);
   const auto config = options.init_random ? options.config_file : options.model_name_or_path;
@@ -106,7 +122,7 @@ void run_sft(SftArguments& arguments) {
 
 void add_data_flags(CLI::App& verb, SftArguments& arguments) {
   OptionFlags flags(verb);
-  flags.behind("--eval_data_path", [&] { add_prompt_flag(verb, arguments.prompt); });
+  flags.behind("--eval_data_path", [&] { add_prompt_flags(verb, arguments.prompt); });
   flags.behind("--packing", [&] {
     verb.add_option("--order", arguments.order,
                     "random; sequential: as in the files; length: like lengths together")

@@ -56,7 +56,7 @@ LONGLORA_BEFORE_SANITIZERS void start_with_sleeping_threads(int, char** argument
   changed.data()[count] = policy;
   const ssize_t length = ::readlink("/proc/self/exe", program.data(), PATH_MAX);
   if (length <= 0) return;
-  // Where it cannot be started again the program runs as it was started.
+  // Where that fails, the program goes on as it was started.
   ::execve(program.data(), arguments, changed.data());
 }
 

@@ -1,13 +1,13 @@
-// How the threads of the numeric libraries wait, and how many there are.
+// Decides how the threads of numeric libraries wait, and how many there are.
 #pragma once
 
 namespace longlora::cli {
 
-/// Limits the threads of tensor functions to the processors that this process may use. OMP_NUM_THREADS, where
-/// it is set, stays. Call it once, at the start of main.
+/// Limits the threads of tensor functions to the processors that this process may use, unless OMP_NUM_THREADS
+/// is set. It has to be called once, at the start of main.
 void limit_threads();
 
-// Linked into the program, threads.cpp also makes threads sleep while they wait for each other
-// (OMP_WAIT_POLICY is then "passive"), unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set already.
+// A program that threads.cpp is linked into also makes its threads sleep while they wait for each other: it
+// sets OMP_WAIT_POLICY to "passive", unless OMP_WAIT_POLICY or GOMP_SPINCOUNT is set already.
 
 }  // namespace longlora::cli

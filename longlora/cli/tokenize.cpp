@@ -42,14 +42,14 @@ void check_arguments(const TokenizeArguments& arguments) {
   }
 }
 
-// Before any work.
+// Claims the outputs before any work.
 void prepare_outputs(const TokenizeArguments& arguments) {
   std::vector<NamedPath> inputs = named_paths("--input", arguments.options.inputs);
   inputs.push_back({"--tokenizer", arguments.tokenizer});
   const std::filesystem::path& output = arguments.options.output;
   std::vector<OutputFile> files = {{"--json", arguments.ids.json}};
   if (arguments.decodes) {
-    // A text has nothing by which it could be known as an earlier result.
+    // Nothing in a text shows that it is an earlier result, so that none is replaced.
     files.push_back({"--output", output, [](const auto&) { return false; }});
   } else if (!output.empty()) {
     files.push_back({"--output", output, data::is_described_token_file});
@@ -110,8 +110,9 @@ void add_tokenize_verb(CLI::App& app) {
   auto arguments = std::make_shared<TokenizeArguments>();
   data::TokenizeOptions& options = arguments->options;
   options.num_threads = available_processors();
-  verb.add_option("--tokenizer", arguments->tokenizer,
-                  "Hugging Face directory, tokenizer.json, or tokenizer.model (SentencePiece, tiktoken)")
+  verb.add_option(
+          "--tokenizer", arguments->tokenizer,
+          "Hugging Face directory, tokenizer.json, tokenizer.model (SentencePiece, tiktoken), or a GGUF file")
       ->required();
   add_paths(verb, "--input", options.inputs,
             "Files of text or JSON (a list or lines), also .gz or .zst, or folders of them");

@@ -20,9 +20,9 @@ namespace {
 
 using tokenizer::Ids;
 
-// A text or file of the command line.
+// A text or a file that the command line gives.
 struct Input {
-  std::string name;  // "--text" or the path
+  std::string name;  // "--text", or the file's path
   std::filesystem::path path;
   std::string text;
 };
@@ -48,13 +48,13 @@ std::string format_ids(const Ids& ids) {
   return text + "]";
 }
 
-// Standard output in one piece, zero bytes included.
+// Writes bytes, which may be zero, to standard output in one piece.
 void print_bytes(const std::string& bytes) {
   if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) != bytes.size() || std::fflush(stdout) != 0)
     throw ResourceError("[standard output] expected to write the result, got an error; is the disk full?");
 }
 
-// One result stands at the top as well.
+// Writes the lists into a JSON file. A single list is also at its top.
 void write_results(const std::filesystem::path& path, const char* key, const std::vector<Input>& inputs,
                    std::vector<Json> values) {
   if (path.empty()) return;
@@ -84,7 +84,7 @@ Ids parse_ids(const std::string& text, const std::string& name) {
   return ids;
 }
 
-// Lists of ids in a file that --ids --json wrote.
+// Returns the lists of ids in a file that --ids --json wrote.
 std::vector<Ids> ids_of_json(const Json& json, const std::string& name) {
   std::vector<Ids> lists;
   try {

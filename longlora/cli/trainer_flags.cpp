@@ -34,7 +34,7 @@ constexpr std::string_view kOwnColumns = "which fields of a sample are read is f
 constexpr std::string_view kMetrics =
     "an evaluation sums up loss and accuracy as it goes and keeps no predictions";
 
-// What has to be told of flags that work is their default where Hugging Face's differs, and their limits.
+// The texts of flags that work say their default where Hugging Face's is another, and their limits.
 std::vector<ForeignFlag> steps() {
   return {
       works("max_steps", "updates; -1 or 0: from --num_train_epochs"),

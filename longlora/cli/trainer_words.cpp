@@ -1,4 +1,4 @@
-// Settings that Hugging Face's Trainer and the released scripts have other words for.
+// Reads flags by which Hugging Face's Trainer and the released scripts state options in other words.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kCheckpointPrefix = "checkpoint-";
 
-// Updates of warm-up, or their share of all, as the Trainer reads the two flags.
+// Sets how many updates are warm-up, or which share of all, as the Trainer reads the two flags.
 void set_warmup(const TrainingArguments& arguments, train::TrainOptions& options) {
   if (!arguments.warmup_steps && !arguments.warmup_ratio) return;
   const double steps = arguments.warmup_steps.value_or(0.0);
@@ -35,11 +35,12 @@ void set_order(const TrainingArguments& arguments, train::TrainOptions& options)
   const std::string& sampling = arguments.group_by_length ? "group_by_length" : arguments.sampling;
   if (sampling.empty()) return;
   options.shuffle = sampling != "sequential";
-  // Rows of fine-tune have one length.
+  // All rows of fine-tune have one length, so that it has nothing to group.
   options.group_by_length = options.supervised && sampling == "group_by_length";
 }
 
-// The path of a checkpoint is taken where it is the newest one of the run's own folder: what --resume takes.
+// Throws UsageError unless `asked` is the newest checkpoint in the run's own folder, which is the one that
+// --resume takes.
 void check_resumed_path(const fs::path& asked, const fs::path& output_dir) {
   const fs::path path = asked.has_filename() ? asked : asked.parent_path();
   const auto number_of = [](const fs::path& checkpoint) {
@@ -107,7 +108,7 @@ void check_model_type(const std::string& asked, const model::ModelConfig& config
   const auto found = config.raw.find("model_type");
   const bool is_said = found != config.raw.end() && found->is_string();
   const std::string own = is_said ? found->get<std::string>() : is_neox ? "gpt_neox" : "llama";
-  // The released scripts know these two; llama stands for all that attend as Llama does.
+  // The released scripts know two types: gpt-neox, and llama for all others that attend as Llama does.
   if (asked.empty() || asked == own || (asks_neox ? is_neox : asked == "llama" && !is_neox)) return;
   throw UsageError(fmt::format(
       "[--model_type] expected what the model's config.json says ({}), got {}; leave the flag out", own,

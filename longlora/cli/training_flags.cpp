@@ -1,4 +1,4 @@
-// The flags of a run: those of its options' lists, and between them those that say something in other words.
+// The flags of a run. Most come from the lists of options; those between them state options in other words.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -59,7 +59,7 @@ void set_target_modules(const std::vector<std::string>& words, checkpoint::LoraC
   const auto is_pattern = [](const std::string& word) {
     return word.find_first_of("*+?()[]{}|^$\\") != std::string::npos;
   };
-  lora.target_modules.clear();  // model::choose_targets fills in those of the model's family
+  lora.target_modules.clear();  // model::choose_targets fills in the targets of the model's family
   lora.target_pattern.clear();
   if (words.size() == 1 && is_pattern(words[0])) {
     checkpoint::check_module_pattern(words[0], "--lora_target_modules");

@@ -12,6 +12,7 @@
 #include "longlora/cli/run_description.h"
 #include "longlora/cli/training_verb.h"
 #include "longlora/cli/verbs.h"
+#include "longlora/cli/version.h"
 #include "longlora/core/file.h"
 #include "longlora/core/format.h"
 #include "longlora/core/json.h"
@@ -22,7 +23,7 @@
 namespace longlora::cli {
 namespace {
 
-// Tells the person at the terminal of every step that is logged.
+// Shows every step that is logged at the terminal.
 class Reporter : public train::TrainObserver {
  public:
   void on_step(const train::StepReport& report) override {
@@ -40,14 +41,14 @@ class Reporter : public train::TrainObserver {
                          evaluation.loss, evaluation.perplexity, evaluation.accuracy));
   }
 
-  // The last step that was logged; nullopt before the first.
+  // Returns the last step that was logged, or nullopt before the first.
   const std::optional<results::TrainStep>& last() const { return last_; }
 
  private:
   std::optional<results::TrainStep> last_;
 };
 
-// The name of the folder itself, also of "runs/a/" and ".".
+// Returns the name of a folder, also for "runs/a/" and ".".
 std::string folder_name(const std::filesystem::path& folder) {
   const auto path = std::filesystem::absolute(folder).lexically_normal();
   return (path.has_filename() ? path : path.parent_path()).filename().string();
@@ -82,7 +83,7 @@ void write_result(const TrainingArguments& arguments, const train::Trainer& trai
     result.peak_memory_bytes = last->peak_memory_bytes;
   }
   result.predicted_memory_bytes = trainer.plan().total_bytes();
-  result.tile_rows = trainer.plan().tile_rows;
+  result.tile_tokens = trainer.plan().tile_tokens;
   result.inputs_on_disk = trainer.plan().inputs_on_disk;
   result.weights_streamed = trainer.plan().weights_streamed;
   result.state_on_disk = train::state_name(trainer.plan().state_on_disk);
@@ -92,14 +93,15 @@ void write_result(const TrainingArguments& arguments, const train::Trainer& trai
 // The signal that asked the run to stop.
 volatile std::sig_atomic_t stop_signal = SIGTERM;
 
-// Ctrl-C, SIGTERM, SIGUSR1 (a scheduler's notice that time is up) and SIGHUP (the terminal is gone) end the
-// run with a checkpoint; a second Ctrl-C ends it at once. SIGHUP stays ignored where it was, under nohup.
+// Makes signals end the run with a checkpoint: Ctrl-C, SIGTERM, SIGUSR1 (by which a scheduler says that the
+// time is up) and SIGHUP (the terminal was closed). A second Ctrl-C ends the run at once. SIGHUP remains
+// ignored where it was, as under nohup.
 void stop_on_signals() {
   struct sigaction action = {};
   action.sa_flags = SA_RESTART;
   action.sa_handler = [](int signal) {
-    // What reads the log goes with the terminal; to write to nobody must not end the run before its
-    // checkpoint.
+    // When the terminal is closed, a program that reads the log ends, too. Writing to it must not end the run
+    // before its checkpoint.
     if (signal == SIGHUP) std::signal(SIGPIPE, SIG_IGN);
     stop_signal = signal;
     train::Trainer::request_stop();

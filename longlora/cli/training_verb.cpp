@@ -18,8 +18,8 @@ namespace {
 
 constexpr int64_t kEvalSteps = 500;
 
-// Turns --evaluation_strategy into a number of steps. True where nothing but the held-out data itself asks
-// for its use.
+// Turns --evaluation_strategy into a number of steps. Returns whether the run is evaluated only because
+// held-out data were given.
 bool decide_evaluation(TrainingArguments& arguments) {
   train::TrainOptions& options = arguments.options;
   const bool is_unsaid = arguments.evaluation_strategy.empty() && arguments.given.count("--eval_steps") == 0;
@@ -30,7 +30,7 @@ bool decide_evaluation(TrainingArguments& arguments) {
   return is_unsaid && asks;
 }
 
-// A number of tokens, or the name of the released rule.
+// Reads --group_size, a number of tokens or the name of the released rule.
 void set_group_size(const std::string& text, train::TrainOptions& options) {
   if (text.empty()) return;
   options.reference_sft_groups = text == "reference-sft";

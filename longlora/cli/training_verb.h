@@ -1,4 +1,4 @@
-// What the verbs that train have in common: flags, model, reports, the run.
+// What the verbs `fine-tune`, `sft` and `plan` share: flags, and the way from them to a run.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -20,11 +20,11 @@
 
 namespace longlora::cli {
 
-/// The options, and the flags that say some of them in other words.
+/// The options of a run, and the flags that state some of them in other words.
 struct TrainingArguments {
   train::TrainOptions options;
   std::string verb;
-  std::set<std::string> given;  // names of the flags that the command line has
+  std::set<std::string> given;  // the names of the flags that the command line has
   bool bf16 = true;
   bool use_full_attn = false;
   std::string model_type;
@@ -44,52 +44,53 @@ struct TrainingArguments {
   std::filesystem::path json;
 };
 
-/// Each declares the flags of one subject; the first, of the model that a run trains.
+/// Each of the functions below declares the flags of one subject. This one declares those of the model that a
+/// run trains.
 void add_trained_model_flags(CLI::App& verb, TrainingArguments& arguments);
 void add_context_flags(CLI::App& verb, TrainingArguments& arguments);
 void add_adapter_flags(CLI::App& verb, TrainingArguments& arguments);
 void add_step_flags(CLI::App& verb, TrainingArguments& arguments);
 void add_output_flags(CLI::App& verb, TrainingArguments& arguments);
-/// The seeds, and in the Trainer's words the order of rows that --shuffle and --order say here.
+/// Declares the seeds, and the Trainer's flags for the order of rows, which --shuffle and --order state here.
 void add_order_flags(CLI::App& verb, TrainingArguments& arguments);
 
-/// Words of --lora_target_modules as PEFT takes target_modules: names ("a,b", several words or both), or one
-/// text that no name could be, a regular expression. Throws UsageError for several of those, InputError for a
-/// wrong one.
+/// Sets the targets that the words of --lora_target_modules mean, as PEFT reads target_modules: names ("a,b",
+/// several words or both), or one text that cannot be a name and is taken for a regular expression. Throws
+/// UsageError for several such texts, InputError for one that is no regular expression.
 void set_target_modules(const std::vector<std::string>& words, checkpoint::LoraConfig& lora);
 
-/// Sets the options that are told in the Trainer's or the released scripts' words.
+/// Sets the options that flags of the Trainer or of the released scripts state.
 void apply_trainer_words(TrainingArguments& arguments);
 
 /// Throws UsageError where --model_type contradicts the model.
 void check_model_type(const std::string& asked, const model::ModelConfig& config);
 
-/// Where no --tokenizer is given: the adapter's, whose run may have added tokens, or else the model's.
+/// Fills in the tokenizer where no --tokenizer is given. It is the adapter's, to which a run may have added
+/// tokens, or else the model's.
 void set_tokenizer_path(train::TrainOptions& options);
 
-/// Turns words into options and checks them all, then opens the device. Throws UsageError that lists every
-/// problem.
+/// Turns the words of flags into options, checks all of them, and opens the device. Throws UsageError that
+/// lists every problem.
 void finish_arguments(TrainingArguments& arguments);
 
-/// The claim on the output folder, and on the file of --json, before any work. Throws UsageError and
-/// ResourceError where they cannot be written (RunFolder, prepare_output_files). To be held while the run
-/// goes on.
+/// Claims the output folder and the file of --json before any work. The claim has to be kept until the run
+/// ends. Throws UsageError and ResourceError where they cannot be written (RunFolder, prepare_output_files).
 train::RunFolder claim_outputs(const TrainingArguments& arguments);
 
-/// The run that the options ask for, before anything large is loaded; `planned` is a model that is nowhere on
-/// disk, in place of theirs. Throws UsageError for flags that contradict the model or the adapter, and what
-/// train::set_up_run throws.
+/// Sets up the run that the options ask for, without loading anything large. `planned` is the configuration
+/// of a model that is not on disk, which takes the place of the options' model. Throws UsageError for flags
+/// that contradict the model or the adapter, and the errors of train::set_up_run.
 train::RunSetup set_up(const TrainingArguments& arguments,
                        const std::optional<model::ModelConfig>& planned = {});
 
-/// The same run planned and loaded. Throws ResourceError when it cannot fit in memory.
+/// Sets up, plans and loads the run. Throws ResourceError when it cannot fit in memory.
 train::BuiltRun build(const TrainingArguments& arguments);
 
-/// The tokenizer of the run, or null where none is needed and none is found.
+/// Returns the tokenizer of the run, or null where none is needed and none is found.
 std::unique_ptr<tokenizer::Tokenizer> find_tokenizer(const train::TrainOptions& options, bool needed);
 
-/// Trains to the end or until a signal, and writes all that a run leaves. `eval_data` may be null. Throws
-/// StoppedBySignal when a signal ended the run before its last step; its state is saved then.
+/// Trains until the end or a signal, and writes the log, checkpoints and result. `eval_data` may be null.
+/// Throws StoppedBySignal when a signal ended the run before its last step, after its state was saved.
 void run_training(const TrainingArguments& arguments, train::BuiltRun& run,
                   std::unique_ptr<const data::TrainingRows> data,
                   std::unique_ptr<const data::TrainingRows> eval_data);

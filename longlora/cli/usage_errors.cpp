@@ -13,13 +13,13 @@
 namespace longlora::cli {
 namespace {
 
-// The verb that was being parsed, or the application itself.
+// Returns the verb that was parsed, or the application itself.
 const CLI::App& active_verb(const CLI::App& app) {
   const auto verbs = app.get_subcommands();
   return verbs.empty() ? app : *verbs.front();
 }
 
-// Verbs that have a flag of this name.
+// Returns the verbs that have a flag of this name.
 std::vector<std::string> verbs_with(const CLI::App& app, const std::string& flag) {
   std::vector<std::string> names;
   for (const CLI::App* verb : app.get_subcommands(/*filter=*/{})) {
@@ -29,7 +29,7 @@ std::vector<std::string> verbs_with(const CLI::App& app, const std::string& flag
   return names;
 }
 
-// About a word that no flag took.
+// Says what is wrong with a word that belongs to no flag.
 std::string describe_unknown(const CLI::App& app, const CLI::App& verb, const std::string& word) {
   if (!word.starts_with("-"))
     return fmt::format("[{}] expected a flag, got the word {}; a value with spaces in it needs quotes",
@@ -42,7 +42,8 @@ std::string describe_unknown(const CLI::App& app, const CLI::App& verb, const st
   return meant.empty() ? message : message + fmt::format("; did you mean {}?", fmt::join(meant, " or "));
 }
 
-// "V not in {a,b}", what CLI11 says of a value that is none of a list. `word`: what else there is to know.
+// Rewrites CLI11's sentence about a value that is not in a list, "V not in {a,b}". `word` is what else is
+// known of the flag.
 std::string describe_choice(const std::string& problem, const std::string& word) {
   const size_t not_in = problem.rfind(" not in {");
   const std::string value = problem.substr(0, not_in);
@@ -55,7 +56,7 @@ std::string describe_choice(const std::string& problem, const std::string& word)
   return word.empty() ? message : fmt::format("{}; {}", message, word);
 }
 
-// CLI11's sentence about one flag in our words.
+// Rewrites CLI11's sentence about a flag in the words of this program.
 std::string describe_value(const CLI::App& verb, const std::string& flag, const std::string& problem) {
   if (problem.find(" not in {") != std::string::npos)
     return fmt::format("[{}] {}", flag, describe_choice(problem, word_of_flag(verb, flag)));
@@ -103,7 +104,7 @@ std::string missing_verb(const CLI::App& app, const std::vector<std::string>& wo
 
 std::string describe_usage_error(const CLI::App& app, const CLI::ParseError& error) {
   const CLI::App& verb = active_verb(app);
-  // Words that no flag took say more than the flag that is missing because one is misspelt.
+  // Words that belong to no flag are reported first: a missing flag may be one of them, misspelt.
   const auto extras = app.remaining(/*recurse=*/true);
   const std::string message =
       extras.empty() ? describe_known(verb, error) : describe_unknown(app, verb, extras.front());

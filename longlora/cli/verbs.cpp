@@ -22,7 +22,9 @@ void add_verbs(CLI::App& app) {
   add_answer_verb(app);
   add_score_verb(app);
   add_plan_verb(app);
+  add_inspect_verb(app);
   add_report_verb(app);
+  add_completion_verb(app);
   for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
     add_foreign_flags(*verb);
     check_numbers(*verb);

@@ -1,5 +1,5 @@
-// The verbs of the command line. Each add_… registers a subcommand whose
-// callback does the whole job and throws the errors of core/error.h.
+// The verbs of the command line. Each add_… function declares a subcommand, whose callback does the whole job
+// and throws the errors of core/error.h.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -9,17 +9,17 @@
 
 namespace longlora::cli {
 
-/// Thrown by a training verb that ended before its last step because a signal asked it to, its state saved:
-/// the process then ends with 128 + signal, as a shell says of one that the signal ended.
+/// Thrown by a training verb that a signal stopped before its last step, after its state was saved. The exit
+/// code is 128 + signal then, as a shell reports it for a process that a signal ended.
 struct StoppedBySignal {
   int signal;
 };
 
-/// All of them, in the order of --help.
+/// Declares all verbs in the order of --help.
 void add_verbs(CLI::App& app);
 
-/// Runs the verb that the words name: they are spelled as in Python's command lines or as in --help. Throws
-/// CLI::ParseError, and the errors of the verb.
+/// Runs the verb that the words name. Flags may be spelled as in --help or as in Python's command lines.
+/// Throws CLI::ParseError and the errors of the verb.
 void parse(CLI::App& app, const std::vector<std::string>& words);
 
 void add_tokenize_verb(CLI::App& app);
@@ -35,6 +35,9 @@ void add_answer_verb(CLI::App& app);
 void add_score_verb(CLI::App& app);
 void add_quantize_verb(CLI::App& app);
 void add_plan_verb(CLI::App& app);
+void add_inspect_verb(CLI::App& app);
 void add_report_verb(CLI::App& app);
+/// Writes about all verbs of `app` that are there when it runs.
+void add_completion_verb(CLI::App& app);
 
 }  // namespace longlora::cli

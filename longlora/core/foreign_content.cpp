@@ -13,7 +13,7 @@ struct Start {
 
 // What the first bytes of a binary file tell.
 constexpr Start kBinary[] = {
-    {"GGUF", "a GGUF file of llama.cpp; use the Hugging Face checkpoint that it was made from"},
+    {"GGUF", "a GGUF file of llama.cpp, which is read as a model alone"},
     {"lmgg", "a GGML file of llama.cpp; use the Hugging Face checkpoint that it was made from"},
     {"tjgg", "a GGML file of llama.cpp; use the Hugging Face checkpoint that it was made from"},
     {"\x89HDF", "an HDF5 file (TensorFlow); use the checkpoint in safetensors or PyTorch's format"},

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "longlora/data/json_samples.h"
+#include "longlora/data/learn_flags.h"
 
 namespace longlora::data {
 
@@ -59,57 +60,44 @@ Role read_role(SampleFields& message) {
 }
 
 // The text of a list of parts, as messages of OpenAI have them.
-std::string join_parts(const SampleFields& message, const Json& parts) {
+std::string join_parts(const SampleFields& message, std::string_view name, const Json& parts,
+                       std::vector<std::string>* unread) {
   std::string text;
-  for (const Json& part : parts) {
-    if (part.is_string()) {
-      text += part.get<std::string>();
+  for (const Json& object : parts) {
+    if (object.is_string()) {
+      text += object.get<std::string>();
       continue;
     }
-    const auto inside = part.is_object() ? part.find("text") : part.end();
-    if (!part.is_object() || inside == part.end() || !inside->is_string())
-      message.refuse("a message's parts to be texts",
-                     part.is_object() && part.contains("type") && part["type"].is_string()
-                         ? fmt::format("one of type \"{}\"", part["type"].get<std::string>())
-                         : kind_of(part));
+    if (!object.is_object()) message.refuse("a message's parts to be texts", kind_of(object));
+    SampleFields part(object, message.place(), fmt::format("{}{}[].", message.prefix(), name));
+    const Json* type = part.take("type");
+    const Json* inside = part.take("text");
+    if (inside == nullptr || !inside->is_string())
+      message.refuse("a message's parts to be texts", type != nullptr && type->is_string()
+                                                          ? fmt::format("one of type {}", type->dump())
+                                                          : kind_of(object));
+    refuse_learn_flag(part);
     text += inside->get<std::string>();
+    if (unread != nullptr) part.add_unread(unread);
   }
   return text;
 }
 
-std::string read_content(SampleFields& message) {
+std::string read_content(SampleFields& message, std::vector<std::string>* unread) {
   std::optional<std::string> text;
   for (const std::string_view name : {"content", "value", "text"}) {
     const Json* value = message.take(name);
     if (value == nullptr) continue;
     if (!value->is_string() && !value->is_array())
       message.refuse(fmt::format("a message's field \"{}\" to be a text", name), kind_of(*value));
-    std::string found = value->is_array() ? join_parts(message, *value) : value->get<std::string>();
+    std::string found =
+        value->is_array() ? join_parts(message, name, *value, unread) : value->get<std::string>();
     if (text && *text != found)
       message.refuse("a message's text under one name", fmt::format("another one in \"{}\"", name));
     text = std::move(found);
   }
   if (!text) message.refuse("a message's text in the field \"content\" (or \"value\")", message.names());
   return *text;
-}
-
-// Whether a flag of the message says that it is learned; nullopt where there is no flag.
-std::optional<bool> read_learn_flag(SampleFields& message) {
-  std::optional<bool> learn;
-  for (const std::string_view name : {"weight", "train", "training", "loss"}) {
-    const Json* value = message.take(name);
-    if (value == nullptr) continue;
-    const bool is_bit = value->is_boolean() || (value->is_number() && (*value == 0 || *value == 1));
-    if (!is_bit)
-      message.refuse(fmt::format("a message's \"{}\" to be 0, 1, true or false", name),
-                     value->is_number() && is_finite(*value) ? value->dump() : kind_of(*value));
-    const bool asked = value->is_boolean() ? value->get<bool>() : *value == 1;
-    if (learn && *learn != asked)
-      message.refuse("a message's flags to agree whether it is learned",
-                     fmt::format("another word in \"{}\"", name));
-    learn = asked;
-  }
-  return learn;
 }
 
 void refuse_unsupported(const SampleFields& message) {
@@ -127,8 +115,8 @@ Turn read_message(const SampleFields& fields, std::string_view name, size_t inde
                        fmt::format("{}[].", name));
   refuse_unsupported(message);
   const Role role = read_role(message);
-  Turn turn{role, read_content(message)};
-  const std::optional<bool> learn = read_learn_flag(message);
+  Turn turn{role, read_content(message, unread)};
+  const std::optional<bool> learn = read_learn_flag(message, "a message");
   if (learn.value_or(false) && role != Role::kAssistant)
     message.refuse("answers alone to be learned", "a flag that asks to learn a turn of another role");
   turn.learn = learn.value_or(true);

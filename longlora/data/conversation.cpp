@@ -10,7 +10,9 @@
 
 #include "longlora/data/chat_messages.h"
 #include "longlora/data/json_samples.h"
+#include "longlora/data/learn_flags.h"
 #include "longlora/data/sample_fields.h"
+#include "longlora/data/sample_form.h"
 
 namespace longlora::data {
 
@@ -31,6 +33,9 @@ constexpr auto kPreferences =
                                      "preferred_output", "non_preferred_output"});
 constexpr auto kMedia =
     std::to_array<std::string_view>({"images", "image", "videos", "video", "audios", "audio"});
+constexpr std::string_view kQuestionAndAnswer = "question and answer";
+constexpr std::string_view kPromptAndCompletion = "prompt and completion";
+constexpr std::string_view kUnknownForm = "unknown";
 constexpr const char* kForms =
     "\"instruction\" and \"output\" (or other names of a question and an answer), \"messages\" or "
     "\"conversations\", as docs/sft.md lists them";
@@ -218,30 +223,54 @@ void put_system_first(std::string system, const SampleFields& fields, Conversati
 
 Conversation parse_conversation(std::string_view json, const std::string& place,
                                 std::vector<std::string>* unread) {
-  const Json object = parse_sample(json, place);
+  return read_conversation(parse_sample(json, place), place, unread);
+}
+
+Conversation read_conversation(const Json& object, const std::string& place,
+                               std::vector<std::string>* unread) {
   SampleFields fields(object, place);
   refuse_unsupported(fields);
   std::vector<std::string> names;
   Conversation turns;
-  std::string_view list = fields.first_held(kLists);
-  for (const std::string_view name : kLists)
-    if (list.empty() && fields.look_at(name) != nullptr) list = name;
-  if (!list.empty())
-    turns = read_chat(fields, list, &names);
-  else if (is_list(object, "prompt") && is_list(object, "completion"))
+  const std::string_view form = sample_form(object);
+  if (form == kPromptAndCompletion)
     turns = read_prompt_messages(fields, &names);
-  else if (has_one(fields, kQuestions) || has_one(fields, kMaterials) || has_one(fields, kAnswers) ||
-           has_one(fields, kPreferences))
+  else if (form == kQuestionAndAnswer)
     turns = read_pair(fields, &names);
-  else
+  else if (form == kUnknownForm)
     refuse_form(fields, object);
+  else
+    turns = read_chat(fields, form, &names);
   put_system_first(read_system(fields), fields, &turns);
+  if (!read_learn_flag(fields, "a sample").value_or(true))
+    for (Turn& turn : turns) turn.learn = false;
+  // These say what is done anyway: questions are not learned, and earlier answers are.
+  for (const std::string_view name : {"train_on_input", "train_on_inputs", "mask_history"})
+    if (const Json* flag = fields.look_at(name); flag != nullptr && *flag == false) fields.take(name);
   check_order(turns, fields);
   if (unread == nullptr) return turns;
   fields.add_unread(&names);
   std::sort(names.begin(), names.end());
   unread->insert(unread->end(), names.begin(), std::unique(names.begin(), names.end()));
   return turns;
+}
+
+std::string_view sample_form(const Json& object) {
+  const SampleFields fields(object, "");
+  std::string_view list = fields.first_held(kLists);
+  for (const std::string_view name : kLists)
+    if (list.empty() && fields.look_at(name) != nullptr) list = name;
+  if (!list.empty()) return list;
+  if (is_list(object, "prompt") && is_list(object, "completion")) return kPromptAndCompletion;
+  const bool is_pair = has_one(fields, kQuestions) || has_one(fields, kMaterials) ||
+                       has_one(fields, kAnswers) || has_one(fields, kPreferences);
+  return is_pair ? kQuestionAndAnswer : kUnknownForm;
+}
+
+std::vector<std::string> held_fields(const Json& object) {
+  std::vector<std::string> names;
+  SampleFields(object, "").add_unread(&names);  // nothing has been taken
+  return names;
 }
 
 bool is_question_and_answer(const Json& object) {

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <span>
 
 #include "longlora/core/error.h"
@@ -64,14 +65,36 @@ const char* extensions_of(FolderContents contents) {
   return "";
 }
 
+// The names of data in a folder, as they are without compression, to the file that was taken for each.
+using TakenFiles = std::map<fs::path, fs::path>;
+
+// `gzip -k` and others leave a file beside its compressed copy.
+void take_once(const fs::path& file, TakenFiles* taken) {
+  const auto [found, is_new] = taken->emplace(without_compression(file.filename()), file);
+  if (!is_new)
+    throw InputError(fmt::format("[{}] expected each file once, got {} and {}; move one of them away",
+                                 file.parent_path().string(), found->second.filename().string(),
+                                 file.filename().string()));
+}
+
+// Whether a folder holds files that would be taken if the folder itself were named.
+bool holds_data(const fs::path& folder, FolderContents contents) {
+  std::error_code error;
+  return std::any_of(fs::directory_iterator(folder, error), fs::directory_iterator(),
+                     [&](const fs::directory_entry& entry) {
+                       return entry.is_regular_file(error) && is_taken(entry.path(), contents);
+                     });
+}
+
 void warn_of_passed_over(const fs::path& folder, const std::vector<std::string>& names) {
   constexpr size_t kNamed = 5;
   if (names.empty()) return;
   const auto named = std::span(names).first(std::min(kNamed, names.size()));
-  log_warning(
-      fmt::format("{}: not read, being of other kinds: {}{}; name a file by itself to learn how it can be",
-                  folder.string(), fmt::join(named, ", "),
-                  names.size() > kNamed ? fmt::format(" and {} more", names.size() - kNamed) : ""));
+  log_warning(fmt::format(
+      "{}: not read, being of other kinds or in subfolders: {}{}; name them by themselves to have "
+      "them read, or to learn how they can be",
+      folder.string(), fmt::join(named, ", "),
+      names.size() > kNamed ? fmt::format(" and {} more", names.size() - kNamed) : ""));
 }
 
 }  // namespace
@@ -107,15 +130,19 @@ std::vector<fs::path> expand_folders(const std::vector<fs::path>& paths, FolderC
     }
     const size_t num_before = files.size();
     std::vector<std::string> passed_over, lost;
+    TakenFiles taken;
     for (const fs::path& file : list_directory(path)) {
       const std::string name = file.filename().string();
       if (name.starts_with('.')) continue;
       if (fs::is_symlink(file, ignored) && !fs::exists(file, ignored)) lost.push_back(name);
+      if (fs::is_directory(file, ignored) && holds_data(file, contents)) passed_over.push_back(name + "/");
       if (!fs::is_regular_file(file, ignored)) continue;
-      if (is_taken(file, contents))
+      if (is_taken(file, contents)) {
+        take_once(file, &taken);
         files.push_back(file);
-      else if (looks_like_data(file))
+      } else if (looks_like_data(file)) {
         passed_over.push_back(name);
+      }
     }
     if (!lost.empty()) {
       throw InputError(

@@ -31,8 +31,9 @@ std::string lower_extension(const std::filesystem::path& path);
 enum class FolderContents { kText, kTextAndTokens, kSamples };
 
 /// Replaces each folder by the data files in it, sorted by name. Hidden files, subfolders and the JSON beside
-/// a .bin are passed over; of other files that look like data a warning tells. Throws InputError for a path
-/// that does not exist, for a folder without such files and for one with links that lead nowhere.
+/// a .bin are passed over; a warning tells of other files that look like data and of subfolders with data.
+/// Throws InputError for a path that does not exist, for a folder without such files, for one that holds a
+/// file and its compressed copy, and for one with links that lead nowhere.
 std::vector<std::filesystem::path> expand_folders(const std::vector<std::filesystem::path>& paths,
                                                   FolderContents contents);
 

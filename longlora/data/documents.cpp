@@ -2,12 +2,14 @@
 
 #include <fmt/core.h>
 
+#include <optional>
 #include <string_view>
 #include <utility>
 
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
 #include "longlora/data/conversation.h"
+#include "longlora/data/document_file.h"
 #include "longlora/data/foreign_file.h"
 #include "longlora/data/json_samples.h"
 #include "longlora/data/text_encoding.h"
@@ -45,43 +47,15 @@ std::string text_of(const Json& sample, const std::string& text_field, const std
   return found->get<std::string>();
 }
 
-using Visitor = std::function<void(std::string, int64_t)>;
-
-// Counts a document and hands it on unless it is empty.
-void deliver(std::string document, int64_t num_bytes_read, SourceReport* report, const Visitor& visit) {
-  report->converted_line_ends |= convert_line_ends(&document);
-  if (document.empty()) {
-    ++report->num_empty_documents;
-    return;
-  }
-  ++report->num_documents;
-  visit(std::move(document), num_bytes_read);
-}
-
-void visit_samples(std::string_view text, const std::string& text_field, SourceReport* report,
-                   const Visitor& visit) {
-  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return;
-  const std::string source = report->path.string();
-  const CutSamples cut = cut_samples(text, source);
-  // Progress counts bytes of the file, which may be compressed.
-  const double scale = static_cast<double>(report->num_bytes) / static_cast<double>(text.size());
-  for (size_t i = 0; i < cut.samples.size(); ++i) {
-    const std::string_view sample = cut.samples[i];
-    const std::string place = cut.place(source, i);
-    const Json object = parse_sample(sample, place);
-    std::string document = text_of(object, text_field, place);
-    for (const auto& [name, value] : object.items())
-      if (name != text_field) report->unread.add(name, 1);
-    const auto end = static_cast<double>(sample.data() + sample.size() - text.data());
-    deliver(std::move(document), static_cast<int64_t>(end * scale), report, visit);
-  }
-}
-
 bool is_json(const fs::path& path, std::string_view text, const std::string& text_field) {
   if (file_kind(path) == FileKind::kJson) return true;
   return holds_json(text, [&](const Json& object) {
     return object.contains(text_field) || is_question_and_answer(object);
   });
+}
+
+bool is_utf8(TextEncoding encoding) {
+  return encoding == TextEncoding::kUtf8 || encoding == TextEncoding::kUtf8WithMark;
 }
 
 }  // namespace
@@ -96,23 +70,79 @@ void log_assumptions(const SourceReport& report) {
   report.unread.log(report.path.string());
 }
 
-void for_each_document(const fs::path& path, const std::string& text_field, SourceReport* report,
-                       const Visitor& visit) {
-  if (file_kind(path) == FileKind::kTable) refuse_table(path);
-  const DataFile file(path);
-  const TextEncoding encoding = detect_encoding(file.text(), path);
-  report->path = path;
-  report->encoding = encoding_name(encoding);
-  report->num_bytes = static_cast<int64_t>(file.num_bytes_on_disk());
-  std::string_view text = without_mark(file.text(), encoding);
-  std::string converted;
-  if (encoding != TextEncoding::kUtf8 && encoding != TextEncoding::kUtf8WithMark)
-    text = converted = to_utf8(text, encoding);
-  if (is_json(path, text, text_field)) {
-    report->is_json_by_content = file_kind(path) != FileKind::kJson;
-    visit_samples(text, text_field, report, visit);
+Content content_of(const DataFile& file, const std::string& text_field) {
+  if (!is_json(file.path(), file.text(), text_field)) return Content::kDocument;
+  std::optional<Json> first = first_object(file.text());
+  if (!first) {
+    const TextEncoding encoding = detect_encoding(file.text(), file.path());
+    if (!is_utf8(encoding)) first = first_object(to_utf8(file.text(), encoding));
+  }
+  // A file of JSON whose first object cannot be read has broken samples, of which kind is not known.
+  const bool is_document =
+      first && first->contains(text_field) && (text_field != kUsualField || !is_question_and_answer(*first));
+  return is_document ? Content::kDocuments : Content::kQuestions;
+}
+
+DocumentFile::DocumentFile(DataFile file, std::string text_field)
+    : file_(std::move(file)),
+      text_field_(std::move(text_field)),
+      encoding_(detect_encoding(file_.text(), file_.path())),
+      converted_(is_utf8(encoding_) ? "" : to_utf8(file_.text(), encoding_)),
+      is_json_(is_json(file_.path(), text(), text_field_)) {
+  if (is_json_ && text().find_first_not_of(" \t\r\n") != std::string_view::npos)
+    cut_ = cut_samples(text(), file_.path().string());
+}
+
+std::string_view DocumentFile::text() const {
+  return is_utf8(encoding_) ? without_mark(file_.text(), encoding_) : converted_;
+}
+
+std::string DocumentFile::place(size_t index) const {
+  const std::string source = file_.path().string();
+  return is_json_ ? cut_.place(source, index) : source;
+}
+
+std::string DocumentFile::read(size_t index, SourceReport* report) const {
+  std::string document;
+  if (is_json_) {
+    const Json object = parse_sample(cut_.samples[index], place(index));
+    document = text_of(object, text_field_, place(index));
+    for (const auto& [name, value] : object.items())
+      if (name != text_field_) report->unread.add(name, 1);
   } else {
-    deliver(std::string(text), report->num_bytes, report, visit);
+    document = text();
+  }
+  report->converted_line_ends |= convert_line_ends(&document);
+  ++(document.empty() ? report->num_empty_documents : report->num_documents);
+  return document;
+}
+
+int64_t DocumentFile::bytes_until_end_of(size_t index) const {
+  const auto num_bytes = static_cast<int64_t>(file_.num_bytes_on_disk());
+  if (!is_json_) return num_bytes;
+  const std::string_view sample = cut_.samples[index];
+  const auto end = static_cast<double>(sample.data() + sample.size() - text().data());
+  // The file may be compressed.
+  return static_cast<int64_t>(end * static_cast<double>(num_bytes) / static_cast<double>(text().size()));
+}
+
+SourceReport DocumentFile::report() const {
+  SourceReport report;
+  report.path = file_.path();
+  report.encoding = encoding_name(encoding_);
+  report.num_bytes = static_cast<int64_t>(file_.num_bytes_on_disk());
+  report.is_json_by_content = is_json_ && file_kind(file_.path()) != FileKind::kJson;
+  return report;
+}
+
+void for_each_document(const fs::path& path, const std::string& text_field, SourceReport* report,
+                       const std::function<void(std::string, int64_t)>& visit) {
+  if (file_kind(path) == FileKind::kTable) refuse_table(path);
+  const DocumentFile file(DataFile{path}, text_field);
+  *report = file.report();
+  for (size_t i = 0; i < file.size(); ++i) {
+    std::string document = file.read(i, report);
+    if (!document.empty()) visit(std::move(document), file.bytes_until_end_of(i));
   }
 }
 

@@ -140,11 +140,11 @@ bool read_all(std::string_view payload, int64_t vocab_size, TokenizedInstruction
 }  // namespace
 
 std::string instruction_cache_key(std::string_view file_bytes, const tokenizer::Tokenizer& tokenizer,
-                                  tokenizer::PromptForm form) {
+                                  const tokenizer::Prompt& prompt) {
   const tokenizer::Ids beginning = tokenizer.encode("", true);
   return sha256_hex(fmt::format("{}{} {} {} {} {}", kHeader, sha256_hex(file_bytes), tokenizer.fingerprint(),
                                 beginning.empty() ? -1 : beginning.front(), *tokenizer.eos_id(),
-                                tokenizer::prompt_form_name(form)));
+                                prompt.identity()));
 }
 
 fs::path instruction_cache_path(const fs::path& file, const std::string& key) {

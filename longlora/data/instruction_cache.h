@@ -21,7 +21,7 @@ struct TokenizedInstructions {
 /// A hexadecimal hash of everything that decides the ids: the bytes of the file, the tokenizer (its
 /// fingerprint, and whether it puts BOS) and the form.
 std::string instruction_cache_key(std::string_view file_bytes, const tokenizer::Tokenizer& tokenizer,
-                                  tokenizer::PromptForm form);
+                                  const tokenizer::Prompt& prompt);
 
 /// The path of the cache: "FILE.<first 16 digits of the key>.tokens".
 std::filesystem::path instruction_cache_path(const std::filesystem::path& file, const std::string& key);

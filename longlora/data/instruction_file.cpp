@@ -1,5 +1,7 @@
 #include "longlora/data/instruction_file.h"
 
+#include <utility>
+
 #include "longlora/data/foreign_file.h"
 
 namespace longlora::data {
@@ -13,7 +15,9 @@ DataFile open_samples(const std::filesystem::path& path) {
 
 }  // namespace
 
-InstructionFile::InstructionFile(const std::filesystem::path& path)
-    : file_(open_samples(path)), cut_(cut_samples(file_.text(), path.string())) {}
+InstructionFile::InstructionFile(const std::filesystem::path& path) : InstructionFile(open_samples(path)) {}
+
+InstructionFile::InstructionFile(DataFile file)
+    : file_(std::move(file)), cut_(cut_samples(file_.text(), file_.path().string())) {}
 
 }  // namespace longlora::data

@@ -19,6 +19,8 @@ class InstructionFile {
  public:
   /// Throws InputError as DataFile and cut_samples do.
   explicit InstructionFile(const std::filesystem::path& path);
+  /// Does the same with a file that is open already.
+  explicit InstructionFile(DataFile file);
 
   size_t size() const { return cut_.samples.size(); }
   /// The place of a sample for messages (see CutSamples).

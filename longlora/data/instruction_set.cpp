@@ -12,6 +12,7 @@
 #include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
+#include "longlora/data/fit_sample.h"
 #include "longlora/data/instruction_cache.h"
 #include "longlora/data/instruction_file.h"
 #include "longlora/data/run_parallel.h"
@@ -34,12 +35,18 @@ struct Outcome {
 
 Outcome tokenize_sample(const InstructionFile& file, size_t index, const InstructionOptions& options) {
   Outcome outcome;
+  Conversation turns;
   try {
-    outcome.sample =
-        tokenize_conversation(*options.tokenizer, options.form, file.read(index, &outcome.unread));
-    outcome.sample.index = static_cast<int64_t>(index);
+    turns = file.read(index, &outcome.unread);
   } catch (const InputError& error) {
     outcome.problem = error.what();
+    return outcome;
+  }
+  try {
+    outcome.sample = tokenize_conversation(*options.tokenizer, options.prompt, turns);
+    outcome.sample.index = static_cast<int64_t>(index);
+  } catch (const InputError& error) {
+    outcome.problem = fmt::format("[{}] {}", file.place(index), error.what());
   }
   return outcome;
 }
@@ -70,7 +77,7 @@ TokenizedInstructions tokenize_file(const fs::path& path, const InstructionOptio
 
 // Takes the samples of a file from the cache where that is whole; otherwise reads them and writes the cache.
 TokenizedInstructions open_file(const fs::path& path, const InstructionOptions& options, std::string* keys) {
-  const std::string key = instruction_cache_key(MappedFile(path).text(), *options.tokenizer, options.form);
+  const std::string key = instruction_cache_key(MappedFile(path).text(), *options.tokenizer, options.prompt);
   *keys += key;
   if (!options.cache) return tokenize_file(path, options);
   const fs::path cache = instruction_cache_path(path, key);
@@ -109,26 +116,7 @@ void check_ids(const InstructionTokens& sample, const fs::path& path, int64_t vo
 
 void add_sample(InstructionTokens sample, const InstructionOptions& options, InstructionSet* set) {
   check_ids(sample, set->files.back(), options.vocab_size);
-  InstructionCounts& counts = set->counts;
-  const auto num_before = static_cast<int64_t>(sample.ids.size());
-  switch (truncate(&sample, options.max_tokens, options.truncation, *options.tokenizer)) {
-    case Fit::kTooLong:
-      ++counts.num_too_long;
-      return;
-    case Fit::kWithoutTarget:
-      ++counts.num_without_target;
-      return;
-    case Fit::kCut:
-      ++counts.num_cut;
-      break;
-    case Fit::kWhole:
-      break;
-  }
-  const auto num_tokens = static_cast<int64_t>(sample.ids.size());
-  counts.num_tokens_cut += num_before - num_tokens;
-  counts.num_tokens += num_tokens;
-  counts.num_targets += sample.num_targets();
-  counts.num_uncertain += sample.is_certain ? 0 : 1;
+  if (!fit_sample(&sample, options, &set->counts)) return;
   set->samples.push_back(std::move(sample));
   set->file_of.push_back(static_cast<int32_t>(set->files.size()) - 1);
 }
@@ -152,6 +140,29 @@ void check_options(const InstructionOptions& options) {
 }
 
 }  // namespace
+
+bool fit_sample(InstructionTokens* sample, const InstructionOptions& options, InstructionCounts* counts) {
+  const auto num_before = static_cast<int64_t>(sample->ids.size());
+  switch (truncate(sample, options.max_tokens, options.truncation, *options.tokenizer)) {
+    case Fit::kTooLong:
+      ++counts->num_too_long;
+      return false;
+    case Fit::kWithoutTarget:
+      ++counts->num_without_target;
+      return false;
+    case Fit::kCut:
+      ++counts->num_cut;
+      break;
+    case Fit::kWhole:
+      break;
+  }
+  const auto num_tokens = static_cast<int64_t>(sample->ids.size());
+  counts->num_tokens_cut += num_before - num_tokens;
+  counts->num_tokens += num_tokens;
+  counts->num_targets += sample->num_targets();
+  counts->num_uncertain += sample->is_certain ? 0 : 1;
+  return true;
+}
 
 std::string InstructionSet::describe() const {
   std::vector<std::string> losses;

@@ -14,7 +14,7 @@ namespace longlora::data {
 struct InstructionOptions {
   /// Required. It must have an EOS token and live until the call returns.
   const tokenizer::Tokenizer* tokenizer = nullptr;
-  tokenizer::PromptForm form = tokenizer::PromptForm::kLlama2;
+  tokenizer::Prompt prompt = tokenizer::PromptForm::kLlama2;
   Truncation truncation = Truncation::kMiddle;
   /// The largest number of tokens that a sample may have.
   int64_t max_tokens = 0;

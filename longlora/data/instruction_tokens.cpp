@@ -73,7 +73,7 @@ void append_piece(const tokenizer::Tokenizer& tokenizer, const PromptPiece& piec
                   InstructionTokens* sample) {
   if (piece.bos && tokenizer::begins_with_bos(tokenizer)) sample->ids.push_back(*tokenizer.bos_id());
   const auto start = static_cast<int64_t>(sample->ids.size());
-  const Ids ids = tokenizer.encode(piece.text, false);
+  const Ids ids = encode_piece(tokenizer, piece);
   const TokenFinder finder(tokenizer, piece.text, ids);
   sample->is_certain = sample->is_certain && finder.is_certain();
   sample->ids.insert(sample->ids.end(), ids.begin(), ids.end());
@@ -115,11 +115,10 @@ int64_t InstructionTokens::num_targets() const {
   return count;
 }
 
-InstructionTokens tokenize_conversation(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form,
-                                        const Conversation& conversation) {
+InstructionTokens tokenize_conversation(const tokenizer::Tokenizer& tokenizer,
+                                        const tokenizer::Prompt& prompt, const Conversation& conversation) {
   InstructionTokens sample;
-  const std::string eos_text = tokenizer.token_bytes(*tokenizer.eos_id());
-  for (const PromptPiece& piece : tokenizer::render_prompt(form, conversation, eos_text))
+  for (const PromptPiece& piece : prompt.conversation(conversation, tokenizer))
     append_piece(tokenizer, piece, &sample);
   return sample;
 }

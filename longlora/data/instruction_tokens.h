@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "longlora/data/conversation.h"
-#include "longlora/tokenizer/prompt_form.h"
+#include "longlora/tokenizer/prompt.h"
 #include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::data {
@@ -36,9 +36,10 @@ struct InstructionTokens {
 /// tokens stand for, so that a token which reaches from the question into the answer counts as the answer's.
 /// BOS stands where the tokenizer puts it. Where the tokenizer changes the text, tokens cannot be laid
 /// against it: then an answer begins where the ids of the text before it and the ids of the whole text begin
-/// to differ, and is_certain is false. Requires an EOS token.
-InstructionTokens tokenize_conversation(const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form,
-                                        const Conversation& conversation);
+/// to differ, and is_certain is false. Requires an EOS token. Throws InputError for what a chat template
+/// refuses.
+InstructionTokens tokenize_conversation(const tokenizer::Tokenizer& tokenizer,
+                                        const tokenizer::Prompt& prompt, const Conversation& conversation);
 
 /// What is done with a sample that is longer than a row.
 enum class Truncation {

@@ -201,6 +201,20 @@ CutSamples cut_samples(std::string_view text, const std::string& source) {
   return cut;
 }
 
+std::optional<Json> first_object(std::string_view text) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  size_t at = skip_spaces(text, 0);
+  if (at < text.size() && text[at] == '[') at = skip_spaces(text, at + 1);
+  if (at == text.size() || text[at] != '{') return std::nullopt;
+  const size_t end = find_value_end(text, at);
+  if (end == std::string_view::npos) return std::nullopt;
+  try {
+    return parse_sample(text.substr(at, end - at), "");
+  } catch (const InputError&) {
+    return std::nullopt;
+  }
+}
+
 bool holds_json(std::string_view text, const std::function<bool(const Json& object)>& is_known) {
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   size_t at = skip_spaces(text, 0);

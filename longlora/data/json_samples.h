@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,10 @@ struct CutSamples {
 /// names the file in the InputError for a file without samples, a list that is not closed or has something
 /// else between its elements, text that is no JSON at all, and UTF-16.
 CutSamples cut_samples(std::string_view text, const std::string& source);
+
+/// The first object of a list, of lines, or of objects one after the other; nullopt where the text begins
+/// with something else or with an object that is broken.
+std::optional<Json> first_object(std::string_view text);
 
 /// Whether a text begins as a file of JSON objects does, whatever the file is called: with an object that has
 /// a field, and then either another object or one of the fields that `is_known` knows. A text that merely

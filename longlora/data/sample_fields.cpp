@@ -53,7 +53,7 @@ std::string_view SampleFields::first_held(std::span<const std::string_view> name
 void SampleFields::add_unread(std::vector<std::string>* unread) const {
   for (const auto& [name, value] : object_.items()) {
     const bool was_taken = std::find(taken_.begin(), taken_.end(), name) != taken_.end();
-    if (!was_taken && !is_empty(value)) unread->push_back(prefix_ + name);
+    if (!was_taken && (value.is_boolean() || !is_empty(value))) unread->push_back(prefix_ + name);
   }
 }
 

@@ -31,7 +31,7 @@ class SampleFields {
   /// The first of the names whose field holds something, or "".
   std::string_view first_held(std::span<const std::string_view> names) const;
 
-  /// Adds the names of the fields that hold something and were not taken.
+  /// Adds the names of the fields that hold something, or false, and were not taken.
   void add_unread(std::vector<std::string>* unread) const;
   /// The names of all fields: "a, b".
   std::string names() const;
@@ -39,6 +39,7 @@ class SampleFields {
   /// Throws InputError "[place] expected …, got …".
   [[noreturn]] void refuse(const std::string& expected, const std::string& got) const;
   const std::string& place() const { return place_; }
+  const std::string& prefix() const { return prefix_; }
 
  private:
   const Json& object_;

@@ -12,6 +12,7 @@
 #include "longlora/data/documents.h"
 #include "longlora/data/encode_documents.h"
 #include "longlora/data/foreign_file.h"
+#include "longlora/data/open_token_file.h"
 
 namespace longlora::data {
 
@@ -82,24 +83,6 @@ class JoinedTokenData : public TokenData {
   std::vector<Stretch> stretches_;
   int64_t size_ = 0;
 };
-
-std::unique_ptr<const TokenFile> open_token_file(const fs::path& path, const TokenDataOptions& options) {
-  if (lower_extension(path) != ".bin")
-    throw InputError(fmt::format(
-        "[{}] expected ids as they lie on disk, got them compressed; unpack the file", path.string()));
-  // Shorter marks tell nothing, because ids may look like them.
-  constexpr size_t kShortestMark = 6;
-  refuse_foreign_file(path, MappedFile(path).text(), kShortestMark);
-  const auto info = read_token_file_info(path);
-  if (info && options.tokenizer != nullptr &&
-      info->tokenizer_fingerprint != options.tokenizer->fingerprint()) {
-    throw InputError(
-        fmt::format("[{}] expected ids of the model's tokenizer, got ids of another ({}); tokenize the "
-                    "text with the model's own tokenizer",
-                    path.string(), info->tokenizer_path));
-  }
-  return std::make_unique<const TokenFile>(path, info, options.vocab_size, options.bin_type);
-}
 
 void check_tokenizer(const fs::path& path, const TokenDataOptions& options) {
   if (options.tokenizer == nullptr) {
@@ -179,6 +162,24 @@ class TextTokens {
 };
 
 }  // namespace
+
+std::unique_ptr<const TokenFile> open_token_file(const fs::path& path, const TokenDataOptions& options) {
+  if (lower_extension(path) != ".bin")
+    throw InputError(fmt::format(
+        "[{}] expected ids as they lie on disk, got them compressed; unpack the file", path.string()));
+  // Shorter marks tell nothing, because ids may look like them.
+  constexpr size_t kShortestMark = 6;
+  refuse_foreign_file(path, MappedFile(path).text(), kShortestMark);
+  const auto info = read_token_file_info(path);
+  if (info && options.tokenizer != nullptr &&
+      info->tokenizer_fingerprint != options.tokenizer->fingerprint()) {
+    throw InputError(
+        fmt::format("[{}] expected ids of the model's tokenizer, got ids of another ({}); tokenize the "
+                    "text with the model's own tokenizer",
+                    path.string(), info->tokenizer_path));
+  }
+  return std::make_unique<const TokenFile>(path, info, options.vocab_size, options.bin_type);
+}
 
 std::unique_ptr<TokenData> open_token_data(const std::vector<fs::path>& paths,
                                            const TokenDataOptions& options) {

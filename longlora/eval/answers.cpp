@@ -28,7 +28,7 @@ std::string task_of(const Json& sample) {
 }  // namespace
 
 std::vector<Question> read_questions(const std::vector<std::filesystem::path>& paths,
-                                     const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form) {
+                                     const tokenizer::Tokenizer& tokenizer, const tokenizer::Prompt& prompt) {
   if (!tokenizer.eos_id())
     throw UsageError("[answer] expected a tokenizer with an end-of-sequence token, got one without");
   std::vector<Question> questions;
@@ -42,8 +42,12 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& p
       std::erase(names, "task");
       unread.add(names);
       const Json sample = data::parse_sample(file.text(i), file.place(i));
-      questions.push_back({file.place(i), task_of(sample),
-                           tokenizer::tokenize_question(tokenizer, form, turns), trimmed(turns.back().text)});
+      questions.push_back({file.place(i), task_of(sample), {}, trimmed(turns.back().text)});
+      try {
+        questions.back().ids = tokenizer::tokenize_question(tokenizer, prompt, turns);
+      } catch (const InputError& error) {
+        throw InputError(fmt::format("[{}] {}", file.place(i), error.what()));
+      }
     }
     unread.log(path.string());
   }

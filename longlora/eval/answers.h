@@ -9,7 +9,7 @@
 #include "longlora/forward/ready_decoder.h"
 #include "longlora/generate/text_generation.h"
 #include "longlora/results/answers.h"
-#include "longlora/tokenizer/prompt_form.h"
+#include "longlora/tokenizer/prompt.h"
 #include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::eval {
@@ -25,7 +25,7 @@ struct Question {
 /// Reads files of samples, and folders of them. Throws InputError for broken samples and for a path that does
 /// not exist, and UsageError for a tokenizer without EOS.
 std::vector<Question> read_questions(const std::vector<std::filesystem::path>& paths,
-                                     const tokenizer::Tokenizer& tokenizer, tokenizer::PromptForm form);
+                                     const tokenizer::Tokenizer& tokenizer, const tokenizer::Prompt& prompt);
 
 struct AnswerOptions {
   generate::TextEnds ends = {};  // what ends an answer

@@ -61,8 +61,9 @@ void score_batch(const RowScorer& scorer, const data::TokenData& data, std::span
   sums.num_correct += result.num_correct;
 }
 
-PerplexityResult evaluate_length(const RowScorer& scorer, const data::TokenData& data, int64_t seq_len,
-                                 std::span<const Window> windows, const PerplexityOptions& options) {
+results::PerplexityPoint evaluate_length(const RowScorer& scorer, const data::TokenData& data,
+                                         int64_t seq_len, std::span<const Window> windows,
+                                         const PerplexityOptions& options) {
   const auto count = static_cast<int64_t>(windows.size());
   const int64_t batch = windows_at_once(options, seq_len);
   Progress progress(fmt::format("evaluating {} tokens", format_count(seq_len)), count, "windows");
@@ -74,7 +75,7 @@ PerplexityResult evaluate_length(const RowScorer& scorer, const data::TokenData&
     progress.update(end, fmt::format("perplexity {:.3f}", std::exp(sums.mean_loss())));
   }
   progress.finish();
-  PerplexityResult result;
+  results::PerplexityPoint result;
   result.seq_len = seq_len;
   result.num_windows = count;
   result.num_tokens = sums.num_losses;
@@ -92,9 +93,9 @@ int64_t windows_at_once(const PerplexityOptions& options, int64_t seq_len) {
   return options.batch_size > 0 ? options.batch_size : std::max<int64_t>(1, kBatchTokens / seq_len);
 }
 
-std::vector<PerplexityResult> evaluate_perplexity(const forward::ReadyDecoder& ready,
-                                                  const data::TokenData& data,
-                                                  const PerplexityOptions& options) {
+std::vector<results::PerplexityPoint> evaluate_perplexity(const forward::ReadyDecoder& ready,
+                                                          const data::TokenData& data,
+                                                          const PerplexityOptions& options) {
   if (options.seq_lens.empty()) throw UsageError("[--seq_len] expected at least one length, got none");
   if (options.batch_size < 0)
     throw UsageError(
@@ -103,9 +104,10 @@ std::vector<PerplexityResult> evaluate_perplexity(const forward::ReadyDecoder& r
   // All lengths are checked before the first is computed.
   std::vector<std::vector<Window>> windows;
   for (const int64_t seq_len : options.seq_lens)
-    windows.push_back(make_windows(data.size(), seq_len, longest, options.windows));
+    windows.push_back(make_windows(data.size(), seq_len, std::max(longest, options.windows.longest_seq_len),
+                                   options.windows));
   const RowScorer scorer(ready, longest);
-  std::vector<PerplexityResult> results;
+  std::vector<results::PerplexityPoint> results;
   for (size_t i = 0; i < windows.size(); ++i)
     results.push_back(evaluate_length(scorer, data, options.seq_lens[i], windows[i], options));
   return results;

@@ -23,20 +23,15 @@ struct PerplexityOptions {
 /// How many windows of `seq_len` tokens go through the model at once.
 int64_t windows_at_once(const PerplexityOptions& options, int64_t seq_len);
 
-/// What was found with windows of one length. `loss` is the mean over all tokens that count; with kAll that
-/// is the mean over windows of the mean of their seq_len - 1 losses. `accuracy` is the share of tokens that
-/// the model held to be the likeliest. With kAll it counts all seq_len places of a window, the last of which
-/// predicts the token after the window; otherwise it counts the places of the loss.
-struct PerplexityResult : results::PerplexityPoint {
-  /// The mean loss of each window, in order.
-  std::vector<double> window_losses;
-};
-
-/// Evaluates every length in turn, in the order given, with a progress line.
+/// Evaluates every length in turn, in the order given, with a progress line. In the results `loss` is the
+/// mean over all tokens that count; with kAll that is the mean over windows of the mean of their seq_len - 1
+/// losses. `accuracy` is the share of tokens that the model held to be the likeliest. With kAll it counts all
+/// seq_len places of a window, the last of which predicts the token after the window; otherwise it counts the
+/// places of the loss.
 /// Throws UsageError for lengths or batch sizes that are not positive,
 /// InputError when the data is too short.
-std::vector<PerplexityResult> evaluate_perplexity(const forward::ReadyDecoder& ready,
-                                                  const data::TokenData& data,
-                                                  const PerplexityOptions& options);
+std::vector<results::PerplexityPoint> evaluate_perplexity(const forward::ReadyDecoder& ready,
+                                                          const data::TokenData& data,
+                                                          const PerplexityOptions& options);
 
 }  // namespace longlora::eval

@@ -49,9 +49,10 @@ ops::LinearCrossEntropyResult RowScorer::score(const at::Tensor& ids, const at::
   const int64_t first = first_labelled(labels);
   const at::Tensor hidden =
       forward::forward(decoder(), {ids.to(device), ready_.rotary->rows(rows, tokens), rows}, segments,
-                       *ready_.source, {.tile_rows = ready_.tile_rows, .wanted_tokens = tokens - first});
-  auto result = forward::cross_entropy(decoder(), hidden, labels.slice(1, first).reshape({-1}).to(device),
-                                       *ready_.source, {.tile_rows = ready_.tile_rows, .want_losses = true});
+                       *ready_.source, {.tile_tokens = ready_.tile_tokens, .wanted_tokens = tokens - first});
+  auto result =
+      forward::cross_entropy(decoder(), hidden, labels.slice(1, first).reshape({-1}).to(device),
+                             *ready_.source, {.tile_tokens = ready_.tile_tokens, .want_losses = true});
   if (first > 0)
     result.losses = at::constant_pad_nd(result.losses.view({rows, tokens - first}), {first, 0}).view(-1);
   return result;

@@ -35,6 +35,9 @@ struct WindowOptions {
   std::optional<int64_t> max_windows = std::nullopt;
   /// For kSameTargets: how many tokens are scored at the end of each window.
   int64_t target_tokens = 256;
+  /// For kSameTargets: a length that is counted among those that are evaluated, so that evaluations of other
+  /// lengths score the same tokens; 0: none.
+  int64_t longest_seq_len = 0;
 };
 
 /// The windows of `seq_len` tokens over `data_tokens` tokens. With kAll and kLast they start at range(0,

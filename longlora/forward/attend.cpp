@@ -11,15 +11,11 @@ const ops::AttentionPlan& Segments::plan_for(int64_t window_tokens) {
   return found->second;
 }
 
-at::Tensor Segments::attend_all(int64_t window_tokens, const model::QueryKeyValue& qkv,
-                                ops::KeptAttention* kept) {
-  return ops::attention(qkv.q, qkv.k, qkv.v, plan_for(window_tokens), kept);
-}
-
-at::Tensor Segments::attend(size_t /*layer*/, int64_t window_tokens, const model::QueryKeyValue& qkv) {
-  if (qkv.q.size(0) == qkv.k.size(0)) return attend_all(window_tokens, qkv, nullptr);
-  if (qkv.q.size(0) == 0) return at::empty_like(qkv.q);
+at::Tensor Segments::attend(size_t /*layer*/, int64_t window_tokens, const model::QueryKeyValue& qkv,
+                            ops::KeptAttention* kept) {
   const ops::AttentionPlan& all = plan_for(window_tokens);
+  if (qkv.q.size(0) == qkv.k.size(0)) return ops::attention(qkv.q, qkv.k, qkv.v, all, kept);
+  if (qkv.q.size(0) == 0) return at::empty_like(qkv.q);
   return ops::attention(qkv.q, qkv.k, qkv.v, ops::last_tokens(all, qkv.q.size(0) / all.num_segments(0)));
 }
 

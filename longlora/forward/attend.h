@@ -13,42 +13,44 @@
 
 namespace longlora::forward {
 
-/// The attention of a pass, called once for each layer, in order. An implementation knows where the keys lie
-/// and says by an ops::AttentionPlan who sees them: Segments, for whole rows; generate::Cached, for tokens
-/// that follow others.
+/// The attention of a pass, which is called once for each layer, in order. An implementation knows where the
+/// keys lie and says by an ops::AttentionPlan who sees them. There are two: Segments, for whole rows, and
+/// generate::Cached, for tokens that continue a sequence whose earlier keys and values are cached. Passes of
+/// training (train::LayerPass) and passes without gradients (forward()) call it alike.
 class Attend {
  public:
   virtual ~Attend() = default;
 
-  /// The values that each query of a layer reads: [M, H, D], contiguous, for rotated queries q [M, H, D] and
-  /// keys and values k, v [N, K, D] of the N tokens of the pass. M is N, or less in the last layer where
-  /// fewer results are wanted: then q has the queries of the last tokens of each row, and may have none at
-  /// all. `window_tokens`: of the layer's sliding window; 0: none.
-  virtual at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv) = 0;
+  /// Returns the result of attention for each query of a layer: [M, H, D], contiguous, for rotated queries q
+  /// [M, H, D] and keys and values k, v [N, K, D] of the N tokens of the pass. M is N, except in the last
+  /// layer where fewer results are wanted: there q has the queries of the last tokens of each row alone, and
+  /// may be empty. `window_tokens` is the width of the layer's sliding window; 0: the layer has none.
+  /// Where autograd records, the result is differentiable if every token has a query. `kept` is what
+  /// ops::attention takes; null: nothing is kept.
+  virtual at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv,
+                            ops::KeptAttention* kept) = 0;
 };
 
-/// Causal attention inside the segments of a batch: all rows are there from their first token on. Not
-/// thread-safe.
+/// Causal attention inside the segments of a batch of whole rows, each of which is in the pass from its first
+/// token on. Not thread-safe.
 class Segments : public Attend {
  public:
-  /// `plan` has a query of every token and must outlive it. Where only the last tokens of rows are wanted,
-  /// its segments are to be whole rows of one length.
+  /// `plan` has a query for every token, and must outlive this object. A pass that wants only the last tokens
+  /// of rows needs a plan whose segments are whole rows of one length.
   explicit Segments(const ops::AttentionPlan& plan) : plan_(plan) {}
 
-  at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv) override;
-
-  /// The same for all queries, differentiable; `kept` as in ops::attention.
-  at::Tensor attend_all(int64_t window_tokens, const model::QueryKeyValue& qkv, ops::KeptAttention* kept);
+  at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv,
+                    ops::KeptAttention* kept) override;
 
  private:
   const ops::AttentionPlan& plan_for(int64_t window_tokens);
 
   const ops::AttentionPlan& plan_;
-  std::map<int64_t, ops::AttentionPlan> windowed_;  // by the layers' windows
+  std::map<int64_t, ops::AttentionPlan> windowed_;  // the plan for each width of a window that a layer has
 };
 
-/// Of x [N, …], `num_rows` rows laid end to end, the last `tokens` places of each row: [num_rows · tokens,
-/// …].
+/// Returns the last `tokens` places of each row of x [N, …], which holds `num_rows` rows of one length laid
+/// end to end: [num_rows · tokens, …].
 at::Tensor tail_of_rows(const at::Tensor& x, int64_t num_rows, int64_t tokens);
 
 }  // namespace longlora::forward

@@ -11,12 +11,13 @@
 namespace longlora::forward {
 namespace {
 
-// Queries, keys and values of all tokens, made tile by tile.
+// Returns the queries, keys and values of all tokens, which are computed tile by tile.
 model::QueryKeyValue project(const model::Block& block, const model::ModelConfig& config,
-                             const at::Tensor& hidden, const model::Positions& positions, int64_t tile_rows) {
+                             const at::Tensor& hidden, const model::Positions& positions,
+                             int64_t tile_tokens) {
   const int64_t tokens = hidden.size(0);
   TiledRows q(tokens), k(tokens), v(tokens);
-  for_each_tile(tokens, tile_rows, [&](int64_t begin, int64_t end) {
+  for_each_tile(tokens, tile_tokens, [&](int64_t begin, int64_t end) {
     const auto tile = model::project_query_key_value(block, config, rows_of(hidden, begin, end),
                                                      {positions.table, rows_of(positions.index, begin, end)});
     q.put(begin, end, tile.q);
@@ -26,12 +27,13 @@ model::QueryKeyValue project(const model::Block& block, const model::ModelConfig
   return {q.take(), k.take(), v.take()};
 }
 
-// The rest of the layer. Tiles of its output take the place of their input, which nothing reads any more.
+// Runs what comes after attention in a layer. A tile of the output is written over its input, which nothing
+// reads any more.
 at::Tensor finish(const model::Block& block, const model::ModelConfig& config, const at::Tensor& hidden,
-                  const at::Tensor& attention, int64_t tile_rows) {
+                  const at::Tensor& attention, int64_t tile_tokens) {
   const int64_t tokens = hidden.size(0);
   at::Tensor output = hidden;
-  for_each_tile(tokens, tile_rows, [&](int64_t begin, int64_t end) {
+  for_each_tile(tokens, tile_tokens, [&](int64_t begin, int64_t end) {
     const at::Tensor tile =
         model::finish_block(block, config, rows_of(hidden, begin, end), rows_of(attention, begin, end));
     if (end - begin == tokens)
@@ -49,14 +51,14 @@ at::Tensor run_layer(const model::Decoder& decoder, const model::Block& block, s
   const c10::NoGradGuard no_grad;
   at::Tensor attention;
   {
-    auto qkv = project(block, decoder.config, hidden, rows.positions, options.tile_rows);
+    auto qkv = project(block, decoder.config, hidden, rows.positions, options.tile_tokens);
     if (options.wanted_tokens) {
       qkv.q = tail_of_rows(qkv.q, rows.num_rows, *options.wanted_tokens);
       hidden = tail_of_rows(hidden, rows.num_rows, *options.wanted_tokens);
     }
-    attention = attend.attend(index, block.window_tokens, qkv);
+    attention = attend.attend(index, block.window_tokens, qkv, /*kept=*/nullptr);
   }
-  return hidden.size(0) > 0 ? finish(block, decoder.config, hidden, attention, options.tile_rows) : hidden;
+  return hidden.size(0) > 0 ? finish(block, decoder.config, hidden, attention, options.tile_tokens) : hidden;
 }
 
 at::Tensor forward(const model::Decoder& decoder, const Rows& rows, Attend& attend, const LayerSource& source,
@@ -67,8 +69,9 @@ at::Tensor forward(const model::Decoder& decoder, const Rows& rows, Attend& atte
   for (size_t i = 0; i < layers; ++i) {
     const Lease<model::Block> block = source.layer(decoder, i);
     source.prefetch(decoder, i + 1);
-    // All layers but the last bring every token, for the attention of those above.
-    const ForwardOptions all = {.tile_rows = options.tile_rows};
+    // Attention of a later layer needs every token, so that only the last layer computes the wanted ones
+    // alone.
+    const ForwardOptions all = {.tile_tokens = options.tile_tokens};
     hidden = run_layer(decoder, *block, i, rows, std::move(hidden), attend, i + 1 == layers ? options : all);
   }
   const int64_t row_tokens = rows.ids.numel() / rows.num_rows;
@@ -83,7 +86,7 @@ ops::LinearCrossEntropyResult cross_entropy(const model::Decoder& decoder, const
   const Lease<model::Parameter> head = source.head(decoder);
   ops::LinearCrossEntropyResult all;
   TiledRows losses(hidden.size(0));
-  for_each_tile(hidden.size(0), options.tile_rows, [&](int64_t begin, int64_t end) {
+  for_each_tile(hidden.size(0), options.tile_tokens, [&](int64_t begin, int64_t end) {
     const auto tile = ops::linear_cross_entropy(
         model::final_norm(decoder, rows_of(hidden, begin, end)), head->value, rows_of(labels, begin, end),
         {.grad_weight = {}, .chunk_rows = options.loss_chunk_rows, .want_losses = options.want_losses});

@@ -1,5 +1,5 @@
-// The pass over the layers of a decoder without gradients: evaluation, scoring and generation. Training,
-// which needs gradients, walks them in train/engine.cpp.
+// The pass over the layers of a decoder without gradients, which evaluation, scoring and generation run.
+// Training needs gradients and walks the layers in train/engine.cpp.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -22,37 +22,41 @@ struct Rows {
 };
 
 struct ForwardOptions {
-  /// Tokens at a time of all but attention; 0: all. Fewer need less memory, and change results in their last
-  /// bits alone.
-  int64_t tile_rows = 0;
-  /// How many tokens at the end of each row the pass returns hidden states for; empty: for all tokens. The
-  /// last layer computes an output for these tokens alone. 0: for none; such a pass is made for the keys and
-  /// values that it hands to `attend`.
+  /// How many tokens go through everything but attention at a time; 0: all of them. Fewer need less memory,
+  /// and change results in their last bits alone.
+  int64_t tile_tokens = 0;
+  /// How many tokens at the end of each row the pass returns hidden states for; empty: all of them. The last
+  /// layer computes its output for these tokens alone. 0 asks for no hidden states at all: such a pass is
+  /// made for the keys and values that it hands to `attend`.
   std::optional<int64_t> wanted_tokens = {};
 };
 
-/// Hidden states of the wanted tokens after the last layer, before the last norm: [num_rows · wanted, C].
-/// Walks the layers that `source` brings, with the attention of `attend`. Outside autograd.
+/// Walks the layers that `source` brings, with the attention of `attend`, and returns the hidden states of
+/// the wanted tokens after the last layer and before the last norm: [num_rows · wanted, C]. Autograd records
+/// nothing.
 at::Tensor forward(const model::Decoder& decoder, const Rows& rows, Attend& attend, const LayerSource& source,
                    const ForwardOptions& options = {});
 
-/// One layer of forward(), the `index`-th: hidden states [N, C] before it, which are best given up to it, and
-/// those of the wanted tokens after it. Of `rows` the ids are not read.
+/// Runs one layer of forward(), whose place among the layers is `index`, on the hidden states [N, C] before
+/// it, and returns those of the wanted tokens after it. Move the argument into the call, so that its memory
+/// can be reused. The ids of `rows` are not read.
 at::Tensor run_layer(const model::Decoder& decoder, const model::Block& block, size_t index, const Rows& rows,
                      at::Tensor hidden, Attend& attend, const ForwardOptions& options);
 
 struct LossOptions {
-  int64_t tile_rows = 0;        // hidden states that are normed at a time; 0: all
+  int64_t tile_tokens = 0;      // how many hidden states are normed at a time; 0: all
   int64_t loss_chunk_rows = 0;  // as LinearCrossEntropyOptions::chunk_rows
   bool want_losses = false;     // as LinearCrossEntropyOptions::want_losses
 };
 
-/// The cross entropy of `labels` [M] given hidden states [M, C] of forward(): last norm, head and loss.
+/// Runs last norm, head and loss on hidden states [M, C] that forward() returned, and returns the cross
+/// entropy of `labels` [M].
 ops::LinearCrossEntropyResult cross_entropy(const model::Decoder& decoder, const at::Tensor& hidden,
                                             const at::Tensor& labels, const LayerSource& source,
                                             const LossOptions& options = {});
 
-/// The logits [M, V], float32, of what follows each of the hidden states [M, C] of forward().
+/// Returns the logits [M, V], float32, of the token that follows each of the hidden states [M, C] that
+/// forward() returned.
 at::Tensor logits(const model::Decoder& decoder, const at::Tensor& hidden, const LayerSource& source);
 
 }  // namespace longlora::forward

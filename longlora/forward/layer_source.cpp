@@ -14,7 +14,7 @@ class Resident : public LayerSource {
   void prefetch(const model::Decoder&, size_t) const override {}
 
  private:
-  // The decoder outlives the pass, so nothing has to be kept alive.
+  // Makes a lease that keeps nothing alive, because the decoder outlives the pass.
   template <typename Weights>
   static Lease<Weights> not_owned(const Weights& weights) {
     return {std::shared_ptr<void>(), &weights};

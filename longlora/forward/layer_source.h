@@ -9,8 +9,8 @@
 namespace longlora::forward {
 
 /// Weights that may be used for as long as the pointer lives. A source that brings weights from elsewhere
-/// hands out a copy of the decoder's block with these weights filled in. Tensors that the decoder has in
-/// memory are shared with the copy, so that gradients reach the decoder's own parameters.
+/// hands out a copy of the decoder's block in which these weights are filled in. The copy shares the tensors
+/// that the decoder has in memory, so that gradients reach the decoder's own parameters.
 template <typename Weights>
 using Lease = std::shared_ptr<const Weights>;
 
@@ -19,11 +19,12 @@ class LayerSource {
  public:
   virtual ~LayerSource() = default;
 
-  /// Layer `index` of the decoder, with all of its weights.
+  /// Returns layer `index` of the decoder with all of its weights.
   virtual Lease<model::Block> layer(const model::Decoder& decoder, size_t index) const = 0;
-  /// The weight of the head, which is the embedding's where the two are tied.
+  /// Returns the weight of the head, which is the embedding's where the two are tied.
   virtual Lease<model::Parameter> head(const model::Decoder& decoder) const = 0;
-  /// A hint that layer `index`, or for the number of layers the head, is wanted next. Returns at once.
+  /// Tells the source that layer `index` is wanted next, or the head where `index` is the number of layers.
+  /// Returns at once.
   virtual void prefetch(const model::Decoder& decoder, size_t index) const = 0;
 };
 

@@ -9,7 +9,7 @@ namespace {
 
 using Store = std::shared_ptr<const checkpoint::TensorStore>;
 
-// A lease on weights of which those in `names` came from the store's files.
+// Makes a lease on weights. When it ends, the pages of those in `names` are given back to the store's files.
 template <typename Weights>
 Lease<Weights> lease(Weights weights, const Store& store, std::vector<std::string> names) {
   return {new Weights(std::move(weights)), [store, names = std::move(names)](const Weights* leased) {

@@ -1,4 +1,4 @@
-// Frozen weights of the layers and the head that stay in their files and are seen there when a layer runs.
+// Frozen weights of layers and head that stay in their files, where a layer reads them when it runs.
 #pragma once
 
 #include <cstddef>
@@ -11,17 +11,18 @@
 
 namespace longlora::forward {
 
-/// Brings the weights that a decoder was loaded without (model::LoadOptions::left_in_files): they are read
-/// where their files are mapped, and the files' pages no longer count as memory of this process once a
-/// layer's lease has ended.
+/// Brings the weights that a decoder was loaded without (model::LoadOptions::left_in_files). A layer reads
+/// them from the mapped file. When its lease ends, the pages of the file are given back and no longer count
+/// as memory of this process.
 class MappedFiles : public LayerSource {
  public:
-  /// `names` of the weights, each in `store` with the shape that the decoder expects, and the dtype that is
-  /// computed in.
+  /// `names` are the weights to bring. Each is in `store` and has the shape that the decoder expects. `dtype`
+  /// is what the pass computes in.
   MappedFiles(checkpoint::TensorStore store, std::set<std::string> names, at::ScalarType dtype);
 
-  /// Whether a weight has another dtype or place in its file than the computation wants, so that one layer's
-  /// weights are copied when it runs; otherwise they are read where they are mapped.
+  /// Whether a weight has a dtype in its file that the pass does not compute in, or an address that is not
+  /// aligned. Then the weights of a layer are copied when it runs; otherwise they are read where they are
+  /// mapped.
   bool copies() const { return copies_; }
 
   Lease<model::Block> layer(const model::Decoder& decoder, size_t index) const override;
@@ -29,7 +30,7 @@ class MappedFiles : public LayerSource {
   void prefetch(const model::Decoder& decoder, size_t index) const override;
 
  private:
-  /// The weight, from its file.
+  /// Returns the weight of that name, from its file.
   at::Tensor bring(const std::string& name, at::IntArrayRef shape) const;
 
   std::shared_ptr<const checkpoint::TensorStore> store_;  // leases keep it alive
@@ -38,11 +39,11 @@ class MappedFiles : public LayerSource {
   bool copies_ = false;
 };
 
-/// The large frozen weights of the blocks and the head, which need not be in memory.
+/// Returns the names of the large frozen weights of the blocks and the head, which need not be in memory.
 std::set<std::string> streamable_weights(const model::Decoder& decoder);
 
-/// Whether the files hold these weights in `dtype`, whole and aligned, so that they can be seen where they
-/// lie.
+/// Whether the files hold each of these weights in `dtype`, in one piece and aligned, so that it can be read
+/// where it is mapped.
 bool are_stored_as(const checkpoint::TensorStore& store, const std::set<std::string>& names,
                    at::ScalarType dtype);
 

@@ -10,7 +10,7 @@
 namespace longlora::forward {
 namespace {
 
-// Share of what is free that a run takes unasked.
+// The share of the free memory that a run takes where the user gives no budget.
 constexpr double kBudgetShare = 0.8;
 
 }  // namespace

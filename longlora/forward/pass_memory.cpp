@@ -18,44 +18,45 @@
 namespace longlora::forward {
 namespace {
 
-// What running adds to the program: pages of libraries that it runs through, generated kernels, the heap.
+// What the program grows by when it runs: the pages of libraries that are executed, kernels that are
+// generated at run time, and the heap.
 constexpr int64_t kRunningBytes = int64_t{75} << 20;
-// Logits of a chunk, as LinearCrossEntropyOptions::chunk_rows chooses it by default.
+// The size of the logits of a chunk that LinearCrossEntropyOptions::chunk_rows chooses by default.
 constexpr int64_t kLogitsBytes = int64_t{32} << 20;
-// Ids, labels and positions, for each token.
+// What a token takes in ids, labels and positions.
 constexpr int64_t kBatchBytes = 24;
-// Places and labels of what is scored, and losses, for each hidden state that the head reads.
+// What a hidden state that the head reads takes in places, labels and losses.
 constexpr int64_t kLossBytes = 24;
-// Rows of a tile, tried in this order; 0: all.
-constexpr int64_t kTileRows[] = {0, 4096, 512, 128};
+// The sizes of tiles that are tried, in this order; 0: all tokens in one.
+constexpr int64_t kTileTokens[] = {0, 4096, 512, 128};
 
-// The most bytes that tensors hold while a layer runs, its input and its output included and its weights
+// Returns the most bytes that tensors hold while a layer runs. Its input and output count, its weights do
 // not.
 int64_t measure_layer(const model::Decoder& decoder, const model::Block& block, int64_t tokens,
-                      int64_t tile_rows) {
+                      int64_t tile_tokens) {
   const MeasuredRow row(decoder.config, tokens);
   Segments segments(row.segments);
   const tensors::MetaMemory memory;
   run_layer(decoder, block, 0, {.ids = {}, .positions = row.positions},
-            hidden_without_values(decoder, tokens), segments, {.tile_rows = tile_rows});
+            hidden_without_values(decoder, tokens), segments, {.tile_tokens = tile_tokens});
   return memory.most_bytes();
 }
 
-// Rows of logits at a time, as ops::linear_cross_entropy chooses them.
+// Returns how many rows of logits ops::linear_cross_entropy makes at a time.
 int64_t loss_chunk_rows(int64_t rows, int64_t logits_row_bytes) {
   const int64_t most = std::max<int64_t>(64, kLogitsBytes / logits_row_bytes);
   const int64_t num_chunks = (rows + most - 1) / most;
   return (rows + num_chunks - 1) / num_chunks;
 }
 
-// The most bytes that tensors hold while the last norm, the head and the loss run on `tokens` hidden states,
-// the hidden states included and the weights not.
-int64_t measure_head(const model::Decoder& decoder, int64_t tokens, int64_t tile_rows) {
+// Returns the most bytes that tensors hold while last norm, head and loss run on `tokens` hidden states. The
+// hidden states count, the weights do not.
+int64_t measure_head(const model::Decoder& decoder, int64_t tokens, int64_t tile_tokens) {
   model::Decoder last;
   last.config = decoder.config;
   last.norm = without_values(decoder.norm);
   const model::Parameter head = without_values(decoder.head());
-  const int64_t tile = tile_rows > 0 ? std::min(tile_rows, tokens) : tokens;
+  const int64_t tile = tile_tokens > 0 ? std::min(tile_tokens, tokens) : tokens;
   const int64_t row_bytes = head.value.size(0) * static_cast<int64_t>(c10::elementSize(decoder.dtype()));
   const c10::NoGradGuard no_grad;
   const tensors::MetaMemory memory;
@@ -66,14 +67,15 @@ int64_t measure_head(const model::Decoder& decoder, int64_t tokens, int64_t tile
   return memory.most_bytes() + tokens * kLossBytes;
 }
 
-// Keys and values of so many tokens in every layer.
+// Returns the bytes of the keys and values of so many tokens in all layers.
 int64_t cache_bytes(const model::Decoder& decoder, int64_t tokens) {
   const model::ModelConfig& config = decoder.config;
   return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * tokens *
          static_cast<int64_t>(c10::elementSize(decoder.dtype()));
 }
 
-// What the weights take, and the most that one layer and the head take while they are brought.
+// What the weights take in memory, and how much more the largest layer and the head take while they are read
+// from their files.
 struct WeightBytes {
   int64_t all = 0, streamable = 0, layer = 0, head = 0;
 };
@@ -105,7 +107,7 @@ WeightBytes count_weights(const model::Decoder& decoder, const PassRequest& requ
   return bytes;
 }
 
-// Packed operands of one head in one row, as attention holds them for each thread.
+// Returns the bytes of the operands that attention packs: each thread holds those of one head in one row.
 int64_t attention_scratch(const model::Decoder& decoder, const PassRequest& request) {
   const int64_t row = request.row_tokens > 0 ? request.row_tokens : request.tokens;
   const auto element = static_cast<int64_t>(c10::elementSize(decoder.dtype()));
@@ -118,26 +120,26 @@ std::string PassPlan::describe() const {
   std::string text =
       fmt::format("{} (weights {}, work space {}, program {})", format_bytes(total_bytes()),
                   format_bytes(weights_bytes), format_bytes(pass_bytes), format_bytes(program_bytes));
-  if (tile_rows > 0) text += fmt::format("; tiles of {} rows", format_count(tile_rows));
+  if (tile_tokens > 0) text += fmt::format("; tiles of {} rows", format_count(tile_tokens));
   if (weights_streamed)
     text += fmt::format("; {} of weights read from their files as needed", format_bytes(streamed_bytes));
   return text;
 }
 
-PassPlan predict_pass(const model::Decoder& decoder, const PassRequest& request, int64_t tile_rows,
+PassPlan predict_pass(const model::Decoder& decoder, const PassRequest& request, int64_t tile_tokens,
                       bool streamed) {
   const WeightBytes weights = count_weights(decoder, request);
   const model::Block block = without_values(decoder.blocks.front());
-  const auto [layer] = measured_at(request.tokens, tile_rows, [&](int64_t tokens) {
-    return std::array{measure_layer(decoder, block, tokens, tile_rows)};
+  const auto [layer] = measured_at(request.tokens, tile_tokens, [&](int64_t tokens) {
+    return std::array{measure_layer(decoder, block, tokens, tile_tokens)};
   });
   const int64_t wanted = request.wanted_tokens.value_or(request.tokens);
-  const int64_t head = measure_head(decoder, wanted, tile_rows);
+  const int64_t head = measure_head(decoder, wanted, tile_tokens);
   const int64_t row = request.row_tokens > 0 ? request.row_tokens : request.tokens;
   const int64_t tables = row * rotary_bytes(decoder.config) + request.tokens * kBatchBytes;
   PassPlan plan;
   plan.weights_streamed = streamed;
-  plan.tile_rows = tile_rows;
+  plan.tile_tokens = tile_tokens;
   plan.streamed_bytes = streamed ? weights.streamable : 0;
   plan.weights_bytes = weights.all - plan.streamed_bytes;
   plan.pass_bytes = tables + cache_bytes(decoder, request.cache_tokens) +
@@ -150,9 +152,9 @@ PassPlan predict_pass(const model::Decoder& decoder, const PassRequest& request,
 PassPlan plan_pass(const model::Decoder& decoder, const PassRequest& request) {
   std::optional<PassPlan> least;
   for (const bool streamed : {false, true})
-    for (const int64_t tile_rows : kTileRows) {
-      if ((streamed && request.streamable.empty()) || tile_rows >= request.tokens) continue;
-      PassPlan plan = predict_pass(decoder, request, tile_rows, streamed);
+    for (const int64_t tile_tokens : kTileTokens) {
+      if ((streamed && request.streamable.empty()) || tile_tokens >= request.tokens) continue;
+      PassPlan plan = predict_pass(decoder, request, tile_tokens, streamed);
       if (plan.fits) return plan;
       if (!least || plan.total_bytes() < least->total_bytes()) least = plan;
     }

@@ -1,4 +1,4 @@
-// What a pass without gradients needs in memory, and how it is cut up where that is more than there is.
+// How much memory a pass without gradients needs, and how it is cut into tiles where there is less.
 #pragma once
 
 #include <cstdint>
@@ -10,47 +10,48 @@
 
 namespace longlora::forward {
 
-/// What a plan is made for.
+/// The pass that a plan is made for.
 struct PassRequest {
-  int64_t tokens = 0;      // N that go through the model at once
-  int64_t row_tokens = 0;  // T of the longest row; 0: one row
-  /// Hidden states that go on to the head; empty: all.
+  int64_t tokens = 0;      // N, how many go through the model at once
+  int64_t row_tokens = 0;  // T of the longest row; 0: all tokens are one row
+  /// How many hidden states go on to the head; empty: all of them.
   std::optional<int64_t> wanted_tokens = {};
-  int64_t cache_tokens = 0;  // that there is room for in a key/value cache beside the pass
+  int64_t cache_tokens = 0;  // for how many a key/value cache beside the pass has room
   int64_t budget_bytes = 0;
-  int64_t program_bytes = 0;  // that the process holds before the model is there
+  int64_t program_bytes = 0;  // what the process holds before it loads the model
   int64_t num_threads = 1;
-  /// Weights that may stay in their files (streamable_weights), and whether they are converted when their
-  /// layer runs.
+  /// The weights that may stay in their files (streamable_weights), and below whether they are converted when
+  /// their layer runs.
   std::set<std::string> streamable = {};
   bool copies = false;
 };
 
 /// How a pass is run, and its predicted peak in bytes.
 struct PassPlan {
-  bool fits = false;  // in the budget
+  bool fits = false;  // whether the predicted peak is within the budget
   bool weights_streamed = false;
-  int64_t tile_rows = 0;       // ForwardOptions::tile_rows
-  int64_t weights_bytes = 0;   // that are in memory
-  int64_t streamed_bytes = 0;  // left in their files
-  /// The rest of what tensors hold when most is held, a cache and the layer in reach included.
+  int64_t tile_tokens = 0;     // ForwardOptions::tile_tokens
+  int64_t weights_bytes = 0;   // of weights in memory
+  int64_t streamed_bytes = 0;  // of weights that are left in their files
+  /// What tensors other than these weights hold at the peak. A key/value cache counts, and so do the weights
+  /// of the one layer that is read from its file.
   int64_t pass_bytes = 0;
-  int64_t program_bytes = 0;  // the program, its libraries and their scratch memory
+  int64_t program_bytes = 0;  // of the program, its libraries and their scratch memory
 
   int64_t total_bytes() const { return weights_bytes + pass_bytes + program_bytes; }
   /// "1.2 GiB (weights 900 MiB, …); tiles of 512 rows; …".
   std::string describe() const;
 };
 
-/// The prediction for one choice: tiles of `tile_rows` (0: all rows at once), the large weights left in their
-/// files where `streamed`. What tensors hold is measured on a layer without values (measured_layer.h), so the
-/// decoder's tensors need none either.
-PassPlan predict_pass(const model::Decoder& decoder, const PassRequest& request, int64_t tile_rows,
+/// Predicts the memory for one choice: tiles of `tile_tokens` (0: all tokens at once), and whether the large
+/// weights are left in their files (`streamed`). What tensors hold is measured on a layer without values
+/// (measured_layer.h), so that the decoder's own tensors need none either.
+PassPlan predict_pass(const model::Decoder& decoder, const PassRequest& request, int64_t tile_tokens,
                       bool streamed = false);
 
-/// Plans for a decoder whose tensors need no values. Everything is in memory and whole rows go through the
-/// layers where that fits; else tiles of rows, smaller ones, and then the same with weights left in their
-/// files. Where nothing fits it is what takes the least.
+/// Plans a pass of a decoder, whose tensors need no values. Where the budget allows it, everything is in
+/// memory and whole rows go through the layers. Otherwise tiles of tokens do, of falling size, and after that
+/// weights are left in their files. Where nothing fits, the plan that takes the least is returned.
 PassPlan plan_pass(const model::Decoder& decoder, const PassRequest& request);
 
 }  // namespace longlora::forward

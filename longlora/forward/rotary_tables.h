@@ -1,4 +1,4 @@
-// The rotary tables of a decoder, shared by all that runs it.
+// The rotary tables of a decoder, which all passes over it share.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -11,26 +11,29 @@
 
 namespace longlora::forward {
 
-/// Makes the tables of one decoder on the decoder's device and keeps the longest, or where the angles depend
-/// on the length of the sequence the last. Thread-safe.
+/// Makes the tables of one decoder on the decoder's device. It keeps the longest one, or where the angles
+/// depend on the length of the sequence, the last one. Thread-safe.
 class RotaryTables {
  public:
-  /// The decoder must outlive it, and keep its rotary scaling.
+  /// The decoder must outlive this object, and its rotary scaling must not change.
   explicit RotaryTables(const model::Decoder& decoder) : decoder_(decoder) {}
 
-  /// Makes the table at once for all places below `num_places`; later ones would make it longer.
+  /// Makes the table for all places below `num_places` now, so that it need not grow later.
   void reserve(int64_t num_places);
 
-  /// The places index [N] int64, each below `sequence_tokens`, of tokens in a sequence of that length.
+  /// Returns the positions of tokens whose places are `index`: [N] int64, each below `sequence_tokens`, the
+  /// length of their sequence.
   model::Positions places(const at::Tensor& index, int64_t sequence_tokens);
-  /// `num_rows` rows of `row_tokens` tokens, each from its first place on.
+  /// Returns the positions of the tokens of `num_rows` rows of `row_tokens` tokens, each of which begins at
+  /// place 0.
   model::Positions rows(int64_t num_rows, int64_t row_tokens);
-  /// The `count` places from `first` on in a sequence of `sequence_tokens`. Where angles depend on the length
-  /// only these are computed.
+  /// Returns the positions of `count` tokens from place `first` on in a sequence of `sequence_tokens`. Where
+  /// the angles depend on the length of the sequence, only those of these places are computed.
   model::Positions range(int64_t first, int64_t count, int64_t sequence_tokens);
 
  private:
-  /// Rows [0, at least num_places), for a sequence of `num_places` where that matters.
+  /// Returns a table with a row for each place below `num_places`, or more. Where the angles depend on the
+  /// length of the sequence, they are those of one of `num_places`.
   model::RotaryTable table(int64_t num_places);
   model::RotaryTable make(const model::RotaryRange& range) const;
   at::Device device() const { return decoder_.embed_tokens.value.device(); }

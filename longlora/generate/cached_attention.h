@@ -19,7 +19,8 @@ class Cached : public forward::Attend {
   /// `cache` must outlive this object and have room made for the tokens of the pass.
   explicit Cached(KeyValueCache& cache) : cache_(cache) {}
 
-  at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv) override;
+  at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv,
+                    ops::KeptAttention* kept) override;
 
  private:
   KeyValueCache& cache_;

@@ -58,7 +58,8 @@ at::Tensor DecodeSession::forward_chunk(std::span<const int64_t> ids, int64_t se
   const model::Positions positions = ready_.rotary->range(place, count, sequence_tokens);
   Cached attend(*cache_);
   return forward::forward(decoder(), {on_host.to(positions.index.device()), positions}, attend,
-                          *ready_.source, {.tile_rows = ready_.tile_rows, .wanted_tokens = wanted_tokens});
+                          *ready_.source,
+                          {.tile_tokens = ready_.tile_tokens, .wanted_tokens = wanted_tokens});
 }
 
 bool DecodeSession::leaves_short_factors(int64_t count) const {

@@ -7,8 +7,10 @@
 #include <limits>
 #include <utility>
 
+#include "longlora/checkpoint/gguf_config.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
+#include "longlora/gguf/gguf_model.h"
 
 namespace longlora::generate {
 namespace {
@@ -166,9 +168,13 @@ GenerationSettings read_generation_settings(const fs::path& model_folder, const 
 }
 
 GenerationSettings read_and_log_settings(const fs::path& base_model, Decoding decoding) {
-  const fs::path config = base_model / "config.json";
-  const auto settings =
-      read_generation_settings(base_model, fs::exists(config) ? read_json(config) : Json::object());
+  const fs::path file = base_model / "config.json";
+  Json config = Json::object();
+  if (const auto model = gguf::find_model(base_model))
+    config = checkpoint::gguf_generation_config(gguf::GgufModel::open(*model).metadata());
+  else if (fs::exists(file))
+    config = read_json(file);
+  const auto settings = read_generation_settings(base_model, config);
   std::vector<std::string> ignored = settings.not_followed;
   if (decoding == Decoding::kGreedy)
     for (const std::string& field : settings.sampling)

@@ -132,7 +132,7 @@ Placement place(const RuntimeOptions& options, const OpenedModel& opened, at::Sc
   }
   const bool asked = options.memory_budget_bytes > 0;
   if (asked && !found.plan.fits) refuse(request, found.plan);
-  if (asked || found.plan.weights_streamed || found.plan.tile_rows > 0)
+  if (asked || found.plan.weights_streamed || found.plan.tile_tokens > 0)
     log_info(fmt::format("memory: {}", found.plan.describe()));
   return found;
 }
@@ -174,7 +174,7 @@ Runtime open_runtime(const RuntimeOptions& options) {
   apply_scaling(decoder->config, options, context_size);
   const model::ParameterCounts counts = model::count_parameters(*decoder);
   Runtime runtime = {.decoder = decoder,
-                     .ready = {*decoder, source, placement.plan.tile_rows},
+                     .ready = {*decoder, source, placement.plan.tile_tokens},
                      .context_size = context_size,
                      .vocab_size = decoder->embed_tokens.value.size(0),
                      .quantized = counts.quantized > 0,

@@ -23,9 +23,15 @@ TextEnds find_text_ends(const TextEndSources& sources) {
   TextEnds ends;
   if (const auto eos = tokenizer.eos_id()) ends.ids.push_back(*eos);
   for (const int64_t id : sources.settings.eos_ids) append_new(ends.ids, id);
-  if (const auto id = tokenizer::turn_end_of_template(sources.chat_template, tokenizer))
-    append_new(ends.ids, int64_t{*id});
+  const tokenizer::TurnEnd turn_end =
+      tokenizer::turn_end_of_template(sources.chat_template, sources.tokenizer_path, tokenizer);
+  if (turn_end.id) append_new(ends.ids, int64_t{*turn_end.id});
   std::vector<std::string> texts = sources.settings.stop_strings;
+  // A model that is asked by the template writes its end in pieces where that is no token. What is shorter
+  // than a marker stands in answers, too.
+  constexpr size_t kShortestMarker = 3;
+  if (sources.form == tokenizer::PromptForm::kTemplate && turn_end.text.size() >= kShortestMarker)
+    texts.push_back(turn_end.text);
   if (sources.form)
     for (const std::string& marker : tokenizer::answer_ends(*sources.form)) texts.push_back(marker);
   for (const std::string& text : texts) {

@@ -1,6 +1,7 @@
 // Finds what ends a text that a model writes, from everything that its files say about it.
 #pragma once
 
+#include <filesystem>
 #include <optional>
 #include <string>
 
@@ -15,7 +16,8 @@ namespace longlora::generate {
 struct TextEndSources {
   const GenerationSettings& settings;     // for its ids and stop strings
   const tokenizer::Tokenizer& tokenizer;  // for its EOS
-  std::string chat_template;              // for the token with which it ends a turn
+  std::string chat_template;              // for what it writes at the end of a turn
+  std::filesystem::path tokenizer_path;   // for the tokens that the template may name
   /// The form that the model is asked in, for the texts that end its answers. nullopt: plain text.
   std::optional<tokenizer::PromptForm> form = {};
   int64_t vocab_size = 0;  // the number of rows of the embedding; an id beyond them can never come

@@ -20,14 +20,15 @@
 namespace longlora::model {
 namespace {
 
-// What new parameters are made as: like the others, but on the CPU beside weights without values.
+// Returns the dtype and device of new parameters. They are the decoder's, but where the decoder has no
+// values, new parameters are on the CPU.
 at::TensorOptions options_of(const Decoder& decoder) {
   const at::Device device = decoder.embed_tokens.value.device();
   return at::TensorOptions(decoder.dtype()).device(device.is_meta() ? at::Device(at::kCPU) : device);
 }
 
-// Norms of the rows of a layer's weight with its pair, in float32; of a weight without values, without
-// values that mean anything.
+// Returns the norms of the rows of a weight with its pair, in float32. For a weight without values the result
+// is uninitialised.
 at::Tensor weight_norm(const ops::Weight& weight, const LoraPair& pair) {
   if (weight.is_meta()) return at::empty({weight.size(0)}, at::kFloat);
   return ops::adapted_weight_norm({.weight = weight,
@@ -36,8 +37,7 @@ at::Tensor weight_norm(const ops::Weight& weight, const LoraPair& pair) {
                                    .lora_scale = pair.scale});
 }
 
-// Calls visit(pair, weight) for the pairs of a layer and the weights that they change, which `source`
-// brings.
+// Calls visit(pair, weight) for each pair of a layer and the weight that it changes, which `source` brings.
 template <typename Visit>
 void visit_pairs(Decoder& decoder, size_t layer, const BlockSource& source, const Visit& visit) {
   const std::shared_ptr<const Block> brought = source ? source(layer) : nullptr;
@@ -70,8 +70,8 @@ LoraPair load_pair(const checkpoint::PeftAdapter& adapter, const std::string& mo
   return pair;
 }
 
-// Gives the vocabulary its size and every parameter the value that the adapter has for it. What the adapter
-// adds to embedding and head goes into their weights: they have no place for pairs.
+// Sets the size of the vocabulary, and gives every parameter the value that the adapter has for it. Updates
+// of embedding and head are added to their weights, because these have no place for a pair.
 void change_parameters(Decoder& decoder, const checkpoint::PeftAdapter& adapter, const AdapterPlan& plan) {
   const at::TensorOptions options = options_of(decoder);
   decoder.config.vocab_size = plan.vocab_size;
@@ -195,14 +195,12 @@ void take_window(const std::filesystem::path& adapter, ModelConfig& config) {
   if (adapter.empty() || !std::filesystem::exists(adapter / "config.json")) return;
   const ModelConfig trained = read_model_config(adapter);
   config.rope_scaling = trained.rope_scaling;
-  config.max_position_embeddings = trained.max_position_embeddings;  // dynamic scaling starts there
+  config.max_position_embeddings = trained.max_position_embeddings;  // dynamic scaling starts at this length
 }
 
-void merge_lora(Decoder& decoder, const PreciseValue& precise) {
+void merge_lora(Decoder& decoder) {
   const c10::NoGradGuard no_grad;
-  const auto value_of = [&](const Parameter& parameter) {
-    return (precise ? precise(parameter) : parameter.value.dense()).to(at::kFloat);
-  };
+  const auto value_of = [](const Parameter& parameter) { return parameter.value.dense().to(at::kFloat); };
   visit_linears(decoder, [&](const std::string&, Linear& linear) {
     if (!linear.lora || linear.weight.value.is_nf4() || linear.weight.value.is_meta()) return;
     const LoraPair& pair = *linear.lora;

@@ -81,8 +81,8 @@ class Planner {
   AdapterPlan plan_;
 };
 
-// An adapter made on a model without its head lacks the first part of the names, and one of GPT-NeoX calls
-// the head "lm_head" as transformers 5 does.
+// Finds the base's name of a parameter. An adapter that was made on a model without its head lacks the first
+// part of the names ("model."), and an adapter of GPT-NeoX from transformers 5 calls the head "lm_head".
 std::string Planner::model_name(const std::string& adapter_name) const {
   constexpr const char* kHead = "lm_head.";
   if (shapes_.count(adapter_name)) return adapter_name;
@@ -100,8 +100,8 @@ void Planner::place_parameters() {
   if (tied_) share_parameters();
 }
 
-// What a tied weight was when the adapter was stored, where the file has it, holds for both ends; a copy
-// that was trained by itself holds for its own end alone.
+// Decides which value embedding and head get where the base ties them. A stored copy that was trained by
+// itself counts for its own end alone; the tied weight, where the file has it, counts for both ends.
 void Planner::share_parameters() {
   const std::string given[2] = {plan_.change_of(embedding_).parameter, plan_.change_of(head_).parameter};
   std::string own[2], shared[2];
@@ -112,8 +112,9 @@ void Planner::share_parameters() {
     (is_copy ? own : shared)[end] = given[end];
     if (is_copy && adapter_.has_parameter(original)) shared[end] = original;
   }
-  // PEFT ensures the tie of an "embed_tokens" alone. Beside its copy it stores the head's; a run here, which
-  // trains one weight, stores the one.
+  // With ensure_weight_tying PEFT ties only an embedding that is called "embed_tokens". PEFT itself stores a
+  // copy for the head, too; a run of this program, which trains one weight, stores one copy, which then
+  // counts for both.
   const bool follows = adapter_.config().ensure_weight_tying && embedding_.ends_with("embed_tokens.weight");
   for (int end = 0; end < 2; ++end) {
     const int other = 1 - end;
@@ -125,7 +126,8 @@ void Planner::share_parameters() {
   }
 }
 
-// Rows of an embedding are those of a head, too, that config.json ties to it, unless it has its own.
+// Places trained rows. Rows of the embedding are also those of a head that config.json ties to it, unless the
+// adapter has rows for the head.
 void Planner::place_token_rows() {
   for (const auto& [module, ids] : adapter_.token_rows())
     change(model_name(module + ".weight")).token_rows = module;
@@ -148,8 +150,8 @@ void Planner::place_pairs() {
   });
 }
 
-// The most rows that a part of the adapter has for embedding or head. They may be fewer than the base's
-// where both ends are replaced.
+// Returns the size of the vocabulary: the most rows that the base or a part of the adapter has for embedding
+// or head. Where the adapter replaces both ends, their rows alone count, which may be fewer than the base's.
 int64_t Planner::find_vocab_size() const {
   std::set<int64_t> replaced, rows = {base_.config.vocab_size};
   int num_replaced = 0;
@@ -158,7 +160,7 @@ int64_t Planner::find_vocab_size() const {
     if (!change.pair.empty()) rows.insert(adapter_.shape_b(change.pair)[0]);
     if (change.parameter.empty()) continue;
     const Shape& shape = adapter_.parameter_info(change.parameter).shape;
-    if (shape.size() != 2) continue;  // refused below, by its shape
+    if (shape.size() != 2) continue;  // check_parameter_shapes refuses it
     replaced.insert(shape[0]);
     rows.insert(shape[0]);
     ++num_replaced;

@@ -11,25 +11,25 @@ enum class NormKind {
 enum class ResidualForm {
   kSequential,  // h += attention(norm1(h)); h += mlp(norm2(h))
   kParallel,    // h += attention(norm1(h)) + mlp(norm2(h))
-  kSharedNorm,  // as kParallel with norm1 for both
+  kSharedNorm,  // h += attention(norm1(h)) + mlp(norm1(h))
 };
 
-/// How the query, key and value projections lie in the checkpoint. A fused one is
-/// one weight with one low-rank pair; its product is cut, never the weight.
+/// How the query, key and value projections lie in the checkpoint. A fused projection is one weight with one
+/// low-rank pair. Its product is cut into the three parts; the weight stays whole.
 enum class QkvLayout {
   kSeparate,      // q_proj, k_proj, v_proj
-  kConcatenated,  // rows of all query heads, of all key heads, of all value heads
-  kPerHead,       // head by head: its query, its key, its value
+  kConcatenated,  // one weight: the rows of all query heads, then of all key heads, then of all value heads
+  kPerHead,       // one weight: for each head its query, its key and its value
 };
 
 enum class QueryKeyNorm {
   kNone,
-  kPerHead,  // one weight [D] for every query head, one for every key head, before rotation
+  kPerHead,  // RMSNorm before rotation: one weight [D] for all query heads, one for all key heads
 };
 
 enum class MlpForm {
   kGated,       // down(act(gate(x)) · up(x))
-  kFusedGated,  // the same, gate and up one after the other in one weight
+  kFusedGated,  // the same with gate and up in one weight, gate first
   kPlain,       // down(act(up(x)))
 };
 

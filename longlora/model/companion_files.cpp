@@ -9,8 +9,11 @@
 #include <string_view>
 #include <utility>
 
+#include "longlora/checkpoint/gguf_config.h"
 #include "longlora/core/file.h"
+#include "longlora/core/json.h"
 #include "longlora/core/log.h"
+#include "longlora/gguf/gguf_model.h"
 #include "longlora/tokenizer/chat_template.h"
 #include "longlora/tokenizer/prompt_form.h"
 #include "longlora/tokenizer/taught_form.h"
@@ -23,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uintmax_t kLargestBytes = 64U << 20;
-constexpr size_t kMostFiles = 1000;  // of a subfolder: beyond this it is a data set or an environment
+constexpr size_t kMostFiles = 1000;  // a subfolder with more files is a data set or an environment
 
 template <size_t N>
 bool ends_in_any(std::string_view name, const std::array<std::string_view, N>& ends) {
@@ -46,7 +49,7 @@ bool is_weights(std::string_view name) {
          name.find(".safetensors.") != std::string_view::npos;
 }
 
-// What a run, a data set or a tool leaves; no part of a model.
+// Whether a file was left by a run, a data set or a tool and is no part of a model.
 bool is_leftover(std::string_view name) {
   constexpr std::array<std::string_view, 15> kEnds = {".jsonl",  ".parquet", ".arrow", ".csv", ".tsv",
                                                       ".tokens", ".log",     ".lock",  ".gz",  ".zst",
@@ -63,12 +66,12 @@ bool is_leftover_folder(std::string_view name) {
   return is_any(name, kNames) || name.starts_with("checkpoint-") || name.starts_with("global_step");
 }
 
-// Written with the weights by whoever writes those.
+// Whether a file describes the weights; whoever writes the weights writes it.
 bool describes_weights(std::string_view name) {
   return name == "config.json" || name == "adapter_config.json";
 }
 
-// The weights that a model in `folder` is read from: they are written anew.
+// Whether a file holds weights that the model in `folder` is read from, which are written anew.
 bool is_read(const fs::path& folder, std::string_view name) {
   const auto has = [&](const char* stem, const char* end) {
     return fs::exists(folder / (std::string(stem) + end)) ||
@@ -82,16 +85,16 @@ bool is_read(const fs::path& folder, std::string_view name) {
            (name.starts_with("pytorch_model-") && name.ends_with(".bin"));
   return name.starts_with("adapter_model.") ||
          (name.starts_with("consolidated.") && name.ends_with(".pth")) || name == "params.json" ||
-         name == "checklist.chk";
+         name == "checklist.chk" || (!fs::exists(folder / "config.json") && name.ends_with(".gguf"));
 }
 
-// Settings of an adapter's text, beside those of the tokenizer.
+// Whether a file says how text goes in and out, so that an adapter needs it.
 bool goes_with_adapter(const std::string& name) {
   return name == "generation_config.json" || name.ends_with("processor_config.json") ||
          name == tokenizer::kTaughtFormFile || tokenizer::is_tokenizer_file(name);
 }
 
-// Copies the files of one folder, and of those below it.
+// Copies the files of one folder and of its subfolders.
 class Copier {
  public:
   Copier(fs::path root, fs::path target, CompanionKind kind, bool with_tokenizer)
@@ -124,7 +127,7 @@ class Copier {
   static bool may_copy(const fs::path& path, const std::string& name) {
     std::error_code error;
     if (name.starts_with('.') || is_weights(name) || is_leftover(name)) return false;
-    // Of a link its target; broken links, pipes and devices are no regular files.
+    // A link is judged by its target. Broken links, pipes and devices are no regular files.
     return fs::is_regular_file(path, error) && fs::file_size(path, error) <= kLargestBytes && !error;
   }
 
@@ -134,8 +137,9 @@ class Copier {
     copy_folder(relative, depth + 1);
   }
 
-  // Not where weights of another format lie, or what is too much to belong to a model; never the folder that
-  // is being written, or one that a link leads back from.
+  // Whether a subfolder may belong to the model: it holds no weights of another format and not too many or
+  // too large files. The folder that is written is never copied, nor a folder that holds it or the model's
+  // folder, to which a link may lead back.
   bool may_copy_folder(const fs::path& path) const {
     const std::string name = path.filename().string();
     if (name.starts_with('.') || is_leftover_folder(name)) return false;
@@ -156,7 +160,7 @@ class Copier {
     return !error;
   }
 
-  static constexpr int kDeepest = 8;  // links may lead in a circle
+  static constexpr int kDeepest = 8;  // ends a circle of links
 
   fs::path root_, target_;
   CompanionKind kind_;
@@ -170,16 +174,24 @@ bool brings_tokenizer(const fs::path& path) {
   return fs::is_directory(path, ignored) ? tokenizer::has_tokenizer(path) : fs::exists(path, ignored);
 }
 
+void write_gguf_companions(const fs::path& model, const fs::path& to, bool with_tokenizer) {
+  if (with_tokenizer) tokenizer::copy_tokenizer_files(model, to);
+  const Json settings = checkpoint::gguf_generation_config(gguf::GgufModel::open(model).metadata());
+  if (!settings.empty()) write_json(to / "generation_config.json", settings);
+}
+
 }  // namespace
 
 std::vector<std::string> copy_companion_files(const CompanionSources& from, const fs::path& to,
                                               CompanionKind kind) {
   std::vector<std::string> left_out;
   const bool other_tokenizer = brings_tokenizer(from.tokenizer);
+  const auto gguf_model = gguf::find_model(from.model);
+  if (gguf_model) write_gguf_companions(*gguf_model, to, !other_tokenizer);
   if (fs::is_directory(from.model)) left_out = Copier(from.model, to, kind, !other_tokenizer).run();
   if (other_tokenizer) {
     tokenizer::copy_tokenizer_files(from.tokenizer, to);
-    // Tokenizers that were saved without it still belong to the model that chats by it.
+    // A tokenizer that was saved without a chat template still belongs to a model that has one.
     if (!from.model.empty() && tokenizer::read_chat_template(from.tokenizer).empty())
       tokenizer::copy_chat_templates(from.model, to);
   }

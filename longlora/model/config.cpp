@@ -23,11 +23,11 @@ int64_t ModelConfig::original_window() const {
 }
 
 int64_t ModelConfig::context_window() const {
-  // These state both windows, and their factor may be more than the one divided by
-  // the other: Llama 3.2 says 32 for 8192 to 131072 tokens.
+  // Such a scaling states both windows, and its factor may be more than their quotient: Llama 3.2 has a
+  // factor of 32 for 8192 and 131072 tokens.
   if (rope_scaling.states_window() && max_position_embeddings > original_window())
     return max_position_embeddings;
-  // A factor can be any number in a damaged file: no longer than what a size may be.
+  // The factor may be any number in a damaged file, so that the product is limited to the largest size.
   const double scaled = std::min(static_cast<double>(original_window()) * rope_scaling.factor,
                                  static_cast<double>(kLargestSize));
   return std::max(static_cast<int64_t>(scaled), max_position_embeddings);
@@ -37,9 +37,9 @@ namespace {
 
 int64_t written_window(const ModelConfig& config, const Family& family) {
   const RopeType type = config.rope_scaling.type;
-  // Dynamic scaling starts from this window in transformers.
+  // In transformers dynamic scaling takes max_position_embeddings for the original window.
   if (type == RopeType::kDynamic) return config.original_window();
-  // Written as LongRoPE, which states the window after scaling.
+  // The scaling is written as LongRoPE, which states the window after scaling.
   if (type != RopeType::kDefault && family.longrope_only) return config.context_window();
   return config.max_position_embeddings;
 }
@@ -84,13 +84,14 @@ void write_rotary(const ModelConfig& config, const Family& family, Json& json) {
   const bool partial = config.rotary_fraction != 1.0 || family.rotary_fraction != 1.0;
   if (partial || json.contains(family.rotary_fraction_key))
     json[family.rotary_fraction_key] = config.rotary_fraction;
-  // Where it stands beside rope_scaling it counts, whatever that says.
+  // transformers prefers this field at the top of config.json to the one in rope_scaling, so that it must not
+  // be out of date.
   constexpr const char* kOriginal = "original_max_position_embeddings";
   if (!scaling.is_null() && (family.longrope_only || json.contains(kOriginal)))
     json[kOriginal] = config.original_window();
   json.erase("rope_scaling");
   if (new_form) {
-    // Programs that know the new form look here first; it holds everything.
+    // Programs that know the new form read rope_parameters first, so that it holds everything.
     Json parameters = scaling.is_null() ? Json{{"rope_type", "default"}} : scaling;
     parameters["rope_theta"] = config.rope_theta;
     if (partial) parameters["partial_rotary_factor"] = config.rotary_fraction;
@@ -99,7 +100,8 @@ void write_rotary(const ModelConfig& config, const Family& family, Json& json) {
   json["rope_scaling"] = scaling;
 }
 
-// Throws unless the model's configuration can hold and has what this type needs.
+// Throws InputError where the family's configuration cannot hold a scaling of this type, or the model lacks
+// what it needs.
 void check_extension(const ModelConfig& config, RopeType type) {
   require_rotary_dims(type, config.rotary_dims(), "rope_scaling");
   if (type == RopeType::kDynamic && config.family().longrope_only)
@@ -166,7 +168,7 @@ std::string stretch_window(ModelConfig& config, std::optional<RopeType> type, in
                     describe_scaling(scaling), describe_scaling(present), config.original_window());
   const int64_t window = config.context_window(), original = config.original_window();
   config.rope_scaling = scaling;
-  // Other programs take the length that such a model is for from here.
+  // Other programs read the new window from max_position_embeddings.
   if (scaling.states_window() && target_window > window)
     config.max_position_embeddings = (target_window + original - 1) / original * original;
   return change;

@@ -15,10 +15,10 @@ namespace {
 
 using enum FieldUse;
 
-// Fields that every family has. scripts/references/config_fields.py lists what the installed transformers
-// has.
+// The fields below are those that every family has. scripts/references/config_fields.py lists what the
+// installed transformers has.
 
-// What decides something in every family.
+// The fields that are read in every family.
 const std::vector<ConfigField> kReadFields = {
     {"model_type", kRead},
     {"architectures", kRead},
@@ -28,7 +28,8 @@ const std::vector<ConfigField> kReadFields = {
     {"num_hidden_layers", kRead},
     {"num_attention_heads", kRead},
     {"hidden_act", kRead},
-    {"head_dim", kRead},  // outside the class too: transformers' models look for it
+    {"head_dim",
+     kRead},  // transformers' models look for it even where their configuration class does not have it
     {"max_position_embeddings", kRead},
     {"original_max_position_embeddings", kRead},
     {"rope_parameters", kRead},
@@ -42,7 +43,7 @@ const std::vector<ConfigField> kReadFields = {
     {"attention_dropout", kDropout},
 };
 
-// They make another model of it, or take it from another file.
+// Fields that make it another model, or say that a part of the configuration is in another file.
 const std::vector<ConfigField> kFieldsOfOtherModels = {
     {"is_causal", kFixed, {true}},
     {"is_encoder_decoder", kFixed, {nullptr, false}},
@@ -54,7 +55,7 @@ const std::vector<ConfigField> kFieldsOfOtherModels = {
     {"compression_config", kFixed, {nullptr, Json::object()}},
 };
 
-// How transformers runs a model, what it returns, and what other tasks need.
+// Fields that say how transformers runs a model and what it returns, and fields of other tasks.
 constexpr const char* kFieldsOfRunning[] = {"dtype",
                                             "torch_dtype",
                                             "transformers_version",
@@ -74,7 +75,7 @@ constexpr const char* kFieldsOfRunning[] = {"dtype",
                                             "num_labels",
                                             "problem_type"};
 
-// Of configurations before transformers 5, which no longer knows them.
+// Fields of old configurations, which transformers 5 no longer knows.
 constexpr const char* kOldFields[] = {"pretraining_tp",
                                       "torchscript",
                                       "use_bfloat16",
@@ -95,7 +96,7 @@ constexpr const char* kOldFields[] = {"pretraining_tp",
                                       "seq_length",
                                       "use_flash_attn"};
 
-// Of generation, which transformers takes from generation_config.json.
+// Fields of generation, which transformers reads from generation_config.json.
 constexpr const char* kFieldsOfGeneration[] = {"max_length",
                                                "min_length",
                                                "max_new_tokens",
@@ -131,7 +132,7 @@ constexpr const char* kFieldsOfGeneration[] = {"max_length",
                                                "assistant_lookbehind",
                                                "target_lookbehind"};
 
-// By name, for one family: what it has of its own takes the place of what all have.
+// Returns the fields of one family by name. The family's own fields replace those that all families have.
 std::map<std::string, ConfigField> fields_of(const Family& family) {
   std::map<std::string, ConfigField> fields;
   for (const auto* list : {&kReadFields, &kFieldsOfOtherModels})
@@ -147,7 +148,7 @@ std::map<std::string, ConfigField> fields_of(const Family& family) {
   return fields;
 }
 
-// "_name_or_path" and what training programs note down.
+// Whether a field is a note of a program ("_name_or_path", "unsloth_version") and no setting.
 bool is_private(const std::string& name) {
   return name.starts_with('_') || name.starts_with("unsloth");
 }
@@ -169,7 +170,7 @@ bool is_off(const Json& value) {
   if (value.is_null() || value == false || value == 0 || value == 1) return true;
   if (value.is_string() && value.get<std::string>().empty()) return true;
   if (!value.is_array() && !value.is_object()) return false;
-  // Layer types that say what every layer is anyway.
+  // A list of layer types is as usual where every layer has full attention.
   return std::all_of(value.begin(), value.end(),
                      [&](const Json& item) { return value.is_array() && item == "full_attention"; });
 }

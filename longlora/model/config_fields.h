@@ -1,4 +1,4 @@
-// What is done with each field of config.json: the table, and the check of a file against it.
+// The table that says what each field of config.json does here, and the check of a file against it.
 #pragma once
 
 #include <string>
@@ -11,40 +11,41 @@ namespace longlora::model {
 struct Family;
 class ConfigReader;
 
-/// What a field of config.json means here. The fields are those of the configuration classes of transformers,
-/// their older spellings, and the names that its models look for beside them.
+/// What a field of config.json does in this program. The table knows the fields of transformers'
+/// configuration classes, their older spellings, and further names that transformers' models look for.
 enum class FieldUse {
-  kRead,     // decides something here
-  kNothing,  // changes nothing that is computed here
-  kFixed,    // refused unless it has a value under which it changes nothing
-  kDropout,  // of training with transformers; not applied here, which a run says
+  kRead,     // it is read
+  kNothing,  // it changes nothing that is computed here
+  kFixed,    // it is refused, unless it has a value that changes nothing
+  kDropout,  // transformers applies it in training; this program does not, and a run says so
 };
 
-/// One field.
+/// A field of config.json.
 struct ConfigField {
   const char* name;
   FieldUse use;
-  /// Of kFixed: the values that are accepted; a field that is not there always is.
+  /// The values that are accepted of a kFixed field. The field may always be missing.
   std::vector<Json> neutral = {};
 };
 
-/// The field of a family's configuration; null for a name that no table knows.
+/// Returns the field with that name in a family's configuration, or null where no table knows it.
 const ConfigField* find_config_field(const Family& family, const std::string& name);
 
-/// Throws InputError that names a field under which transformers computes something that is not computed
-/// here.
+/// Throws InputError for a field that makes transformers compute something that this program does not
+/// compute.
 void check_config_fields(const Json& json, const ConfigReader& reader, const Family& family);
 
-/// The fields that are set and that no table knows ("a, b and 2 more"); empty when there are none.
+/// Lists the fields that are set and that no table knows ("a, b and 2 more"); empty when there are none.
 std::string unknown_config_fields(const Json& json, const Family& family);
 
-/// The dropout that transformers would apply in training ("attention_dropout 0.1"); empty when there is none.
+/// Says which dropout transformers would apply in training ("attention_dropout 0.1"); empty when there is
+/// none.
 std::string unapplied_dropout(const Json& json, const Family& family);
 
-/// "a, b, c and 4 more".
+/// Joins the first names and counts the others: "a, b, c and 4 more".
 std::string short_list(const std::vector<std::string>& names);
 
-/// Whether a value says that something is off or as usual: null, false, 0, 1, empty.
+/// Whether a value says that a setting is off or as usual: null, false, 0, 1, or something empty.
 bool is_off(const Json& value);
 
 }  // namespace longlora::model

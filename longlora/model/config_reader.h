@@ -9,7 +9,7 @@
 
 namespace longlora::model {
 
-/// Sizes above this are not a model but a damaged or hostile file.
+/// No model has a size above this; only a damaged or hostile file states one.
 constexpr int64_t kLargestSize = int64_t{1} << 31;
 
 /// Reads members of one JSON object, which must outlive it. A member that is
@@ -20,18 +20,18 @@ class ConfigReader {
   ConfigReader(const Json& json, std::string source) : json_(json), source_(std::move(source)) {}
 
   bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
-  /// Whether the key is there, null or not.
+  /// Whether the key is there, even if its value is null.
   bool mentions(const char* key) const { return json_.contains(key); }
 
-  /// A positive integer below kLargestSize; it must be there.
+  /// Returns a positive integer below kLargestSize. The key must be there.
   int64_t size(const char* key) const;
   int64_t size(const char* key, int64_t fallback) const;
   double number(const char* key, double fallback) const;
   bool flag(const char* key, bool fallback) const;
   std::string text(const char* key, const std::string& fallback) const;
-  /// Positive, finite numbers; empty when absent.
+  /// Returns a list of positive, finite numbers, which is empty where the key is absent.
   std::vector<double> positive_numbers(const char* key) const;
-  /// Strings; empty when absent.
+  /// Returns a list of strings, which is empty where the key is absent.
   std::vector<std::string> texts(const char* key) const;
 
   const std::string& source() const { return source_; }

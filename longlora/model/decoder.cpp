@@ -42,7 +42,8 @@ at::Tensor normalize(const at::Tensor& x, const Norm& norm, const ModelConfig& c
   return ops::rms_norm(x, norm.weight.value.dense(), config.norm_eps);
 }
 
-// The projections of normed [N, C], each [N, heads, D]; parts of a fused product are views of it.
+// Returns queries, keys and values of normed hidden states [N, C], each [N, heads, D]. Where the projection
+// is fused, they are views of its product.
 QueryKeyValue project(const Block& block, const ModelConfig& config, const at::Tensor& normed,
                       const PairDropout& dropout) {
   const int64_t tokens = normed.size(0), dims = config.head_dim;

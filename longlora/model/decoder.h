@@ -22,7 +22,7 @@
 
 namespace longlora::model {
 
-/// What a parameter is of its model.
+/// What part a parameter has in its model.
 enum class ParameterRole {
   kEmbedding,
   kHead,
@@ -46,60 +46,63 @@ constexpr bool is_matrix(ParameterRole role) {
          role == ParameterRole::kWeight || role == ParameterRole::kPairA || role == ParameterRole::kPairB;
 }
 
-/// One weight: what the forward pass reads.
+/// One weight, as the forward pass reads it.
 struct Parameter {
-  /// In the compute dtype; in linear layers alone in four bits. A leaf of autograd's where it trains.
+  /// The value in the dtype that is computed in, or in four bits, which only linear layers may be. Where it
+  /// is trained, it is a leaf of autograd's graph.
   ops::Weight value;
 
   bool trainable() const { return value.defined() && value.requires_grad(); }
-  /// Has gradients made for it. What training keeps beside the value is in train::TrainedParameters. Throws
-  /// UsageError for a weight in four bits.
+  /// Makes autograd compute gradients for it. Masters and moments of training are in
+  /// train::TrainedParameters. Throws UsageError for a weight in four bits.
   void make_trainable();
 };
 
-/// A low-rank update: scale · B A.
+/// A low-rank update of a weight: scale · B A.
 struct LoraPair {
   Parameter a;  // [R, in]
   Parameter b;  // [out, R]
   double scale = 0.0;
-  /// [out], float32 whatever the decoder computes in; undefined value without DoRA (ops/adapter_linear.h).
+  /// The magnitude of DoRA (ops/adapter_linear.h): [out], always float32. Its value is undefined without
+  /// DoRA.
   Parameter magnitude;
-  /// The norms that go with the magnitude, where neither weight nor pair will change any more.
+  /// The norms that DoRA divides by, where they were computed in advance because neither weight nor pair will
+  /// change.
   at::Tensor weight_norm;
-  /// Place of the layer among the decoder's linear layers: tells its dropout from that of others.
+  /// The place of the layer among the decoder's linear layers, from which it gets a dropout mask of its own.
   uint64_t place = 0;
 };
 
-/// Dropout on what the A of every pair reads, in one pass over a batch.
+/// The dropout of one pass over a batch. It acts on the input of each pair's A.
 struct PairDropout {
-  double probability = 0.0;  // 0: none
-  uint64_t seed = 0;         // of the batch
-  int64_t first_row = 0;     // row of the batch that is the first of the hidden states
+  double probability = 0.0;  // 0: no dropout
+  uint64_t seed = 0;         // the seed of this batch
+  int64_t first_row = 0;     // the place in the batch of the first hidden state, for tiles
 };
 
-/// y = x Wᵀ (+ bias) (+ low-rank update).
+/// A linear layer: y = x Wᵀ, plus bias and low-rank update where it has them.
 struct Linear {
   Parameter weight;  // [out, in]
-  Parameter bias;    // [out]; undefined value without one
+  Parameter bias;    // [out]; its value is undefined where the layer has none
   std::optional<LoraPair> lora;
 
   ops::LinearOperands operands(const PairDropout& dropout = {}) const;
 };
 
-/// Weight and, for a LayerNorm, bias of a norm.
+/// A norm: its weight, and the bias of a LayerNorm.
 struct Norm {
   Parameter weight;
-  Parameter bias;  // undefined value without one
+  Parameter bias;  // its value is undefined where the norm has none
 };
 
-/// One layer: attention and MLP, behind norms and residuals. What BlockForm leaves
-/// out has undefined values; with a fused projection its parts have.
+/// One layer: attention and MLP with their norms. Parts that the BlockForm does not have are undefined. So
+/// are separate projections where the fused one takes their place.
 struct Block {
   Norm input_layernorm;  // [C]
   Linear q_proj;         // [H·D, C]
   Linear k_proj;         // [K·D, C]
   Linear v_proj;         // [K·D, C]
-  Linear qkv_proj;       // [(H + 2K)·D, C], rows as QkvLayout says
+  Linear qkv_proj;       // [(H + 2K)·D, C], whose rows lie as QkvLayout says
   Norm q_norm;           // [D]
   Norm k_norm;           // [D]
   Linear o_proj;         // [C, H·D]
@@ -109,57 +112,60 @@ struct Block {
   Linear gate_up_proj;  // [2F, C]
   Linear down_proj;     // [C, F]
 
-  /// Tokens of the layer's sliding window; 0: none.
+  /// The width of the layer's sliding window in tokens; 0: it has none.
   int64_t window_tokens = 0;
-  /// How the checkpoint names all this; of the family, which lives as long as the program.
+  /// How checkpoints name these parts. The pointer leads into the family's entry, which lives as long as the
+  /// program.
   const ModuleNames* names = nullptr;
 };
 
-/// A whole model. Move-only in spirit: copies share tensors. Weights that were left in their files are on the
-/// meta device: a pass over the layers gets them from a forward::LayerSource.
+/// A whole model. A copy shares its tensors with the original. Weights that were left in their files are on
+/// the meta device, and a pass over the layers gets them from a forward::LayerSource.
 struct Decoder {
   ModelConfig config;
   Parameter embed_tokens;  // [V, C]
   std::vector<Block> blocks;
   Norm norm;          // [C]
-  Parameter lm_head;  // [V, C]; undefined value when tied to embed_tokens
-  /// Parameters whose values an adapter holds whole, with its names for them: they are written with it,
-  /// whether they train or not. And layers that have its pairs ("model.layers.0.self_attn.q_proj").
+  Parameter lm_head;  // [V, C]; its value is undefined where it is tied to embed_tokens
+  /// What came with an adapter, by our names, with the adapter's own names. Parameters that it holds whole
+  /// are written with it whether they are trained or not. Layers that have its pairs are here, too
+  /// ("model.layers.0.self_attn.q_proj").
   std::map<std::string, std::string> of_adapter = {};
 
   at::ScalarType dtype() const { return embed_tokens.value.scalar_type(); }
-  /// The head's weight: lm_head, or embed_tokens when tied.
+  /// The weight of the head: lm_head, or embed_tokens where the two are tied.
   Parameter& head() { return lm_head.value.defined() ? lm_head : embed_tokens; }
   const Parameter& head() const { return lm_head.value.defined() ? lm_head : embed_tokens; }
 };
 
-/// Rotary tables and the positions [N] int64 of the tokens of a batch.
+/// Where the N tokens of a batch stand: the rotary tables, and for each token its row in them, [N] int64.
 struct Positions {
   RotaryTable table;
   at::Tensor index;
 };
 
-/// Rotated queries [N, H, D] and keys [N, K, D], and values [N, K, D].
+/// What attention reads: rotated queries [N, H, D], rotated keys [N, K, D], and values [N, K, D].
 struct QueryKeyValue {
   at::Tensor q, k, v;
 };
 
-/// First half of a block: norm, projections, rotation. hidden [N, C].
+/// Runs the first half of a block on hidden states [N, C]: norm, projections and rotation.
 QueryKeyValue project_query_key_value(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                                       const Positions& positions, const PairDropout& dropout = {});
 
-/// Second half: output projection, the MLP and the residuals.
-/// attention [N, H, D]; returns [N, C].
+/// Runs the second half of a block on its input `hidden` [N, C] and the result of attention [N, H, D]: output
+/// projection, MLP and residuals. Returns [N, C].
 at::Tensor finish_block(const Block& block, const ModelConfig& config, const at::Tensor& hidden,
                         const at::Tensor& attention, const PairDropout& dropout = {});
 
-/// Rows of the embedding for ids [N] int64; [N, C].
+/// Returns the rows of the embedding for ids [N] int64: [N, C].
 at::Tensor embed(const Decoder& decoder, const at::Tensor& ids);
 
-/// The last norm, before the head.
+/// Applies the last norm, which comes before the head.
 at::Tensor final_norm(const Decoder& decoder, const at::Tensor& hidden);
 
-/// Calls visit(name, linear) for the linear layers that a block has, names below the block.
+/// Calls visit(name, linear) for each linear layer that a block has. Names are relative to the block:
+/// "self_attn.q_proj".
 template <typename BlockType, typename Visit>
 void visit_block_linears(BlockType& block, const Visit& visit) {
   const ModuleNames& names = *block.names;
@@ -177,7 +183,7 @@ void visit_block_linears(BlockType& block, const Visit& visit) {
   visit_present(names.down_proj, block.down_proj);
 }
 
-/// Calls visit(name, role, parameter), or visit(name, parameter) of who does not ask for the role.
+/// Calls visit(name, role, parameter), or visit(name, parameter) where `visit` takes no role.
 template <typename Visit, typename ParameterType>
 void visit_parameter(const Visit& visit, const std::string& name, ParameterRole role,
                      ParameterType& parameter) {
@@ -195,7 +201,8 @@ void visit_norm(NormType& norm, const std::string& name, const Visit& visit) {
   if (norm.bias.value.defined()) visit_parameter(visit, name + ".bias", ParameterRole::kNormBias, norm.bias);
 }
 
-/// Visits weight and bias of a linear layer and what its low-rank pair has, as visit_block names them.
+/// Visits the weight and the bias of a linear layer and the parameters of its low-rank pair, with the names
+/// that visit_block says.
 template <typename LinearType, typename Visit>
 void visit_linear(LinearType& linear, const std::string& name, const Visit& visit) {
   visit_parameter(visit, name + ".weight", ParameterRole::kWeight, linear.weight);
@@ -208,8 +215,8 @@ void visit_linear(LinearType& linear, const std::string& name, const Visit& visi
                     linear.lora->magnitude);
 }
 
-/// Calls visit(name, role, parameter), or visit(name, parameter), for every parameter of one block, names as
-/// in Hugging Face checkpoints; low-rank pairs are named "….q_proj.lora_A.weight", magnitudes
+/// Calls visit(name, role, parameter), or visit(name, parameter), for every parameter of one block. Names are
+/// those of Hugging Face checkpoints. Low-rank pairs are named "….q_proj.lora_A.weight", magnitudes
 /// "….q_proj.lora_magnitude_vector".
 template <typename BlockType, typename Visit>
 void visit_block(BlockType& block, const std::string& prefix, const Visit& visit) {
@@ -225,11 +232,11 @@ void visit_block(BlockType& block, const std::string& prefix, const Visit& visit
 /// "model.layers.7."
 std::string block_prefix(const ModuleNames& names, size_t index);
 
-/// The names of the embedding's and the head's weight in checkpoints.
+/// The names of the weights of embedding and head in checkpoints.
 std::string embedding_name(const ModelConfig& config);
 std::string head_name(const ModelConfig& config);
 
-/// As visit_block for the whole model; a tied head is visited once, as the embedding.
+/// As visit_block, for the whole model. A tied head is visited once, as the embedding.
 template <typename DecoderType, typename Visit>
 void visit_parameters(DecoderType& decoder, const Visit& visit) {
   const ModuleNames& names = decoder.config.family().names;
@@ -241,7 +248,7 @@ void visit_parameters(DecoderType& decoder, const Visit& visit) {
     visit_parameter(visit, head_name(decoder.config), ParameterRole::kHead, decoder.lm_head);
 }
 
-/// Calls visit(module_name, linear) for the linear layers of every block:
+/// Calls visit(name, linear) for the linear layers of every block, with names like
 /// "model.layers.0.self_attn.q_proj".
 template <typename DecoderType, typename Visit>
 void visit_linears(DecoderType& decoder, const Visit& visit) {
@@ -252,8 +259,8 @@ void visit_linears(DecoderType& decoder, const Visit& visit) {
   }
 }
 
-/// Number of elements of all parameters, of the trainable ones and of those in four bits, with the bytes of
-/// the latter.
+/// How many elements all parameters have, the trainable ones, and those in four bits, and how many bytes the
+/// last take.
 struct ParameterCounts {
   int64_t total = 0;
   int64_t trainable = 0;

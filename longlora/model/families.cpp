@@ -1,5 +1,5 @@
-// The families, one function each; what a family reads of config.json beyond the common keys stands before
-// them.
+// The families. Each is one function; the functions before them read the fields of config.json that only some
+// families have.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,13 +16,13 @@ void read_llama(const ConfigReader& json, ModelConfig& config) {
   config.form.mlp_bias = json.flag("mlp_bias", false);
 }
 
-// Tokens of the window that sliding_window says; `absent` is the configuration class's default. 0 means
-// none, as null does.
+// Returns the width of the sliding window that config.json says, or `absent`, the default of the
+// configuration class, where the key is missing. 0 and null mean that there is no window.
 int64_t window_of(const ConfigReader& json, int64_t absent) {
   return json.mentions("sliding_window") ? json.size("sliding_window", 0) : absent;
 }
 
-// The window in those layers that layer_types names, whatever else says so.
+// Gives the window to the layers that layer_types calls sliding; no other field decides that.
 void read_layer_types(const ConfigReader& json, int64_t window, ModelConfig& config) {
   const std::vector<std::string> types = json.texts("layer_types");
   if (types.size() != static_cast<size_t>(config.num_hidden_layers))
@@ -40,20 +40,20 @@ void read_layer_types(const ConfigReader& json, int64_t window, ModelConfig& con
   if (std::count(types.begin(), types.end(), "sliding_attention") == 0) config.layer_windows.clear();
 }
 
-// One window for all layers, or for some, as transformers decides it: there a Mistral with layer_types is a
-// Ministral.
+// Reads the window of a Mistral, which all layers have, or those that layer_types names. transformers does
+// the same, since it reads a Mistral with layer_types as a Ministral.
 void read_mistral(const ConfigReader& json, ModelConfig& config) {
   const int64_t window = window_of(json, 4096);
   if (json.has("layer_types")) return read_layer_types(json, window, config);
   if (window > 0) config.layer_windows.assign(config.num_hidden_layers, window);
 }
 
-// Qwen's: a switch, the window, and the layers that have it.
+// Reads the window of a Qwen: whether there is one, its width, and the first layer that has it.
 void read_window_of_some_layers(const ConfigReader& json, ModelConfig& config) {
   const int64_t window = json.flag("use_sliding_window", false) ? window_of(json, 4096) : 0;
   if (json.has("layer_types")) return read_layer_types(json, window, config);
   if (window == 0) return;
-  // Zero is a number of layers too.
+  // 0 is valid here, which ConfigReader::size would refuse.
   const bool from_the_first = json.has("max_window_layers") && json.number("max_window_layers", 28) == 0.0;
   const int64_t first = from_the_first ? 0 : json.size("max_window_layers", 28);
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer)
@@ -89,7 +89,7 @@ Family llama() {
           .read = read_llama};
 }
 
-// transformers has two classes for them: with layer_types a Mistral is read as a Ministral.
+// transformers has two classes for this family: it reads a Mistral with layer_types as a Ministral.
 Family mistral(const char* architecture, const char* model_type) {
   return {.architecture = architecture,
           .model_type = model_type,

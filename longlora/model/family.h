@@ -13,9 +13,9 @@ namespace longlora::model {
 struct ModelConfig;
 class ConfigReader;
 
-/// Names of the modules in a checkpoint; weights end in ".weight", biases in
-/// ".bias". Those of a block follow `layers`, its number and a dot. Names of
-/// parts that a family does not have are not used.
+/// The names of the modules in a checkpoint, to which ".weight" or ".bias" is added. The full name of a
+/// block's module is `layers`, the number of the block, a dot and the name here. Names of parts that a family
+/// does not have are not used.
 struct ModuleNames {
   const char* embed_tokens = "model.embed_tokens";
   const char* layers = "model.layers.";
@@ -37,52 +37,54 @@ struct ModuleNames {
   const char* down_proj = "mlp.down_proj";
 };
 
-/// One architecture. The defaults are Llama's; docs/adding-a-model.md tells how to add one.
+/// One architecture. The defaults are those of Llama. docs/adding-a-model.md tells how to add a family.
 struct Family {
   const char* architecture;  // "LlamaForCausalLM"
   const char* model_type;    // "llama"
   ModuleNames names = {};
   BlockForm form = {};
 
-  // Keys of config.json, and the values of the configuration class in
-  // transformers where the file does not give them.
+  // Keys of config.json, and the defaults of transformers' configuration class for a file that does not have
+  // them.
   const char* norm_eps_key = "rms_norm_eps";
   double norm_eps = 1e-6;
   int64_t max_position_embeddings = 2048;
-  const char* activation = "silu";  // of hidden_act
+  const char* activation = "silu";  // the default of hidden_act
   const char* rope_theta_key = "rope_theta";
   const char* rotary_fraction_key = "partial_rotary_factor";
   double rotary_fraction = 1.0;
-  /// Whether the model's code leaves the rest of a head as it is. Otherwise it rotates whole heads, whatever
-  /// the key of the share says.
+  /// Whether transformers' code for the model can rotate a part of each head and leave the rest as it is.
+  /// Otherwise it rotates whole heads, whatever share config.json states.
   bool rotates_part = false;
-  /// Whether the model's code fails where an odd number of dimensions is to be rotated; otherwise one more
-  /// is.
+  /// Whether transformers' code for the model fails where an odd number of dimensions is to be rotated.
+  /// Otherwise it rotates one more.
   bool rotates_even_only = false;
-  /// Whether the configuration knows num_key_value_heads; otherwise every query head has its own.
+  /// Whether the configuration has num_key_value_heads. Otherwise there is a key/value head for each query
+  /// head.
   bool grouped_query = true;
-  /// 0: as many as query heads.
+  /// The default of num_key_value_heads; 0: as many as query heads.
   int64_t num_key_value_heads = 0;
-  /// 0: hidden_size / num_attention_heads.
+  /// The default of head_dim; 0: hidden_size / num_attention_heads.
   int64_t head_dim = 0;
   /// Whether the model's heads may have another size than hidden_size / num_attention_heads.
   bool free_head_dim = true;
-  /// Whether transformers needs head_dim beside layer_types: a Mistral with them is a Ministral there, which
-  /// does not know the usual size.
+  /// Whether transformers needs head_dim where there are layer_types. It reads a Mistral with layer_types as
+  /// a Ministral, which has no default for head_dim.
   bool layer_types_need_head_dim = false;
-  /// The configuration class accepts no scaling but LongRoPE, and has
-  /// original_max_position_embeddings beside rope_scaling, not inside.
+  /// Whether transformers' configuration class accepts no scaling but LongRoPE, and has
+  /// original_max_position_embeddings beside rope_scaling in place of inside it.
   bool longrope_only = false;
 
-  /// Linear layers that get a low-rank pair unless the user says otherwise.
+  /// The linear layers that get a low-rank pair where the user names none.
   std::vector<std::string> lora_targets = {"q_proj", "k_proj", "v_proj", "o_proj"};
-  /// Ends of the names of tensors in old checkpoints that hold nothing learned.
+  /// How the names of tensors end that old checkpoints have and that hold nothing learned.
   std::vector<std::string> ignored_tensors = {};
 
-  /// Fields of config.json that are its own or mean something else than in others, beside the keys above.
+  /// Further fields of config.json that only this family has, or that mean something else than in other
+  /// families.
   std::vector<ConfigField> fields = {};
 
-  /// Reads what is the family's own into the configuration, whose sizes and form are filled in already.
+  /// Reads this family's own fields into the configuration, whose sizes and form are filled in already.
   void (*read)(const ConfigReader& json, ModelConfig& config) = nullptr;
 };
 

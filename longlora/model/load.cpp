@@ -86,8 +86,8 @@ Decoder build_decoder(const ModelConfig& config, const Make& make) {
   return decoder;
 }
 
-// Tensors in the files that the model does not use are worth a line: they may
-// mean that the architecture is not what config.json says.
+// Logs a line where the files hold tensors that the model does not use. They may mean that config.json names
+// another architecture than that of the weights.
 void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std::string>& used,
                        const Family& family) {
   const auto is_harmless = [&](const std::string& name) {
@@ -105,8 +105,8 @@ void warn_about_unused(const checkpoint::TensorStore& store, const std::set<std:
         unused.size(), unused[0]));
 }
 
-// A weight on `device`; on its way to another it is copied out of the mapped file where it lies there as
-// wanted.
+// Returns a weight on `device`. For a GPU it is copied from the mapped file without a copy in memory, where
+// the file holds it in `dtype`.
 at::Tensor load_to(at::Device device, const checkpoint::TensorStore& store, const std::string& name,
                    const std::vector<int64_t>& shape, at::ScalarType dtype) {
   if (device.is_cpu() || !store.can_view(name, dtype)) return store.load(name, shape, dtype).to(device);
@@ -115,18 +115,20 @@ at::Tensor load_to(at::Device device, const checkpoint::TensorStore& store, cons
   return value;
 }
 
-// Mimetic initialisation (Trockman and Kolter 2023, arXiv 2305.09828): queries and keys share most of
-// their weights, and the output projection is the transpose of the values'. A head begins by attending to
-// its own token and passing it on.
+// Draws attention weights in the mimetic way (Trockman and Kolter 2023, arXiv 2305.09828): query and key
+// projections share most of their weights, and the output projection is the transpose of the value
+// projection. So a head begins by attending to its own token and passing it on.
 void make_mimetic(Block& block, const ModelConfig& config, at::Generator& generator) {
-  constexpr double kShared = 2.5, kValue = 1.5;  // in units of initializer_range, beside 1 for what is own
+  constexpr double kShared = 2.5,
+                   kValue = 1.5;  // in units of initializer_range; the parts that are not shared have 1
   const at::ScalarType dtype = block.q_proj.weight.value.scalar_type();
   const int64_t width = config.hidden_size, head_dim = config.head_dim;
   const int64_t key_heads = config.num_key_value_heads, per_key = config.num_attention_heads / key_heads;
   const auto normal = [&](int64_t heads) {
     return at::empty({heads, head_dim, width}, at::kFloat).normal_(0.0, config.initializer_range, generator);
   };
-  // [heads, D, C] to the rows of a projection; a key head's part for each of its query heads.
+  // `rows` turns [heads, D, C] into the rows of a projection. `for_queries` repeats the part of a key head
+  // for each of its query heads.
   const auto rows = [&](const at::Tensor& heads) { return heads.reshape({-1, width}).to(dtype); };
   const auto for_queries = [&](const at::Tensor& heads) { return heads.repeat_interleave(per_key, 0); };
   const at::Tensor shared = normal(key_heads) * kShared;
@@ -235,7 +237,8 @@ checkpoint::NamedTensors model_tensors(const Decoder& decoder, at::ScalarType dt
   visit_parameters(decoder, [&](const std::string& name, ParameterRole role, const Parameter& parameter) {
     if (is_of_pair(role)) return;
     if (parameter.value.is_nf4()) return checkpoint::append_nf4_tensors(name, parameter.value.nf4(), tensors);
-    // A value is the precise one rounded to the compute dtype: where that is wanted nothing is copied.
+    // The value is the precise one rounded to the compute dtype. Where that dtype is wanted, the value is
+    // taken as it is.
     const bool rounded = parameter.value.scalar_type() == dtype;
     const at::Tensor source = precise && !rounded ? precise(parameter) : parameter.value.dense();
     tensors.emplace_back(name, source.detach().to(dtype));
@@ -250,7 +253,7 @@ void save_decoder(const Decoder& decoder, const fs::path& directory, at::ScalarT
 }
 
 at::Tensor mean_of_rows(const at::Tensor& weight) {
-  constexpr int64_t kRows = 1024;  // the wide copy of all would be larger than the weight
+  constexpr int64_t kRows = 1024;  // a copy of all rows in double would be larger than the weight
   at::Tensor sum = at::zeros({1, weight.size(1)}, at::kDouble);
   for (const at::Tensor& rows : weight.split(kRows)) sum.add_(rows.sum({0}, /*keepdim=*/true, at::kDouble));
   return sum.div_(static_cast<double>(weight.size(0))).to(weight.scalar_type());

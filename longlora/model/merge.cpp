@@ -19,17 +19,18 @@ namespace fs = std::filesystem;
 using checkpoint::TensorInfo;
 using checkpoint::TensorSpec;
 
-// Frequencies that old checkpoints carry; they follow from config.json.
+// Whether a tensor holds the rotary frequencies, which old checkpoints have and which follow from
+// config.json.
 bool is_derived(const std::string& name) {
   return name.ends_with("rotary_emb.inv_freq");
 }
 
-// Parts of a weight in four bits beside its codes.
+// Whether a tensor is a part of a weight in four bits, but not its codes.
 bool is_nf4_part(const std::string& name) {
   return name.find(".weight.") != std::string::npos;
 }
 
-// Of a base's embedding, in which the result is stored unless another dtype is asked for.
+// Returns the dtype of the result where the user asks for none, given that of the base's embedding.
 at::ScalarType stored_dtype(at::ScalarType embedding) {
   return embedding == at::kFloat || embedding == at::kHalf ? embedding : at::kBFloat16;
 }
@@ -59,7 +60,7 @@ MergedModel::MergedModel(StoredModel stored, const fs::path& base, const checkpo
   list_tensors();
 }
 
-// The linear layers of the blocks, and how they come to be in four bits.
+// Finds the linear layers of the blocks, and decides how a base in full precision is put into four bits.
 void MergedModel::find_linears(const Decoder& shape, const MergeOptions& options) {
   visit_linears(shape, [&](const std::string& module, const Linear& linear) {
     linears_[module + ".weight"] = linear.weight.value.sizes().vec();
@@ -73,7 +74,7 @@ void MergedModel::find_linears(const Decoder& shape, const MergeOptions& options
         "[{}] expected a base in full precision, got weights in NF4; give the model that they were "
         "made from, or --merge_into dequantized",
         base_path_.string()));
-  config_.quantization.reset();  // of the result
+  config_.quantization.reset();  // the result is in full precision
   if (is_quantized || into_full) return;
   quantize_ = options.quantize;
   const fs::path beside = adapter_.directory() / "config.json";
@@ -93,7 +94,7 @@ std::vector<int64_t> MergedModel::shape_of(const std::string& name) const {
   return is_stored_quantized_linear(name) ? linears_.at(name) : base_.info(name).shape;
 }
 
-// A tensor of the base as the adapter is added to it, in the dtype of `out`.
+// Puts the tensor of the base to which the adapter is added into `out`, in its dtype.
 void MergedModel::load_base_into(const std::string& name, const at::Tensor& out) const {
   if (is_stored_quantized_linear(name))
     out.copy_(ops::dequantize_nf4(checkpoint::load_nf4(base_, name, shape_of(name)), out.scalar_type()));
@@ -104,8 +105,8 @@ void MergedModel::load_base_into(const std::string& name, const at::Tensor& out)
     base_.load_into(name, out);
 }
 
-// The tensor of the base's files for a parameter; a base saved without its head
-// has no first part ("model.") in its names.
+// Returns the name of a parameter in the base's files. A base that was saved without its head lacks the first
+// part ("model.") of the names.
 std::string MergedModel::base_name(const std::string& model_name) const {
   if (base_.contains(model_name)) return model_name;
   const std::string shorter = model_name.substr(model_name.find('.') + 1);

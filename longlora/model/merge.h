@@ -1,4 +1,4 @@
-// A base model and an adapter as one model, made tensor by tensor.
+// Merges an adapter into its base model, tensor by tensor.
 #pragma once
 
 #include <filesystem>
@@ -18,45 +18,46 @@ namespace longlora::model {
 /// What an adapter is added to.
 enum class MergeInto {
   kFullPrecision,  // the base's own weights
-  kDequantized,    // what four bits kept of them: the weights that a QLoRA run saw
+  kDequantized,    // those weights after a round trip through four bits, which a QLoRA run was trained on
 };
 
 struct MergeOptions {
-  /// Of the result (float32, bfloat16 or float16); Undefined keeps the base's.
+  /// The dtype of the result: float32, bfloat16 or float16; Undefined: that of the base.
   at::ScalarType dtype = at::ScalarType::Undefined;
   MergeInto into = MergeInto::kFullPrecision;
-  /// For kDequantized, how a base in full precision is put into four bits; where not set, as a config.json
-  /// beside the adapter says.
+  /// How a base in full precision is put into four bits for kDequantized. Where this is not set, a
+  /// config.json beside the adapter has to say it.
   std::optional<ops::Nf4Options> quantize = {};
-  /// Where products run.
+  /// The device on which products run.
   at::Device device = at::kCPU;
 };
 
-/// The tensors of the base with the adapter's low-rank updates added and its
-/// trained parameters in place, as plan_adapter says. Nothing is loaded before it is asked for, so
-/// writing them takes the memory of one tensor. The base is of a supported family; tensors of its files that
-/// the family does not know are copied.
+/// The tensors of a base with the changes of an adapter that plan_adapter says. A tensor is loaded when it is
+/// asked for, so that writing all of them takes the memory of one. Tensors in the base's files that its
+/// family does not know are copied.
 class MergedModel {
  public:
-  /// Opens the base, checks that every pair and parameter of the adapter fits
-  /// it, and takes rope_scaling from a config.json beside the adapter. Throws InputError:
-  /// a module or shape that does not fit, a bias for a layer without one, a base in four
-  /// bits that is to be merged in full precision; UsageError where nothing says how to quantise.
+  /// Opens the base, checks that every pair and parameter of the adapter fits it, and takes rope_scaling from
+  /// a config.json beside the adapter. `adapter` must outlive this object. Throws InputError for a module or
+  /// shape that does not fit, a bias for a layer without one, and a base in four bits that is to be merged in
+  /// full precision; UsageError where nothing says how to put the base into four bits.
   MergedModel(const std::filesystem::path& base, const checkpoint::PeftAdapter& adapter,
               const MergeOptions& options = {});
 
-  /// Changeable until written: merge sets rope_scaling. vocab_size and tie_word_embeddings are the merged
-  /// ones.
+  /// The configuration of the merged model. It may be changed until write(): the verb `merge` sets
+  /// rope_scaling.
   ModelConfig& config() { return config_; }
+  const ModelConfig& config() const { return config_; }
   at::ScalarType dtype() const { return dtype_; }
 
-  /// Tensors that are derived or tied to others are left out.
+  /// The tensors of the merged model. Those that follow from config.json or are tied to others are not among
+  /// them.
   const std::vector<checkpoint::TensorSpec>& specs() const { return specs_; }
-  /// W' of checkpoint::LoraConfig in float32, then in the spec's dtype; embedding and head
-  /// rows beyond the base's are the mean of the others unless the adapter has them.
+  /// Returns a merged tensor in the spec's dtype. The update (see checkpoint::LoraConfig) is computed in
+  /// float32. New rows of embedding and head that the adapter does not have are the mean of the base's.
   at::Tensor load(const checkpoint::TensorSpec& spec) const;
 
-  /// config.json and the weights into an existing folder.
+  /// Writes config.json and the weights into an existing folder.
   void write(const std::filesystem::path& directory, const checkpoint::ModelFileOptions& options) const;
 
  private:
@@ -69,7 +70,8 @@ class MergedModel {
   void load_base_into(const std::string& name, const at::Tensor& out) const;
   void plan_changes(const Decoder& shape);
   void list_tensors();
-  /// The value that the changes start from, in the dtype of `out`, which may have more rows.
+  /// Puts the value that the changes start from into `out`, in its dtype. `out` may have more rows than the
+  /// base.
   void load_start_into(const checkpoint::TensorSpec& spec, const at::Tensor& out) const;
   TensorChange change_of(const std::string& name) const;
 
@@ -79,11 +81,11 @@ class MergedModel {
   ModelConfig config_;
   at::ScalarType dtype_;
   at::Device device_;
-  std::optional<ops::Nf4Options> quantize_;              // of a base in full precision
-  std::map<std::string, std::vector<int64_t>> linears_;  // weights that four bits may hold
+  std::optional<ops::Nf4Options> quantize_;              // how a base in full precision is put into four bits
+  std::map<std::string, std::vector<int64_t>> linears_;  // shapes of the weights that may be in four bits
   std::string embedding_, head_;                         // as the base's files name them
-  std::string head_source_;                              // the head, or the embedding where they are one
-  std::map<std::string, TensorChange> changes_;          // by the names in the base's files
+  std::string head_source_;  // where the head is read from: its own tensor, or the embedding
+  std::map<std::string, TensorChange> changes_;  // by the names that the base's files use
   std::vector<checkpoint::TensorSpec> specs_;
 };
 

@@ -11,7 +11,7 @@ namespace longlora::model {
 namespace {
 
 bool is_finite(const at::Tensor& x) {
-  // A sum is not finite where a term is not; in double no sum of float32 overflows.
+  // The sum is not finite where a term is not, and a sum of float32 numbers does not overflow in double.
   return !x.defined() || x.is_meta() || !x.is_floating_point() ||
          std::isfinite(x.sum(at::kDouble).item<double>());
 }

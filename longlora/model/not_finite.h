@@ -1,4 +1,4 @@
-// Why a decoder computes what is not finite.
+// Finds out why a decoder's results are not finite.
 #pragma once
 
 #include <string>
@@ -7,9 +7,9 @@
 
 namespace longlora::model {
 
-/// What to say, behind a semicolon, of a decoder whose results are not finite: the first of its weights that
-/// holds NaN or infinity, or that all are finite and the numbers outgrow its dtype. Reads every weight that
-/// is in memory.
+/// Returns the end of an error message about a decoder whose results are not finite, which is to follow a
+/// semicolon. It names the first weight that holds NaN or infinity, or says that all are finite and that the
+/// results are too large for the dtype. Reads every weight that is in memory.
 std::string explain_not_finite(const Decoder& decoder);
 
 }  // namespace longlora::model

@@ -1,5 +1,5 @@
-// Reading config.json as transformers 5 does: model_type decides the family, and of two spellings of one
-// setting the one counts that counts there.
+// Reads config.json as transformers 5 does: model_type decides the family, and where a setting is there in
+// two spellings, the one that transformers prefers counts.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,14 +15,14 @@ namespace {
 
 constexpr int64_t kMostLayers = 1 << 16;
 
-// The first of architectures, which may be missing, null or empty.
+// Returns the first of `architectures`, which may be missing, null or empty.
 std::string first_architecture(const Json& json) {
   const auto found = json.find("architectures");
   if (found == json.end() || !found->is_array() || found->empty() || !found->front().is_string()) return "";
   return found->front().get<std::string>();
 }
 
-// Refuses models with another head than the one over the vocabulary.
+// Throws for models whose head is not the one over the vocabulary, such as classifiers.
 void check_task(const std::string& architecture, const ConfigReader& reader) {
   for (const char* task : {"ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering",
                            "ForMultipleChoice", "RewardModel"})
@@ -33,7 +33,7 @@ void check_task(const std::string& architecture, const ConfigReader& reader) {
                       architecture));
 }
 
-// transformers goes by model_type alone; where it is missing, architectures says it.
+// Finds the family by model_type, as transformers does, and where that is missing, by `architectures`.
 const Family& parse_family(const Json& json, const ConfigReader& reader, ModelConfig& config) {
   const std::string architecture = first_architecture(json);
   check_task(architecture, reader);
@@ -64,8 +64,8 @@ Activation parse_activation(const ConfigReader& reader, const Family& family) {
   reader.fail(fmt::format("expected hidden_act silu, gelu or gelu_new, got {}", name));
 }
 
-// quantization_config as transformers writes it for bitsandbytes' NF4; our own key for blocks of another
-// size, which transformers finds with each weight.
+// Reads quantization_config as transformers writes it for bitsandbytes' NF4. bnb_4bit_blocksize is a key of
+// this program for blocks of another size; transformers finds the size stored with each weight.
 std::optional<ops::Nf4Options> read_quantization(const Json& json, const ConfigReader& reader) {
   if (!reader.has("quantization_config")) return std::nullopt;
   const Json& settings = json["quantization_config"];
@@ -87,7 +87,8 @@ std::optional<ops::Nf4Options> read_quantization(const Json& json, const ConfigR
 void read_heads(const ConfigReader& reader, const Family& family, ModelConfig& config) {
   config.num_attention_heads = reader.size("num_attention_heads");
   const int64_t heads = config.num_attention_heads;
-  // Null means every query head its own, and so does a configuration without a default.
+  // There is a key/value head for each query head where the value is null, or where it is missing and the
+  // configuration class has no default.
   const bool is_stated = reader.mentions("num_key_value_heads") || family.num_key_value_heads == 0;
   config.num_key_value_heads =
       family.grouped_query
@@ -126,7 +127,7 @@ void read_sizes(const ConfigReader& reader, const Family& family, ModelConfig& c
   config.max_position_embeddings = reader.size("max_position_embeddings", family.max_position_embeddings);
 }
 
-// An object under `key`; an empty one where there is none.
+// Returns the object under `key`, or an empty one where the key is absent.
 Json member_object(const Json& json, const char* key, const ConfigReader& reader) {
   if (!reader.has(key)) return Json::object();
   if (!json[key].is_object())
@@ -134,7 +135,8 @@ Json member_object(const Json& json, const char* key, const ConfigReader& reader
   return json[key];
 }
 
-// The settings without what both spellings share and without the two names of the type.
+// Returns the settings for a comparison of both spellings: without theta and the rotated share, and with the
+// type under one key.
 Json scaling_part(Json settings) {
   const Json type = settings.value("rope_type", settings.value("type", Json("default")));
   for (const char* key : {"rope_theta", "partial_rotary_factor", "type"}) settings.erase(key);
@@ -142,9 +144,9 @@ Json scaling_part(Json settings) {
   return settings;
 }
 
-// What decides the rotation: rope_scaling where it says anything, else rope_parameters, as transformers
-// takes them. Theta and the rotated share may stand in either, or at the top: the values in the result are
-// those that count.
+// Returns the settings of the rotary embedding: rope_scaling, or rope_parameters where that is empty, as
+// transformers does. Theta and the rotated share may stand in either or at the top of config.json; the result
+// has the values that count.
 Json rope_settings(const Json& json, const ConfigReader& reader, const Family& family, ModelConfig& config) {
   const Json scaling = member_object(json, "rope_scaling", reader);
   const Json parameters = member_object(json, "rope_parameters", reader);
@@ -179,8 +181,8 @@ Json rope_settings(const Json& json, const ConfigReader& reader, const Family& f
   return settings;
 }
 
-// The share of a head that is rotated. Families that rotate whole heads look at it under a scaling alone,
-// and then it has to leave nothing out.
+// Reads the share of a head that is rotated. The code of families that rotate whole heads uses the share only
+// where there is a scaling, and then it has to be the whole head.
 void read_rotary_fraction(const ConfigReader& settings, const Family& family, bool is_scaled,
                           ModelConfig& config) {
   config.rotary_fraction = settings.number("partial_rotary_factor", family.rotary_fraction);
@@ -197,7 +199,8 @@ void read_rotary_fraction(const ConfigReader& settings, const Family& family, bo
   if (dims < 1 || rotated > config.head_dim)
     settings.fail(fmt::format("expected an even head_dim, got {}{}", config.head_dim,
                               dims < 1 ? ", of which nothing is rotated" : ""));
-  // The code of such a family counts the dimensions by itself, and they have to be those that have angles.
+  // The code of such a family computes the number of rotated dimensions a second time from the size of a
+  // head. It has to be the number of dimensions that have angles.
   const auto counted = static_cast<int64_t>(static_cast<double>(config.head_dim) * fraction);
   if (family.rotates_even_only && counted != rotated)
     fail(fmt::format("expected a {} whose {} leaves an even number of the {} dimensions of a head to rotate",

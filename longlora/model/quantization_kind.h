@@ -1,4 +1,4 @@
-// What kinds of quantised checkpoints are called.
+// Names of the kinds of quantised checkpoints.
 #pragma once
 
 #include <string>
@@ -7,10 +7,10 @@
 
 namespace longlora::model {
 
-/// The one kind that is read.
+/// The only kind that this program reads.
 inline constexpr const char* kNf4 = "bitsandbytes (NF4)";
 
-/// The kind that quantization_config of config.json, an object, says: "GPTQ in 4 bits", kNf4 …
+/// Names the kind that the object quantization_config of config.json says: "GPTQ in 4 bits", kNf4 …
 std::string quantization_kind(const Json& settings);
 
 }  // namespace longlora::model

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "longlora/checkpoint/gguf_checkpoint.h"
 #include "longlora/checkpoint/meta_checkpoint.h"
 #include "longlora/core/error.h"
 #include "longlora/core/log.h"
@@ -12,6 +13,8 @@ ModelConfig read_model_config(const std::filesystem::path& path) {
   if (is_directory && checkpoint::MetaCheckpoint::is_in(path))
     return parse_model_config(checkpoint::MetaCheckpoint::open(path).config(),
                               (path / "params.json").string());
+  if (gguf::find_model(path))
+    return parse_model_config(checkpoint::GgufCheckpoint::open(path).config(), path.string());
   const std::filesystem::path file = is_directory ? path / "config.json" : path;
   std::error_code ignored;
   if (is_directory && !std::filesystem::exists(file, ignored) &&

@@ -22,7 +22,7 @@ constexpr RopeType kRopeTypes[] = {RopeType::kDefault, RopeType::kLinear,   Rope
 
 void read_factor(const ConfigReader& json, const ModelConfig& config, RopeScaling& scaling) {
   scaling.factor = json.number("factor", 0.0);
-  // LongRoPE may leave it to the two windows, and YaRN where it says null.
+  // The factor may follow from the two windows: for LongRoPE where it is missing, for YaRN where it is null.
   const bool by_windows =
       scaling.type == RopeType::kLongRope || (scaling.type == RopeType::kYarn && json.mentions("factor"));
   if (by_windows && !json.has("factor"))
@@ -32,7 +32,7 @@ void read_factor(const ConfigReader& json, const ModelConfig& config, RopeScalin
     json.fail(fmt::format("expected a rope_scaling factor of at least 1, got {}", scaling.factor));
 }
 
-// Numbers as transformers takes them: zero and null leave the default.
+// Reads the settings of YaRN as transformers does, where 0 and null mean the default.
 void read_yarn(const ConfigReader& json, RopeScaling& scaling) {
   const auto number = [&](const char* key, double fallback) {
     const double value = json.number(key, fallback);
@@ -43,7 +43,7 @@ void read_yarn(const ConfigReader& json, RopeScaling& scaling) {
   if (!(scaling.beta_fast > 0.0) || !(scaling.beta_slow > 0.0))
     json.fail(fmt::format("expected positive beta_fast and beta_slow for yarn, got {} and {}",
                           scaling.beta_fast, scaling.beta_slow));
-  // Null is no there.
+  // transformers takes null for false.
   scaling.truncate = json.flag("truncate", !json.mentions("truncate"));
   scaling.mscale = json.number("mscale", 0.0);
   scaling.mscale_all_dim = json.number("mscale_all_dim", 0.0);
@@ -56,8 +56,8 @@ void read_attention_factor(const ConfigReader& json, RopeScaling& scaling) {
     json.fail(fmt::format("expected a positive attention_factor, got {}", scaling.attention_factor));
 }
 
-// The original window, where it counts: linear and dynamic scaling do not look at it in transformers. At the
-// top of config.json it comes before what the scaling says.
+// Returns the original window that the file states, or 0. The field at the top of config.json is preferred to
+// the one in the scaling. transformers does not read it for linear and dynamic scaling.
 int64_t read_original_window(const ConfigReader& json, const ConfigReader& top, const ModelConfig& config,
                              RopeType type) {
   constexpr const char* kOriginal = "original_max_position_embeddings";
@@ -68,7 +68,8 @@ int64_t read_original_window(const ConfigReader& json, const ConfigReader& top, 
                                    : top.size(kOriginal, own > 0 ? own : config.max_position_embeddings);
 }
 
-// Settings that the kind of scaling does not know are passed over, here and in transformers: worth a word.
+// Adds a remark about settings that this type of scaling does not have. Like transformers, this program
+// ignores them.
 void note_unread(const Json& json, RopeType type, ModelConfig& config) {
   std::set<std::string> known = {"type",       "rope_type",
                                  "rope_theta", "partial_rotary_factor",
@@ -88,7 +89,8 @@ void note_unread(const Json& json, RopeType type, ModelConfig& config) {
 }
 
 void read_longrope(const ConfigReader& json, const ModelConfig& config, RopeScaling& scaling) {
-  // Phi-3's configuration class wants a factor for each whole pair, and its code one for the half pair too.
+  // With an odd number, transformers' configuration class of Phi-3 wants a factor for each whole pair and its
+  // code one for the half pair, too, so that no list of factors is right.
   if (config.family().longrope_only && config.rotary_dims() % 2 != 0)
     json.fail(fmt::format("expected an even number of rotated dimensions for longrope, got {}",
                           config.rotary_dims()));
@@ -111,7 +113,7 @@ void read_llama3(const ConfigReader& json, RopeScaling& scaling) {
                           scaling.low_freq_factor, scaling.high_freq_factor));
 }
 
-// The scaling in the form of LongRoPE: what divides each frequency, whatever the length.
+// Returns the LongRoPE with the same frequencies, whose factors are the same for sequences of all lengths.
 RopeScaling as_longrope(const ModelConfig& config) {
   ModelConfig plain = config;
   plain.rope_scaling = {};
@@ -221,8 +223,8 @@ Json rope_scaling_json(const ModelConfig& config) {
   const RopeType type = scaling.type;
   Json json = {
       {"type", rope_type_name(type)}, {"rope_type", rope_type_name(type)}, {"factor", scaling.factor}};
-  // Linear scaling needs it only where the window beside it is not the original
-  // one; under dynamic scaling max_position_embeddings is the original window.
+  // Linear scaling needs the original window only where max_position_embeddings is another. Dynamic scaling
+  // does not need it: there max_position_embeddings is the original window.
   const bool always = type == RopeType::kYarn || type == RopeType::kLongRope || type == RopeType::kLlama3;
   if (always || (type == RopeType::kLinear && config.original_window() != config.max_position_embeddings))
     json["original_max_position_embeddings"] = config.original_window();

@@ -14,67 +14,70 @@ class ConfigReader;
 struct Family;
 
 enum class RopeType {
-  kDefault,   // not at all
+  kDefault,   // no scaling
   kLinear,    // position interpolation (arXiv 2306.15595)
-  kDynamic,   // NTK-aware, by the length of the sequence
+  kDynamic,   // NTK-aware: the frequencies depend on the length of the sequence
   kYarn,      // arXiv 2309.00071
-  kLongRope,  // arXiv 2402.13753: a factor per dimension, one set for short sequences and one for long
-  kLlama3,    // Llama 3.1: interpolates long wavelengths alone
+  kLongRope,  // arXiv 2402.13753: a factor for each pair of dimensions, other ones for long sequences than
+              // for short ones
+  kLlama3,    // Llama 3.1: only long wavelengths are interpolated
 };
 
-/// "default", "linear", "dynamic", "yarn", "longrope", "llama3".
+/// Returns "default", "linear", "dynamic", "yarn", "longrope" or "llama3".
 std::string rope_type_name(RopeType type);
-/// Throws InputError for a name that is not supported, listing those that are.
+/// Returns the type with that name. Throws InputError for a name that is not supported, and lists those that
+/// are.
 RopeType rope_type_from_name(const std::string& name, const std::string& source);
 
-/// The kind that rotary settings say, under either name. "su" is what LongRoPE was called in Phi-3's first
-/// configurations, and "yarn" for a while. Throws as rope_type_from_name.
+/// Returns the type that rotary settings say, under the key "rope_type" or "type". In old configurations of
+/// Phi-3 "su" and "yarn" mean LongRoPE. Throws as rope_type_from_name.
 RopeType read_rope_type(const ConfigReader& json, const Family& family);
 
-/// The names that a window can be extended by (`--rope_scaling`): linear,
-/// dynamic, yarn, longrope. llama3 is read and kept, never newly made.
+/// The names of the types by which a window can be extended (`--rope_scaling`): linear, dynamic, yarn,
+/// longrope. A llama3 scaling is read and kept, but never newly made.
 const std::vector<std::string>& extension_rope_types();
 
-/// rope_scaling or rope_parameters of config.json; formulas as in transformers.
+/// What rope_scaling or rope_parameters of config.json say. The formulas are those of transformers.
 struct RopeScaling {
   RopeType type = RopeType::kDefault;
   double factor = 1.0;
-  /// Window the model was pretrained with; 0 means max_position_embeddings.
+  /// The window that the model was pretrained with; 0: max_position_embeddings.
   int64_t original_max_position_embeddings = 0;
-  // YaRN; the values transformers assumes when they are absent.
+  // For YaRN. The values here are those that transformers assumes where the file has none.
   double beta_fast = 32.0;
   double beta_slow = 1.0;
   bool truncate = true;
   double mscale = 0.0;
   double mscale_all_dim = 0.0;
-  // YaRN and LongRoPE. 0: from the factor (YaRN: or from the two mscales).
+  // For YaRN and LongRoPE. 0: it follows from the factor, or for YaRN from the two mscales where they are
+  // given.
   double attention_factor = 0.0;
-  // LongRoPE: what divides the frequency of each pair of dimensions, in sequences
-  // up to the original window and in longer ones.
+  // For LongRoPE: what the frequency of each pair of dimensions is divided by, in sequences up to the
+  // original window and in longer ones.
   std::vector<double> short_factor = {};
   std::vector<double> long_factor = {};
-  // llama3: wavelengths beyond window / low_freq_factor are divided by the factor,
-  // those below window / high_freq_factor are left.
+  // For llama3: frequencies whose wavelength is above window / low_freq_factor are divided by the factor, and
+  // those whose wavelength is below window / high_freq_factor stay as they are.
   double low_freq_factor = 1.0;
   double high_freq_factor = 4.0;
 
-  /// Whether max_position_embeddings beside it means the window after scaling.
+  /// Whether max_position_embeddings in the same file means the window after scaling.
   bool states_window() const { return type == RopeType::kLongRope || type == RopeType::kLlama3; }
 };
 
 /// Whether the frequencies depend on the length of the sequence.
 bool depends_on_length(RopeType type);
 
-/// Throws InputError where a scaling has no meaning for so many rotated dimensions.
+/// Throws InputError where a type of scaling is not defined for so few rotated dimensions.
 void require_rotary_dims(RopeType type, int64_t rotary_dims, const std::string& source);
 
-/// Reads `json`, an object of the rotary settings that count, into config.rope_scaling; the sizes and the
-/// rotary fraction of `config` are there already. `top` is the whole configuration. Throws InputError.
+/// Reads the rotary settings `json` into config.rope_scaling. The sizes and the rotary fraction of `config`
+/// have to be there already. `top` is the whole configuration. Throws InputError.
 void read_rope_scaling(const Json& json, const ConfigReader& top, ModelConfig& config);
 
-/// rope_scaling as config.json holds it, its type under both names; null without
-/// scaling. A family whose configuration allows LongRoPE alone gets every scaling in
-/// that form, with the same frequencies. Throws InputError where there is none.
+/// Returns rope_scaling as config.json holds it, with its type under both keys, or null where there is no
+/// scaling. For a family whose configuration allows LongRoPE alone, other scalings are written as a LongRoPE
+/// with the same frequencies. Throws InputError where that is not possible.
 Json rope_scaling_json(const ModelConfig& config);
 
 }  // namespace longlora::model

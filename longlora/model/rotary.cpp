@@ -14,7 +14,7 @@ RotaryTable make_rotary_table(const ModelConfig& config, const RotaryRange& rang
   for (int64_t row = 0; row < range.num_positions; ++row) {
     const auto position = static_cast<float>(range.first_position + row);
     for (int64_t i = 0; i < pairs; ++i) {
-      // Angles are float32 products, as transformers forms them.
+      // transformers computes the angles in float32.
       const float angle = position * static_cast<float>(frequencies.inverse_frequencies[i]);
       cos[row * pairs + i] = static_cast<float>(std::cos(angle) * frequencies.attention_factor);
       sin[row * pairs + i] = static_cast<float>(std::sin(angle) * frequencies.attention_factor);

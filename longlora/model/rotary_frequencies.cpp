@@ -17,8 +17,9 @@ double yarn_attention_factor(const RopeScaling& scaling) {
   return yarn_mscale(scaling.factor, 1.0);
 }
 
-// Blends interpolated (slow) and untouched (fast) frequencies by how many turns
-// a dimension makes over the original window.
+// Mixes interpolated and original frequencies. How often a pair of dimensions turns within the original
+// window decides its share: frequencies that turn often stay as they are, those that turn seldom are
+// interpolated.
 void apply_yarn(const ModelConfig& config, std::vector<double>& frequencies) {
   const RopeScaling& scaling = config.rope_scaling;
   const auto dims = static_cast<double>(config.rotary_dims());
@@ -34,14 +35,14 @@ void apply_yarn(const ModelConfig& config, std::vector<double>& frequencies) {
   }
   low = std::max(low, 0.0);
   high = std::min(high, dims - 1.0);
-  if (low == high) high += 0.001;  // as transformers: no division by zero
+  if (low == high) high += 0.001;  // transformers does the same against a division by zero
   for (size_t i = 0; i < frequencies.size(); ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
     frequencies[i] = frequencies[i] / scaling.factor * ramp + frequencies[i] * (1.0 - ramp);
   }
 }
 
-// Interpolates the long wavelengths, leaves the short ones, and goes smoothly from one to the other.
+// Interpolates frequencies with long wavelengths, leaves those with short ones, and mixes the two in between.
 void apply_llama3(const ModelConfig& config, std::vector<double>& frequencies) {
   const RopeScaling& scaling = config.rope_scaling;
   const auto window = static_cast<double>(config.original_window());
@@ -60,7 +61,8 @@ double longrope_attention_factor(const ModelConfig& config) {
   return std::sqrt(1.0 + std::log(scaling.factor) / std::log(static_cast<double>(config.original_window())));
 }
 
-// Dynamic NTK: the base that puts the end of the sequence where the end of the window was.
+// Returns the theta of dynamic NTK scaling. It grows with the length of the sequence, so that the slowest
+// pair of dimensions turns over all of it no further than over the original window.
 double dynamic_theta(const ModelConfig& config, int64_t sequence_tokens) {
   const auto window = static_cast<double>(config.original_window());
   const double length = std::max(static_cast<double>(sequence_tokens), window);

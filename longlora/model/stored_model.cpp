@@ -6,6 +6,7 @@
 #include "longlora/core/file.h"
 #include "longlora/core/foreign_content.h"
 #include "longlora/core/log.h"
+#include "longlora/gguf/gguf_model.h"
 #include "longlora/model/family.h"
 #include "longlora/model/load.h"
 
@@ -16,17 +17,17 @@ namespace fs = std::filesystem;
 namespace {
 
 void require_directory(const fs::path& directory) {
-  if (fs::is_directory(directory)) return;
+  if (fs::is_directory(directory) || gguf::find_model(directory)) return;
   std::string found = "nothing there; correct the path";
   if (fs::exists(directory)) found = "a file; name the folder that it lies in";
   if (fs::is_regular_file(directory))
     if (const std::string other = foreign_content(MappedFile(directory).text()); !other.empty())
       found = other;
-  throw InputError(
-      fmt::format("[{}] expected a Hugging Face model directory, got {}", directory.string(), found));
+  throw InputError(fmt::format("[{}] expected a Hugging Face model directory or a GGUF file, got {}",
+                               directory.string(), found));
 }
 
-// What the files may hold of the two ends of the vocabulary.
+// The names that embedding and head have in the files.
 struct TiedNames {
   std::string embedding, head;
 

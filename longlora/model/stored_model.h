@@ -1,4 +1,4 @@
-// A model's directory as one thing: what config.json says and what the weight files hold.
+// An opened model directory: what its config.json says, and its weight files.
 #pragma once
 
 #include <filesystem>
@@ -15,22 +15,25 @@ struct StoredModel {
   checkpoint::TensorStore weights;
 };
 
-/// Opens both and settles whether the head is the embedding, as transformers does. Where config.json says so,
-/// it is so if the files hold one of the two, which then goes by both names, or hold both and they are equal;
-/// if they differ, the head is one of its own and config.tie_word_embeddings becomes false. Throws
-/// InputError as read_model_config, TensorStore::open_model_directory and refuse_low_rank_pairs.
+/// Opens config.json and the weights, and settles as transformers does whether head and embedding are one
+/// weight. Where config.json says that they are, they are one if the files hold only one of them, which then
+/// has both names, or hold both with equal values. If the values differ, the head is a weight of its own and
+/// config.tie_word_embeddings becomes false. Throws InputError as read_model_config,
+/// TensorStore::open_model_directory and refuse_low_rank_pairs do.
 StoredModel open_stored_model(const std::filesystem::path& directory);
 
 /// Whether the files hold a head whose values differ from the embedding's.
 bool has_own_head(const checkpoint::TensorStore& weights, const Family& family);
 
-/// Throws InputError for a model whose head is its own and missing, with the way out.
+/// Throws InputError where a model's head is not the embedding and is missing from the files. The message
+/// says what to do.
 void require_head(const StoredModel& model, const std::filesystem::path& directory);
 
-/// What config.json said of the head, whatever the weights have settled.
+/// Whether config.json says that the head is the embedding, whatever the weights showed.
 bool says_tied(const ModelConfig& config);
 
-/// Logs a line where the files of `directory` hold a head that config.json does not tell of.
+/// Logs a line where the files of `directory` hold a head of its own although config.json says that it is the
+/// embedding.
 void warn_about_own_head(const ModelConfig& config, const std::filesystem::path& directory);
 
 }  // namespace longlora::model

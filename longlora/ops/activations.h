@@ -1,11 +1,11 @@
-// Activations of the feed-forward part, element by element.
+// Activations of the MLP, which work on each element by itself.
 #pragma once
 
 #include <ATen/ATen.h>
 
 namespace longlora::ops {
 
-/// silu(gate) · up, both of one shape and dtype. (Shazeer 2020, SwiGLU) Differentiable.
+/// Returns silu(gate) · up for tensors of one shape and dtype. (Shazeer 2020, SwiGLU) Differentiable.
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
 
 enum class GeluForm {
@@ -13,7 +13,8 @@ enum class GeluForm {
   kTanh,   // 0.5 x (1 + tanh(sqrt(2 / π) (x + 0.044715 x³)))
 };
 
-/// GELU, element by element, by libtorch's own fused kernel. (Hendrycks & Gimpel 2016) Differentiable.
+/// Returns the GELU of each element, which libtorch's own kernel computes. (Hendrycks & Gimpel 2016)
+/// Differentiable.
 at::Tensor gelu(const at::Tensor& x, GeluForm form);
 
 }  // namespace longlora::ops

@@ -16,17 +16,17 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-// Elements of the adapted weight that exist at once while its norms are taken.
+// How many elements of the adapted weight exist at once while its norms are computed.
 constexpr int64_t kNormElements = int64_t{1} << 18;
 
-// x with its columns scaled, computed in float32 and rounded once.
+// Returns x with its columns scaled. It is computed in float32 and rounded once.
 at::Tensor scale_columns(const at::Tensor& x, const at::Tensor& factor) {
   return at::mul(x.to(factor.scalar_type()), factor).to(x.scalar_type());
 }
 
 class AdapterLinear : public Function<AdapterLinear> {
  public:
-  // The order of forward's operands, which is that of the gradients.
+  // The order of forward's operands, which is also that of the gradients.
   enum Operand : size_t { kX, kWeight, kBias, kLoraA, kLoraB, kMagnitude };
 
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& /*dense_weight*/,
@@ -109,7 +109,7 @@ class AdapterLinear : public Function<AdapterLinear> {
     terms.low_rank = grad_low_rank;
     terms.low_rank_right = {lora_a};
     if (mask.probability == 0.0) return matrix_product(grad_product, weight, terms);
-    // What reaches x past dropout, and what comes back through it.
+    // The gradient of x has two parts: what bypasses dropout, and what comes back through it.
     const at::Tensor past = matrix_product(grad_y, weight);
     const at::Tensor through =
         scales ? matrix_product(grad_product - grad_y, weight, terms) : at::mm(grad_low_rank, lora_a);
@@ -132,7 +132,7 @@ at::Tensor adapter_linear(const at::Tensor& x, const LinearOperands& operands) {
 
 at::Tensor adapted_weight_norm(const LinearOperands& operands) {
   const c10::NoGradGuard no_grad;
-  // On a GPU a matrix in four bits can only be read as a whole.
+  // On a GPU a matrix in four bits can only be dequantised as a whole.
   const bool by_rows = operands.weight.device().is_cpu() || operands.weight.is_meta();
   const Weight weight = by_rows ? operands.weight : Weight(operands.weight.to_dense());
   const at::ScalarType dtype = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;

@@ -10,7 +10,7 @@
 namespace longlora::ops {
 namespace {
 
-// "Float [7, 4, 16]".
+// Describes a tensor for a message: "Float [7, 4, 16]".
 std::string describe(const at::Tensor& x) {
   return fmt::format("{} [{}]", c10::toString(x.scalar_type()), fmt::join(x.sizes(), ", "));
 }

@@ -15,7 +15,7 @@
 namespace longlora::ops {
 namespace {
 
-// What the process was set up for; until then nothing goes to flash attention.
+// The choice for the process. Before it is made, flash attention is not called.
 struct Setup {
   AttentionBackend backend = AttentionBackend::kMath;
   tensors::Gpu gpu;
@@ -34,7 +34,7 @@ void say_once(const std::string& reason) {
     log_info(fmt::format("attention: flash attention {}; libtorch's other kernels run instead", reason));
 }
 
-// Which kernels at::scaled_dot_product_attention may take, the first that fits.
+// Says which kernels at::scaled_dot_product_attention may choose; it takes the first that fits.
 void allow_kernels(bool flash, bool cudnn) {
   using enum at::SDPBackend;
   at::Context& context = at::globalContext();
@@ -47,7 +47,7 @@ void allow_kernels(bool flash, bool cudnn) {
   context.setSDPPriorityOrder(order);
 }
 
-// The result and the gradients of one small problem with shifted groups.
+// Returns the result and the gradients of a small attention with shifted groups.
 template <typename Path>
 std::vector<at::Tensor> attend(const Path& path, const std::vector<at::Tensor>& operands) {
   const c10::AutoGradMode with_graph(true);
@@ -60,7 +60,7 @@ std::vector<at::Tensor> attend(const Path& path, const std::vector<at::Tensor>& 
   return results;
 }
 
-// Whether cuDNN's attention agrees with flash attention on this GPU, to bfloat16's rounding.
+// Whether cuDNN's attention equals flash attention on this GPU up to the rounding of bfloat16.
 bool cudnn_passes(const tensors::Gpu& gpu) {
   constexpr int64_t kTokens = 512, kHeads = 8, kKeyHeads = 4, kHeadSize = 128, kGroup = 128;
   constexpr double kTolerance = 2e-2;
@@ -80,7 +80,7 @@ bool cudnn_passes(const tensors::Gpu& gpu) {
     for (size_t i = 0; i < found.size(); ++i) {
       const at::Tensor wanted = expected[i].to(at::kFloat);
       const double off = (found[i].to(at::kFloat) - wanted).abs().max().item<double>();
-      // A comparison that NaN fails.
+      // The comparison is written so that NaN fails it.
       if (!(off <= kTolerance * wanted.abs().max().item<double>())) return false;
     }
   } catch (const c10::Error&) {
@@ -118,7 +118,8 @@ void set_attention_backend(AttentionBackend backend, const tensors::Gpu& gpu) {
 bool flash_takes(bool is_half_precision, int64_t head_size, bool needs_gradient) {
   const auto& [backend, gpu] = setup();
   if (backend == AttentionBackend::kMath || backend == AttentionBackend::kCudnn) return false;
-  // As libtorch 2.11 checks them: backward of wide heads wants the shared memory of sm_80 and sm_90.
+  // libtorch 2.11 has the same check: the backward pass of wide heads needs the shared memory of sm_80 or
+  // sm_90.
   const bool is_small = (gpu.major == 8 && gpu.minor > 0) || gpu.major == 12;
   std::string reason;
   if (gpu.major < 8)

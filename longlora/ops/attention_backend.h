@@ -1,4 +1,4 @@
-// Which of libtorch's attention kernels a GPU runs.
+// Chooses which of libtorch's attention kernels a GPU runs.
 #pragma once
 
 #include <string>
@@ -8,23 +8,24 @@
 namespace longlora::ops {
 
 enum class AttentionBackend {
-  kAuto,   // flash where it takes the operands, else the best of libtorch's others except cuDNN
-  kFlash,  // the same, and a warning at once where this GPU has no flash attention
-  kCudnn,  // cuDNN, once a self-test against flash has passed
-  kMath,   // neither: for GPUs that have no flash attention, and for comparison
+  kAuto,   // flash attention where it takes the operands, else libtorch's choice among its others, but not
+           // cuDNN's
+  kFlash,  // as kAuto, with a warning where this GPU has no flash attention
+  kCudnn,  // cuDNN's, if a comparison with flash attention succeeds
+  kMath,   // neither, for GPUs that have no flash attention, and for comparison
 };
 
-/// "auto", "flash", "cudnn" or "math". Throws UsageError for another name.
+/// Returns the backend that "auto", "flash", "cudnn" or "math" names. Throws UsageError for another name.
 AttentionBackend attention_backend_from_name(const std::string& name);
 
-/// Sets it for this process and `gpu`, its only one: libtorch holds its choice of attention kernels for the
-/// whole process, so this one is held so too. To be called by one thread before the first op on the GPU
-/// (open_device() does); ops only read it. Runs the self-test of kCudnn and, where that fails, says so and
-/// stays with flash.
+/// Sets the backend for the whole process, because libtorch's own choice of attention kernels is one for the
+/// process, and for `gpu`, the only GPU of the process. One thread calls it before the first op on the GPU,
+/// as open_device() does; ops only read the choice. For kCudnn it compares cuDNN with flash attention. Where
+/// they differ it logs a warning and keeps flash attention.
 void set_attention_backend(AttentionBackend backend, const tensors::Gpu& gpu);
 
-/// Whether segment attention goes to flash attention's own path, given what set_attention_backend() was told;
-/// says once, for each reason, why not.
+/// Whether attention() calls the kernels of flash attention directly, given the backend that was set. Where
+/// it does not, the reason is logged, each reason once.
 bool flash_takes(bool is_half_precision, int64_t head_size, bool needs_gradient);
 
 }  // namespace longlora::ops

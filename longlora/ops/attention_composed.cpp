@@ -3,10 +3,10 @@
 namespace longlora::ops {
 namespace {
 
-// Fewer queries at once would make a small window slow.
+// The fewest queries of a chunk. Fewer would make a small window slow.
 constexpr int64_t kLeastChunkTokens = 256;
 
-// `count` segments of `length` tokens side by side from `start` on.
+// `count` neighbouring segments of `length` tokens each, the first of which begins at `start`.
 struct Run {
   int64_t start, count, length;
 
@@ -22,14 +22,14 @@ struct Run {
   }
 };
 
-// Causal attention of a run, for heads of one half.
+// Computes causal attention for a run and the heads of one half.
 at::Tensor attend_run(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Run& run) {
   return run.as_rows(at::scaled_dot_product_attention(run.as_batch(q), run.as_batch(k), run.as_batch(v), {},
                                                       0.0, /*is_causal=*/true));
 }
 
-// As attend_run under a sliding window of fewer tokens than a segment has:
-// queries in chunks, each with the keys that it reaches, so that no mask is length × length.
+// As attend_run, under a sliding window that is smaller than a segment. Queries are taken in chunks, each
+// with the keys that its queries see, so that no mask has length × length elements.
 at::Tensor attend_run_in_window(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Run& run,
                                 int64_t window) {
   const at::Tensor queries = run.as_batch(q), keys = run.as_batch(k), values = run.as_batch(v);
@@ -59,7 +59,7 @@ at::Tensor attention_composed(const at::Tensor& q, const at::Tensor& k, const at
     const int64_t last = half == 0 ? heads / 2 : heads;
     if (first == last) continue;
     const at::Tensor queries = q.slice(1, first, last);
-    // One key/value head for each query head of this half.
+    // The key/value head that each query head of this half reads.
     const at::Tensor map = at::arange(first, last, q.options().dtype(at::kLong)).floor_divide(group);
     const bool shared = group > 1;
     const int64_t kv_first = first / group;

@@ -1,5 +1,5 @@
-// Attention on libtorch's flash attention kernels. Every call of theirs is in this file: their schema
-// changes from version to version.
+// Attention by libtorch's flash attention kernels. All calls of these kernels are in this file, because their
+// parameters change from version to version.
 #include <ATen/ops/_flash_attention_backward.h>
 #include <ATen/ops/_flash_attention_forward.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -12,6 +12,7 @@
 
 #include "longlora/ops/attention_backend.h"
 #include "longlora/ops/attention_paths.h"
+#include "longlora/ops/attention_saved.h"
 
 namespace longlora::ops {
 namespace {
@@ -26,12 +27,12 @@ int64_t longest(const std::vector<int64_t>& bounds) {
   return length;
 }
 
-// Bounds of segments as the kernels want them, without waiting for the GPU.
+// Returns bounds of segments as the kernels want them. Nothing waits for the GPU.
 at::Tensor boundaries(const std::vector<int64_t>& bounds, at::Device device) {
   return at::tensor(bounds, at::kLong).to(at::kInt).to(device, /*non_blocking=*/true);
 }
 
-// The keys before it that a query sees; nothing: all of its segment.
+// Returns how many keys before its own a query sees; nullopt: all of its segment.
 std::optional<int64_t> keys_before(int64_t window_tokens) {
   return window_tokens > 0 ? std::optional<int64_t>(window_tokens - 1) : std::nullopt;
 }
@@ -40,19 +41,19 @@ std::optional<int64_t> keys_after(int64_t window_tokens) {
   return window_tokens > 0 ? std::optional<int64_t>(0) : std::nullopt;
 }
 
-// One side of a call: which rows belong together.
+// The segments of the queries or of the keys of a call.
 struct Side {
   at::Tensor bounds;  // [segments + 1] int32
   int64_t longest;
 };
 
-// With one query the kernels take a short cut that orders log_sum_exp in another way: `least` 2 keeps them
-// from it.
+// `least` is a lower limit on the stated length of the longest segment. With a single query the kernels take
+// a short cut that orders log_sum_exp in another way; a limit of 2 prevents that.
 Side side_of(const std::vector<int64_t>& bounds, at::Device device, int64_t least) {
   return {boundaries(bounds, device), std::max(least, longest(bounds))};
 }
 
-// Both sides of each half of a plan.
+// The segments of queries and keys for each half of the heads.
 struct Sides {
   std::array<Side, 2> queries, keys;
 
@@ -65,20 +66,15 @@ struct Sides {
   }
 };
 
-struct Attended {
-  at::Tensor out;          // [M, heads, D]
-  at::Tensor log_sum_exp;  // [heads, M] float32
-};
-
-// Causal attention inside segments. Where one has fewer queries than keys the kernels align the last of
-// both.
-Attended flash_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Side& queries,
-                       const Side& keys, int64_t window_tokens) {
+// Computes causal attention inside segments. Where a segment has fewer queries than keys, the kernels take
+// the queries for those of the last keys.
+KeptAttention flash_forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const Side& queries, const Side& keys, int64_t window_tokens) {
   auto result = at::_flash_attention_forward(
       q, k, v, queries.bounds, keys.bounds, queries.longest, keys.longest, /*dropout_p=*/0.0,
       /*is_causal=*/true, /*return_debug_mask=*/false, /*scale=*/std::nullopt, keys_before(window_tokens),
       keys_after(window_tokens));
-  // The short cut of a single query lays its heads out in another shape.
+  // With a single query the kernels take a short cut, whose result has another shape.
   const at::Tensor& out = std::get<0>(result);
   return {out.sizes() == q.sizes() ? out : out.reshape(q.sizes()), std::get<1>(result)};
 }
@@ -93,32 +89,19 @@ class AttentionFlash : public Function<AttentionFlash> {
                             const at::Tensor& v_in, const AttentionPlan& plan, KeptAttention* kept) {
     const at::Tensor q = with_dense_heads(q_in), k = with_dense_heads(k_in), v = with_dense_heads(v_in);
     const Sides sides(plan, q.device());
-    at::Tensor out, log_sum_exp;
-    if (kept != nullptr && kept->out.defined()) {
-      out = kept->out.detach();  // a tensor of its own: autograd will mark it
-      log_sum_exp = kept->log_sum_exp;
-    } else {
-      const Attended attended = attend(q, k, v, plan, sides);
-      out = attended.out;
-      log_sum_exp = attended.log_sum_exp;
-      if (kept != nullptr) *kept = {out.detach(), log_sum_exp};
-    }
-    context->save_for_backward({q, k, v, out, log_sum_exp, sides.keys[0].bounds, sides.keys[1].bounds});
-    context->saved_data["bounds_0"] = plan.bounds[0];
-    context->saved_data["bounds_1"] = plan.bounds[1];
-    context->saved_data["window"] = plan.window_tokens;
-    return out;
+    const KeptAttention results = kept_or_computed(kept, [&] { return attend(q, k, v, plan, sides); });
+    context->save_for_backward(
+        {q, k, v, results.out, results.log_sum_exp, sides.keys[0].bounds, sides.keys[1].bounds});
+    save_plan(plan, context);
+    return results.out;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const auto saved = context->get_saved_variables();
     const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3], &log_sum_exp = saved[4];
-    AttentionPlan plan;
-    plan.bounds = {context->saved_data["bounds_0"].toIntVector(),
-                   context->saved_data["bounds_1"].toIntVector()};
-    plan.window_tokens = context->saved_data["window"].toInt();
+    const AttentionPlan plan = saved_plan(context);
     const std::vector<HeadRange> ranges = head_ranges(plan, q.size(1), k.size(1));
-    // Read by dropout alone.
+    // Only dropout would read the state of a random generator.
     const at::Tensor no_state = at::empty({2}, at::TensorOptions(at::kUInt64).device(q.device()));
     at::Tensor grad_q, grad_k, grad_v;
     int64_t kv_written = 0;
@@ -138,7 +121,8 @@ class AttentionFlash : public Function<AttentionFlash> {
         grad_v = at::empty(v.sizes(), v.options());
       }
       heads_of(grad_q, range.begin, range.end).copy_(part_q);
-      // Ranges ascend: only the first key/value head of one can have been written, by the range before.
+      // Ranges ascend, so that only the first key/value head of a range can have been written before, by the
+      // range before it.
       const bool again = range.kv_begin < kv_written;
       for (const auto& [whole, part] : {std::pair(grad_k, part_k), std::pair(grad_v, part_v)}) {
         const at::Tensor target = heads_of(whole, range.kv_begin, range.kv_end);
@@ -153,12 +137,12 @@ class AttentionFlash : public Function<AttentionFlash> {
   }
 
  private:
-  static Attended attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                         const AttentionPlan& plan, const Sides& sides) {
+  static KeptAttention attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                              const AttentionPlan& plan, const Sides& sides) {
     const std::vector<HeadRange> ranges = head_ranges(plan, q.size(1), k.size(1));
-    Attended whole;
+    KeptAttention whole;
     for (const HeadRange& range : ranges) {
-      Attended part =
+      KeptAttention part =
           flash_forward(heads_of(q, range.begin, range.end), heads_of(k, range.kv_begin, range.kv_end),
                         heads_of(v, range.kv_begin, range.kv_end), sides.queries[range.half],
                         sides.keys[range.half], plan.window_tokens);

@@ -7,12 +7,12 @@
 namespace longlora::ops {
 namespace {
 
-// Attention of queries [n, H, D], the first of which is that of token `place` of keys and values [N, K, D].
-// They see tokens from `first` up to themselves, under a window at most so many.
+// Computes attention for queries [n, H, D], the first of which belongs to token `place` of keys and values
+// [N, K, D]. A query sees the tokens from `first` to its own; under a window, the last `window` of these.
 at::Tensor attend_block(const at::Tensor& q, const at::Tensor& all_keys, const at::Tensor& all_values,
                         int64_t first, int64_t place, int64_t window) {
   const int64_t count = q.size(0), heads = q.size(1), head_dim = q.size(2);
-  // What the first query sees first; nothing before it is read.
+  // The first token that the first query sees. No earlier token is read.
   const int64_t oldest = window > 0 ? std::max(first, place - window + 1) : first;
   const at::Tensor keys = all_keys.slice(0, oldest, place + count).transpose(0, 1),
                    values = all_values.slice(0, oldest, place + count).transpose(0, 1);
@@ -20,7 +20,7 @@ at::Tensor attend_block(const at::Tensor& q, const at::Tensor& all_keys, const a
   const at::Tensor queries = q.reshape({count, kv_heads, group, head_dim})
                                  .permute({1, 2, 0, 3})
                                  .reshape({1, kv_heads, group * count, head_dim});
-  std::optional<at::Tensor> visible;  // a single new token sees all of these
+  std::optional<at::Tensor> visible;  // a single query sees all keys, and needs no mask
   if (count > 1) {
     const at::TensorOptions index = q.options().dtype(at::kLong);
     const at::Tensor last_seen = at::arange(place, place + count, index).repeat({group}).unsqueeze(1);
@@ -39,7 +39,7 @@ at::Tensor joined(const std::vector<at::Tensor>& parts, int64_t dimension) {
   return parts.size() == 1 ? parts[0] : at::cat(parts, dimension);
 }
 
-// Heads [begin, end) of x [N, heads, D].
+// Returns heads [begin, end) of x [N, heads, D].
 at::Tensor heads_of(const at::Tensor& x, int64_t begin, int64_t end) {
   return end - begin == x.size(1) ? x : x.slice(1, begin, end);
 }
@@ -57,7 +57,7 @@ at::Tensor attention_in_place(const at::Tensor& q, const at::Tensor& k, const at
     std::vector<at::Tensor> blocks;
     for (int64_t i = 0; i < plan.num_segments(heads.half); ++i) {
       const auto [begin, end, first_query, last_query] = plan.segment(heads.half, i);
-      // The mask becomes one float for every (query, key) pair.
+      // libtorch turns the mask into a float for every pair of a query and a key.
       const int64_t block = std::max<int64_t>(1, mask_bytes / (group * (end - begin) * 4));
       for (int64_t row = first_query; row < last_query; row += block)
         blocks.push_back(attend_block(queries.slice(0, row, std::min(last_query, row + block)), keys, values,

@@ -1,5 +1,5 @@
-// The implementations behind attention(), which the backends choose from; tests compare each with
-// reference::attention. Arguments are as there and already checked.
+// The implementations of attention(), from which the backends choose. Tests compare each with
+// reference::attention. Arguments are those of attention() and are checked already.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -9,35 +9,38 @@
 
 namespace longlora::ops {
 
-/// x [N, heads, D] with the elements of a head side by side, as the kernels read them.
+/// Returns x [N, heads, D] with the elements of a head side by side, as the kernels read them. It is a copy
+/// only where they are not.
 inline at::Tensor with_dense_heads(const at::Tensor& x) {
   return x.stride(2) == 1 ? x : x.contiguous();
 }
 
-/// The blocked CPU kernel on packed operands (cpu/attention.cpp).
+/// The CPU kernel, which packs its operands and works in blocks (cpu/attention.cpp).
 at::Tensor attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                          const AttentionPlan& plan, KeptAttention* kept);
 /// Whether that kernel takes this dtype and head size on this machine.
 bool attention_cpu_takes(const at::Tensor& q);
 
-/// libtorch's flash attention on strided head halves and int32 boundaries, on a GPU.
+/// libtorch's flash attention on a GPU.
 at::Tensor attention_flash(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            const AttentionPlan& plan, KeptAttention* kept);
-/// Whether it takes this device, dtype and head size; says once why not where q is on a GPU.
+/// Whether that takes this device, dtype and head size. Where q is on a GPU and it does not, the reason is
+/// logged once.
 bool attention_flash_takes(const at::Tensor& q);
 
-/// libtorch's own attention, for any device and dtype: the fallback where no kernel above applies. Segments
-/// of one length go side by side; those whose last tokens alone have queries go through attention_in_place().
+/// libtorch's scaled_dot_product_attention, for any device and dtype, where neither of the above applies.
+/// Neighbouring segments of one length are computed together. A plan in which only the last tokens have
+/// queries goes to attention_in_place().
 at::Tensor attention_composed(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               const AttentionPlan& plan);
 
-/// Masked attention of libtorch, segment by segment, in which query heads that share a key/value head are
-/// further queries of that head: keys and values are neither copied nor repeated. Queries are taken in blocks
-/// whose mask stays below mask_bytes.
+/// libtorch's attention with a mask, segment by segment. Query heads that share a key/value head are given to
+/// it as further queries of one head, so that keys and values are neither copied nor repeated. Queries are
+/// taken in blocks whose mask stays below mask_bytes.
 at::Tensor attention_in_place(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               const AttentionPlan& plan, int64_t mask_bytes = int64_t{64} << 20);
-/// Whether that is the fastest way: a few queries after many keys that lie in a cache. The other kernels copy
-/// keys and values into blocks, of which so few queries would leave the most part empty.
+/// Whether attention_in_place() is the fastest way, as it is for a few queries after many keys in a cache.
+/// The other kernels copy keys and values into blocks, which is too much work for so few queries.
 bool is_best_in_place(const at::Tensor& k, const AttentionPlan& plan);
 
 }  // namespace longlora::ops

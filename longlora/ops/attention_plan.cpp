@@ -10,16 +10,17 @@
 namespace longlora::ops {
 namespace {
 
-// Appends the ends of the segments of one document [start, end).
+// Appends the ends of the segments of the document [start, end). The first segment has `first` tokens, the
+// others `group`.
 void append_segments(std::vector<int64_t>& bounds, int64_t start, int64_t end, int64_t first, int64_t group) {
-  // A group longer than the document is as good as one of its length, and cannot overflow.
+  // A group that is longer than the document is replaced by one of its length, so that sums cannot overflow.
   const int64_t length = end - start;
   group = std::min(group, length);
   for (int64_t cut = start + std::min(first, length); cut < end; cut += group) bounds.push_back(cut);
   bounds.push_back(end);
 }
 
-// Cuts query heads [begin, end) of one half where a key/value head is shared with the other half.
+// Appends the ranges of query heads [begin, end) of one half, cut where both halves share a key/value head.
 void append_ranges(int64_t begin, int64_t end, int64_t group, int half, std::vector<HeadRange>& ranges) {
   for (int64_t head = begin; head < end;) {
     const int64_t kv = head / group;
@@ -66,7 +67,7 @@ AttentionPlan make_segment_plan(const SegmentPlanOptions& options) {
     const int64_t end = i + 1 < starts.size() ? starts[i + 1] : plan.num_tokens;
     const int64_t asked = options.group_for ? options.group_for(end - start) : options.group_tokens;
     const int64_t group = asked == 0 ? end - start : asked;
-    // G = 1 would shift by nothing; half a group is at least one token.
+    // A shift is at least one token, because the first segment must not be empty.
     const int64_t shift = asked == 0 ? group : std::max<int64_t>(1, group / 2);
     append_segments(plan.bounds[0], start, end, group, group);
     append_segments(plan.bounds[1], start, end, shift, group);

@@ -1,4 +1,4 @@
-// Which code runs an op: the table of implementations, and the one place where it is chosen.
+// The tables of implementations of the ops, and the one place where a table is chosen.
 //
 // An op is a contract file of this folder (norms.h, rotate.h, linear.h …), whose .cpp checks the arguments
 // and calls the table of the tensor's backend. A new kind of device is another table.
@@ -14,15 +14,15 @@
 
 namespace longlora::ops {
 
-/// Losses of rows of logits.
+/// What the loss computes for each row of logits.
 struct RowLosses {
   at::Tensor loss;     // [rows] float32 (float64 for float64 logits)
   at::Tensor correct;  // [rows] uint8
 };
 
-/// The implementations of the ops for one kind of tensors. Arguments are as in the contract of the op of the
-/// same name and already checked, operands have one dtype. The first two groups are differentiable, the
-/// others work outside autograd.
+/// The implementations of the ops for one kind of tensors. Arguments are those of the op of the same name,
+/// are checked already, and have one dtype. The first two groups are differentiable, the others work outside
+/// autograd.
 struct Backend {
   at::Tensor (*rms_norm)(const at::Tensor& x, const at::Tensor& weight, double epsilon);
   at::Tensor (*layer_norm)(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
@@ -41,7 +41,8 @@ struct Backend {
   void (*add_embedding_gradient)(const at::Tensor& grad_hidden, const at::Tensor& ids,
                                  at::Tensor& grad_weight);
 
-  /// Losses of logits [rows, V], which become their gradient where grad_scale is not 0.
+  /// Computes the losses of logits [rows, V], which are overwritten by their gradient where grad_scale is not
+  /// 0.
   RowLosses (*cross_entropy_rows)(at::Tensor& logits, const at::Tensor& labels, double grad_scale);
 
   void (*adamw)(const at::Tensor& parameter, const at::Tensor& grad, const at::Tensor& exp_avg,
@@ -49,22 +50,21 @@ struct Backend {
   at::Tensor (*sum_of_squares)(const at::Tensor& x, int64_t run_elements);
 };
 
-/// The kernels of this program (cpu/): float32 and bfloat16 on the CPU. Tensors without values, on the meta
-/// device, go the same way while a tensors::MetaMemory counts them: tensors are made as the kernels need
-/// them, and no kernel runs (cpu/chunks.h).
+/// The table of this program's own kernels (cpu/), for float32 and bfloat16 on the CPU. It also serves
+/// tensors without values while a tensors::MetaMemory counts them: then the tensors that the kernels need are
+/// made, but no kernel runs (cpu/chunks.h).
 const Backend& cpu_backend();
-/// libtorch's operators (composed.cpp): every device and floating dtype.
+/// The table of implementations by libtorch's operators (composed.cpp), for every device and floating dtype.
 const Backend& composed_backend();
 
-/// The backend of tensors of this device and dtype.
+/// Returns the table for tensors of this device and dtype.
 const Backend& backend_for(at::Device device, at::ScalarType dtype);
 inline const Backend& backend_for(const at::Tensor& x) {
   return backend_for(x.device(), x.scalar_type());
 }
 
-/// As long as one lives every op of this process takes the path that it takes on a GPU, whatever the device:
-/// this is how that path is run and compared where there is no GPU. A counter of the process; it must not
-/// change while ops run.
+/// While such an object lives, all ops of the process run by libtorch's operators, as they do on a GPU. So
+/// these can be tested where there is no GPU. None may be made or destroyed while ops run.
 class LibtorchOperatorsOnly {
  public:
   LibtorchOperatorsOnly();

@@ -1,5 +1,5 @@
-// The ops over libtorch's operators, for any device and floating dtype: what a GPU runs. They keep for
-// backward what the CPU kernels keep.
+// The ops by libtorch's operators, for any device and floating dtype. A GPU runs these. They keep the same
+// tensors for backward as the CPU kernels.
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -16,11 +16,11 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-// The rotation by angles whose sines are `sin`; its inverse by -sin.
+// Rotates x by angles with these cosines and sines. With -sin in place of sin it is the inverse rotation.
 at::Tensor rotated(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
                    const at::Tensor& sin) {
   const int64_t half = cos.size(1);
-  // The tables are float32, so that narrower dtypes are computed in it and rounded once.
+  // The tables are float32, so that narrower dtypes are computed in float32 and rounded once.
   const at::Tensor c = cos.index_select(0, positions).unsqueeze(1);
   const at::Tensor s = sin.index_select(0, positions).unsqueeze(1);
   const at::Tensor first = x.slice(-1, 0, half), second = x.slice(-1, half, 2 * half);
@@ -99,7 +99,7 @@ void add_transposed_product(const at::Tensor& a, const at::Tensor& b, at::Tensor
   sum.add_(at::mm(a.t(), b));
 }
 
-// Each element of `x` as often as it counts, and no more than `length` in all.
+// Returns each element of `x` `times` times, and the first `length` of these.
 at::Tensor repeated(const at::Tensor& x, int64_t times, int64_t length) {
   return x.unsqueeze(1).expand({x.numel(), times}).reshape({-1}).slice(0, 0, length);
 }
@@ -122,7 +122,7 @@ at::Tensor dequantize_nf4(const Nf4Matrix& matrix, at::ScalarType dtype) {
       .to(dtype);
 }
 
-// The masks are drawn on the CPU.
+// Masks are always drawn on the CPU, so that they are the same on every device.
 at::Tensor dropout(const at::Tensor& x, const Dropout& dropout) {
   return cpu::dropout(x.cpu(), dropout).to(x.device());
 }
@@ -133,7 +133,7 @@ void add_embedding_gradient(const at::Tensor& grad_hidden, const at::Tensor& ids
 
 RowLosses cross_entropy_rows(at::Tensor& logits, const at::Tensor& labels, double grad_scale) {
   const at::ScalarType wide = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  // The one matrix that is wider than the logits.
+  // This is the only matrix that is wider than the logits.
   const at::Tensor log_probability = at::log_softmax(logits, -1, wide);
   const at::Tensor loss = -log_probability.gather(1, labels.unsqueeze(1)).squeeze(1);
   const at::Tensor correct = logits.argmax(-1).eq(labels).to(at::kByte);
@@ -145,7 +145,7 @@ RowLosses cross_entropy_rows(at::Tensor& logits, const at::Tensor& labels, doubl
   return {loss, correct};
 }
 
-// AdamW goes through so many elements at a time, so that what is in between stays small beside the largest
+// How many elements AdamW updates at a time, so that intermediate tensors are small beside the largest
 // parameters.
 constexpr int64_t kElementsAtOnce = int64_t{1} << 24;
 
@@ -157,7 +157,7 @@ void for_each_piece(int64_t elements, const Body& body) {
 
 void adamw(const at::Tensor& parameter, const at::Tensor& grad, const at::Tensor& exp_avg,
            const at::Tensor& exp_avg_sq, const AdamWStep& step) {
-  // detach(): the parameter may be a leaf of autograd.
+  // detach() is needed because the parameter may be a leaf of autograd's graph.
   const at::Tensor p = parameter.detach();
   const float decay = 1.0f - step.learning_rate * step.weight_decay;
   const float step_size = step.learning_rate / step.bias_correction1;

@@ -13,11 +13,12 @@
 namespace longlora::ops {
 namespace {
 
-// Every chunk reads and packs the whole weight twice.
+// Bytes of logits in a chunk. Every chunk reads and packs the whole weight twice, so that chunks must not be
+// small.
 constexpr int64_t kLogitsChunkBytes = int64_t{32} << 20;
-// Every chunk adds a whole matrix to the weight's gradient.
+// Where the weight is trained, every chunk also adds a matrix of the weight's size to its gradient.
 constexpr int64_t kTrainedLogitsChunkBytes = int64_t{64} << 20;
-// A GPU wants more rows to be busy.
+// A GPU needs more rows to be busy.
 constexpr int64_t kDeviceLogitsChunkBytes = int64_t{256} << 20;
 
 }  // namespace
@@ -38,7 +39,7 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const We
   result.num_labels = rows.numel();
   if (want_grad) result.grad_hidden = at::zeros_like(hidden);
   if (options.want_losses) result.losses = at::zeros({hidden.size(0)}, hidden.options().dtype(at::kFloat));
-  // Summed at the end: a number asked of a GPU is waited for.
+  // They are summed at the end, because reading a number from a GPU waits for it.
   std::vector<at::Tensor> loss_sums, correct_sums;
   if (result.num_labels == 0) return result;
 
@@ -53,7 +54,7 @@ LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const We
   const bool trains = want_grad && options.grad_weight.defined();
   int64_t chunk_bytes = trains ? kTrainedLogitsChunkBytes : kLogitsChunkBytes;
   if (!hidden.device().is_cpu()) chunk_bytes = kDeviceLogitsChunkBytes;
-  // Chunks as equal as can be.
+  // Chunks are as equal as possible.
   const int64_t most = std::max<int64_t>(64, chunk_bytes / row_bytes);
   const int64_t num_chunks = (result.num_labels + most - 1) / most;
   const int64_t chunk =

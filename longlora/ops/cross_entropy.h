@@ -1,4 +1,4 @@
-// The head and its loss, in chunks of rows: all logits never exist at once.
+// The head and its loss, computed in chunks of rows, so that the logits of all rows never exist at once.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -9,33 +9,34 @@
 
 namespace longlora::ops {
 
-/// Label of a row that has no target.
+/// The label of a row that has no target.
 constexpr int64_t kIgnoreLabel = -100;
 
-/// What to compute besides the loss.
+/// What is computed beside the loss.
 struct LinearCrossEntropyOptions {
-  /// Factor of every gradient (1 / supervised tokens of the whole window); 0: no gradients.
+  /// The factor of every gradient, such as 1 / (number of labels of the update); 0: no gradients are
+  /// computed.
   double grad_scale = 0.0;
-  /// Float32 [V, C] accumulator of the head's gradient, or undefined: no weight gradient.
+  /// A float32 tensor [V, C] to which the gradient of the weight is added; undefined: it is not computed.
   at::Tensor grad_weight;
-  /// Rows handled at once; 0 picks a chunk of about 32 MiB of logits, 64 MiB where the weight's gradient is
-  /// wanted, 256 MiB on a GPU. Training says how many: its memory plan has chosen them.
+  /// How many rows of logits are made at a time. 0: as many as have about 32 MiB of logits, 64 MiB where the
+  /// gradient of the weight is wanted, 256 MiB on a GPU. In training the memory plan chooses the number.
   int64_t chunk_rows = 0;
-  /// Per-row losses wanted (LinearCrossEntropyResult::losses).
+  /// Whether the loss of each row is wanted (LinearCrossEntropyResult::losses).
   bool want_losses = false;
 };
 
 struct LinearCrossEntropyResult {
-  double loss_sum = 0.0;  // over rows with a label
+  double loss_sum = 0.0;  // over the rows that have a label
   int64_t num_labels = 0;
-  int64_t num_correct = 0;  // rows whose argmax is the label
-  at::Tensor grad_hidden;   // [N, C] of hidden's dtype when grad_scale != 0
-  at::Tensor losses;        // [N] float32 when wanted; 0 where ignored
+  int64_t num_correct = 0;  // how many rows have their largest logit at the label
+  at::Tensor grad_hidden;   // [N, C] of hidden's dtype; undefined where grad_scale is 0
+  at::Tensor losses;        // [N] float32 where wanted; 0 for rows without a label
 };
 
-/// Cross entropy of hidden [N, C] · weightᵀ [C, V] against labels [N] int64.
-/// Rows labelled kIgnoreLabel are skipped. Works outside autograd and returns
-/// the gradients itself. Throws Error for a label outside [0, V).
+/// Returns the cross entropy of the logits hidden [N, C] · weightᵀ [C, V] for labels [N] int64. Rows with the
+/// label kIgnoreLabel are skipped. Works outside autograd and returns the gradients itself. Throws Error for
+/// any other label outside [0, V).
 LinearCrossEntropyResult linear_cross_entropy(const at::Tensor& hidden, const Weight& weight,
                                               const at::Tensor& labels,
                                               const LinearCrossEntropyOptions& options);

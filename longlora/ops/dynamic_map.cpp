@@ -13,7 +13,7 @@ namespace longlora::ops {
 DynamicMap::DynamicMap(bool has_sign) {
   std::vector<float> values = {0.0f, 1.0f};
   int64_t parts = has_sign ? 1 : 2;
-  // Each decade has twice as many values as the one below it: the middles of equal parts.
+  // A power of ten has twice as many values as the one below it. They are the middles of equal parts.
   for (const double decade : {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0}) {
     const at::Tensor bounds = at::linspace(0.1, 1.0, parts + 1, at::kFloat);
     const at::Tensor middles = (bounds.slice(0, 0, parts) + bounds.slice(0, 1)).div_(2.0).mul_(decade);
@@ -37,7 +37,7 @@ const DynamicMap& DynamicMap::without_sign() {
 }
 
 uint8_t DynamicMap::nearest(float value) const {
-  // The last entry that is not above the value, found without a branch that depends on it.
+  // Finds the last entry that is not above the value, without a branch that depends on the value.
   size_t at = 0;
   for (size_t half = 128; half > 0; half /= 2) at += values_[at + half] <= value ? half : 0;
   if (at + 1 < values_.size() && values_[at + 1] - value < value - values_[at]) ++at;

@@ -18,7 +18,7 @@ using torch::autograd::variable_list;
 
 class LinearFunction : public Function<LinearFunction> {
  public:
-  // The order of forward's operands, which is that of the gradients.
+  // The order of forward's operands, which is also that of the gradients.
   enum Operand : size_t { kX, kWeight, kBias, kLoraA, kLoraB };
 
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& /*dense_weight*/,
@@ -33,7 +33,7 @@ class LinearFunction : public Function<LinearFunction> {
       terms.low_rank_right = {lora_b * scale, /*transposed=*/true};
     }
     at::Tensor y = matrix_product(x, {weight, /*transposed=*/true}, terms);
-    // A frozen layer needs its input for nothing; keep no reference to it.
+    // A frozen layer does not need its input for backward, so that no reference to it is kept.
     const bool needs_x = weight.requires_grad() || lora_a.requires_grad();
     context->save_for_backward({needs_x ? x : at::Tensor(), lora_a, lora_b, low_rank});
     context->saved_data["scale"] = scale;
@@ -52,8 +52,8 @@ class LinearFunction : public Function<LinearFunction> {
     if (context->needs_input_grad(kBias)) grad_bias = grad_y.to(at::kFloat).sum({0}).to(grad_y.scalar_type());
     ProductTerms terms;
     if (is_present(lora_a)) {
-      // Over rows of the transposed matrix: a product with a few columns goes
-      // three times as slowly in the other form.
+      // B is transposed first, because a product with so few columns is three times as slow in the other
+      // form.
       const at::Tensor grad_low_rank = at::linear(grad_y, lora_b.t().contiguous()).mul_(scale);
       if (context->needs_input_grad(kLoraA)) grad_a = at::mm(grad_low_rank.t(), x);
       if (context->needs_input_grad(kLoraB)) grad_b = at::mm(grad_y.t(), low_rank).mul_(scale);

@@ -14,18 +14,19 @@ namespace longlora::ops {
 struct LinearOperands {
   Weight weight;              // [out, in]
   at::Tensor bias = {};       // [out] or undefined
-  at::Tensor lora_a = {};     // [R, in] or undefined
+  at::Tensor lora_a = {};     // [R, in]; undefined: no low-rank pair
   at::Tensor lora_b = {};     // [out, R]; defined with lora_a
   double lora_scale = 0.0;    // alpha / R
-  Dropout dropout = {};       // of what lora_a reads
-  at::Tensor magnitude = {};  // [out] float32: DoRA; undefined without. Needs lora_a.
-  /// [out] float32: adapted_weight_norm() where it is known; with a magnitude it is computed where undefined.
+  Dropout dropout = {};       // of the input of lora_a
+  at::Tensor magnitude = {};  // [out] float32, of DoRA; undefined: none. Needs a pair.
+  /// [out] float32: what adapted_weight_norm() returns, where that was computed before. With a magnitude it
+  /// is computed in the call where this is undefined.
   at::Tensor weight_norm = {};
 };
 
-/// y = x Wᵀ + b + scale · (x Aᵀ) Bᵀ for x [N, in]; y [N, out]. (Hu et al. 2021) With dropout or a magnitude
-/// as in adapter_linear.h. Gradients are made only for operands that require them: a frozen weight never gets
-/// one.
+/// Returns y [N, out] = x Wᵀ + b + scale · (x Aᵀ) Bᵀ for x [N, in]. (Hu et al. 2021) With dropout or a
+/// magnitude the formula is one of those in adapter_linear.h. Differentiable; gradients are computed only for
+/// operands that require them, so that a frozen weight never gets one.
 at::Tensor linear(const at::Tensor& x, const LinearOperands& operands);
 
 }  // namespace longlora::ops

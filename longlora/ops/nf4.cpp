@@ -21,9 +21,9 @@ using cpu::kNf4Values;
 using cpu::nf4_kernels;
 
 constexpr int64_t kNestedBlock = kQuantizedBlock;
-// Quantised at a time: a whole number of blocks of every size.
+// How many elements are quantised at a time. Blocks of every size divide it.
 constexpr int64_t kElementsAtOnce = int64_t{1} << 18;
-// As bitsandbytes: the scale of a last block of zeros that is not whole.
+// The scale of an incomplete last block of zeros, as in bitsandbytes.
 constexpr float kLeastScale = 1e-38f;
 
 void check_options(const Nf4Options& options) {
@@ -39,7 +39,8 @@ float middle_of(int64_t i) {
   return (kNf4Values[i] + kNf4Values[i + 1]) / 2.0f;
 }
 
-// The last block where it is not whole: bitsandbytes divides there, and multiplies elsewhere.
+// Quantises an incomplete last block, in which bitsandbytes divides by the scale, while it multiplies by the
+// inverse in others.
 void quantize_rest(const float* x, int64_t count, float* absmax, uint8_t* codes) {
   float largest = 0.0f;
   for (int64_t i = 0; i < count; ++i) {
@@ -57,7 +58,7 @@ void quantize_rest(const float* x, int64_t count, float* absmax, uint8_t* codes)
     codes[i / 2] = static_cast<uint8_t>(code_of(i) << 4 | code_of(i + 1));
 }
 
-// The mean as one thread sums it, whatever the number of threads.
+// Returns the mean as a single thread sums it. at::mean inside of a parallel region runs in one thread.
 float mean_by_one_thread(const at::Tensor& x) {
   float mean = 0.0f;
   at::parallel_for(0, 2, 1, [&](int64_t begin, int64_t) {
@@ -66,9 +67,9 @@ float mean_by_one_thread(const at::Tensor& x) {
   return mean;
 }
 
-// Codes of numbers in [-1, 1] in the dynamic map as bitsandbytes' library finds them: it takes the nearest
-// of 65536 equal steps, and of that the nearest value, so that by a border between two values it may not be
-// the number's own.
+// Finds the codes of numbers in [-1, 1] in the dynamic map as bitsandbytes' library does. It rounds a number
+// to the nearest of 65536 equal steps and takes the value nearest to that step, so that close to the middle
+// of two values it may take the other one.
 class DynamicCodes {
  public:
   explicit DynamicCodes(const float* map) {
@@ -87,7 +88,7 @@ class DynamicCodes {
   std::array<float, 255> middles_;
 };
 
-// Puts the scales into 8 bits.
+// Quantises the scales to 8 bits.
 void nest_scales(Nf4Matrix& matrix) {
   const int64_t count = matrix.absmax.numel(), num_nested = cpu::num_tasks(count, kNestedBlock);
   matrix.nested_block_size = kNestedBlock;
@@ -165,7 +166,7 @@ Nf4Matrix on_device(const Nf4Matrix& matrix, at::Device device) {
 }
 
 at::Tensor dequantize_nf4(const Nf4Matrix& matrix, at::ScalarType dtype) {
-  // The scales are float32 wherever they are.
+  // The backend is that of float32, in which the scales always are.
   return backend_for(matrix.codes.device(), at::kFloat).dequantize_nf4(matrix, dtype);
 }
 

@@ -6,9 +6,10 @@
 namespace longlora::ops {
 
 struct Nf4Options {
-  /// Elements, one after another in memory, that share a scale; a power of two from 32 to 4096.
+  /// How many elements that follow each other in memory share a scale; a power of two from 32 to 4096.
   int64_t block_size = 64;
-  /// Keep the scales in 8 bits (bitsandbytes' dynamic type), with a float32 scale for every 256 of them.
+  /// Whether the scales themselves are in 8 bits (bitsandbytes' dynamic type), with a float32 scale for every
+  /// 256 of them.
   bool double_quant = true;
 };
 

@@ -7,7 +7,7 @@
 
 namespace longlora::ops {
 
-/// torch::autograd::Function takes defined tensors only, so an absent operand is passed as an empty one.
+/// Passes an absent operand as an empty tensor, because torch::autograd::Function takes defined tensors only.
 class OrEmpty {
  public:
   explicit OrEmpty(const at::TensorOptions& options) : empty_(at::empty({0}, options)) {}
@@ -15,7 +15,7 @@ class OrEmpty {
   const at::Tensor& operator()(const at::Tensor& operand) const {
     return operand.defined() ? operand : empty_;
   }
-  /// The tensor of a weight, which may want a gradient; one in four bits wants none.
+  /// Returns the tensor of a dense weight, or an empty one for a weight in four bits, which has no gradient.
   const at::Tensor& operator()(const Weight& weight) const {
     return weight.is_nf4() ? empty_ : weight.dense();
   }

@@ -50,7 +50,7 @@ at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   const int64_t tokens = q.size(0), heads = q.size(1);
   const at::ScalarType compute = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const int64_t group = heads / k.size(1);
-  // [H, N, D]; every query head gets its own copy of the shared key/value head.
+  // All operands become [H, N, D]. Every query head gets its own copy of the key/value head that it shares.
   const at::Tensor queries = q.to(compute).transpose(0, 1);
   const at::Tensor keys = k.to(compute).transpose(0, 1).repeat_interleave(group, 0);
   const at::Tensor values = v.to(compute).transpose(0, 1).repeat_interleave(group, 0);

@@ -1,6 +1,5 @@
-// The plain versions of the ops: ordinary tensor code for every floating dtype and device, differentiated by
-// autograd. The tests compare every backend with them. They also run the norms of operands of different
-// dtypes.
+// The ops in plain tensor code, for every floating dtype and device, differentiated by autograd. Tests
+// compare every backend with them. Norms whose operands have different dtypes are computed by them, too.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,8 +15,8 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Te
                   const at::Tensor& sin);
 at::Tensor silu_mul(const at::Tensor& gate, const at::Tensor& up);
 at::Tensor gelu(const at::Tensor& x, GeluForm form);
-/// Dense masked attention of a plan in which every token has a query, O(N²) memory: for tests and small
-/// inputs.
+/// Attention by a dense mask, for a plan in which every token has a query. It takes O(N²) memory, so that it
+/// is for tests and small inputs.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const AttentionPlan& plan);
 

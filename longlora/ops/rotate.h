@@ -5,10 +5,9 @@
 
 namespace longlora::ops {
 
-/// Rotary embedding in the half-split layout of Hugging Face.
-/// x [N, H, D] with contiguous heads; positions [N] int64 index the rows of cos
-/// and sin [P, D_rotary / 2] float32; dimensions from D_rotary on pass through.
-/// (Su et al. 2021) Differentiable in x.
+/// Returns x [N, H, D], whose heads are contiguous, rotated as in Hugging Face's half-split layout: dimension
+/// i is paired with i + D_rotary / 2. positions [N] int64 are the rows of cos and sin [P, D_rotary / 2]
+/// float32. Dimensions from D_rotary on stay as they are. (Su et al. 2021) Differentiable in x.
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& positions, const at::Tensor& cos,
                   const at::Tensor& sin);
 

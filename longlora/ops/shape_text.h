@@ -1,4 +1,4 @@
-// Shapes in messages.
+// Writes shapes for messages.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -9,7 +9,7 @@
 
 namespace longlora::ops {
 
-/// "[2, 8]" for a tensor or a weight; "[]" for one without dimensions.
+/// Returns the shape of a tensor or a weight as text: "[2, 8]", or "[]" where it has no dimensions.
 template <typename Shaped>
 std::string shape_text(const Shaped& operand) {
   return fmt::format("[{}]", fmt::join(operand.sizes().begin(), operand.sizes().end(), ", "));

@@ -5,7 +5,7 @@
 namespace longlora::ops {
 namespace {
 
-// The form in which autograd stores what is not a tensor.
+// A weight in four bits, in the form in which autograd stores what is not a tensor.
 struct KeptWeight : torch::CustomClassHolder {
   explicit KeptWeight(Weight kept) : weight(std::move(kept)) {}
   Weight weight;

@@ -29,8 +29,8 @@ bool is_whole_png(const std::string& bytes) {
 Gnuplot::Gnuplot(std::string program) : program_(std::move(program)) {
   const ChildResult result = run_child({.words = {program_, "--version"}});
   if (result.start_error != 0) {
-    throw Error(fmt::format("[pictures] expected the program '{}', got '{}'. {}", program_,
-                            std::strerror(result.start_error), kHowToInstall));
+    throw MissingGnuplot(fmt::format("[pictures] expected the program '{}', got '{}'. {}", program_,
+                                     std::strerror(result.start_error), kHowToInstall));
   }
   if (!result.succeeded() || result.output.rfind("gnuplot ", 0) != 0) {
     throw Error(fmt::format("[pictures] expected '{} --version' to print gnuplot's version, got '{}'. {}",

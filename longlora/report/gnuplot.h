@@ -3,14 +3,22 @@
 
 #include <string>
 
+#include "longlora/core/error.h"
+
 namespace longlora::report {
+
+/// The program is not there, or may not be started; says how to get it.
+class MissingGnuplot : public Error {
+ public:
+  using Error::Error;
+};
 
 /// Runs gnuplot without a shell. The script goes in by standard input and the picture comes out by standard
 /// output; the user's own gnuplot settings are not read.
 class Gnuplot {
  public:
-  /// Starts `program --version` once. Throws Error, which says what to install, when the program is missing
-  /// or cannot run.
+  /// Starts `program --version` once. Throws MissingGnuplot when the program is missing, and Error, which
+  /// says what to install, when it is not gnuplot.
   explicit Gnuplot(std::string program = "gnuplot");
 
   /// The version as gnuplot states it: "gnuplot 5.4 patchlevel 4".

@@ -9,6 +9,7 @@
 
 #include "longlora/report/table.h"
 #include "longlora/results/answers.h"
+#include "longlora/results/inspection.h"
 #include "longlora/results/passkey.h"
 #include "longlora/results/perplexity.h"
 #include "longlora/results/score.h"
@@ -84,6 +85,18 @@ struct ScorePart {
   static std::vector<Picture> pictures(const Gnuplot&, const Inputs&) { return {}; }
 };
 
+/// The part about results of `inspect`, which are about data and no model.
+struct DataPart {
+  using Result = results::Inspection;
+  static constexpr const char* kHeading = "Data";
+  static constexpr const char* kFileKind = "data";
+
+  static std::vector<std::string> notes(const Inputs&) { return {}; }
+  static std::vector<std::string> sentences(const Inputs& inputs);
+  static std::vector<NamedTable> tables(const Inputs& inputs);
+  static std::vector<Picture> pictures(const Gnuplot& gnuplot, const Inputs& inputs);
+};
+
 /// The part about training runs, which are read from directories and logs.
 struct TrainingPart {
   static constexpr const char* kHeading = "Training";
@@ -94,7 +107,7 @@ struct TrainingPart {
 };
 
 /// The parts about results of verbs, in their order in the report.
-using ResultParts = std::tuple<PerplexityPart, PasskeyPart, AnswersPart, ScorePart>;
+using ResultParts = std::tuple<PerplexityPart, PasskeyPart, AnswersPart, ScorePart, DataPart>;
 
 /// Calls visit(part) for each part about results.
 template <typename Visit>

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
+#include <optional>
 
 #include "longlora/core/format.h"
 #include "longlora/report/comparison.h"
@@ -95,6 +98,50 @@ std::string short_context_sentence(const PerplexityGroup& group, const ModelPerp
   return fmt::format("At {} tokens, the shortest context, “{}” has {} and “{}” {} ({}).",
                      format_count(length), best.label, format_perplexity(best_value), first.label,
                      format_perplexity(first_value), compared(best_value, first_value));
+}
+
+// How much higher the loss at a length is than another model's over the same windows: the mean of the
+// windows' differences and its standard error. In these what makes a window hard for both models cancels out.
+// "—" where they do not list the losses of equally many windows (at least two) of equally many tokens.
+std::string paired_difference(const results::PerplexityPoint* point,
+                              const results::PerplexityPoint* reference) {
+  if (point == nullptr || reference == nullptr || point->num_tokens != reference->num_tokens ||
+      point->window_losses.size() != reference->window_losses.size() || point->window_losses.size() < 2)
+    return "—";
+  std::vector<double> differences(point->window_losses.size());
+  std::transform(point->window_losses.begin(), point->window_losses.end(), reference->window_losses.begin(),
+                 differences.begin(), std::minus<>());
+  const auto count = static_cast<double>(differences.size());
+  const double mean = std::accumulate(differences.begin(), differences.end(), 0.0) / count;
+  double squares = 0.0;
+  for (const double difference : differences) squares += (difference - mean) * (difference - mean);
+  if (!std::isfinite(squares)) return "—";
+  return fmt::format("{:+.4f} ± {:.4f}", mean, std::sqrt(squares / (count - 1) / count));
+}
+
+// Compares all models of a group with the one that is best at the longest context. There is no such table for
+// windows of other kinds than "same-targets": they overlap, so that their differences have no simple error.
+std::optional<NamedTable> difference_table(const PerplexityGroup& group, const std::string& scope) {
+  const ModelPerplexity* best = lowest_at(group, group.lengths.back());
+  if (best == nullptr || group.window != "same-targets") return std::nullopt;
+  Table table;
+  table.columns.push_back({"model", Align::kLeft});
+  for (const int64_t length : group.lengths) table.columns.push_back({format_count(length)});
+  bool any = false;
+  for (const ModelPerplexity& model : group.models) {
+    if (&model == best) continue;
+    table.rows.push_back({{model.label}});
+    for (const int64_t length : group.lengths) {
+      const std::string text = paired_difference(find_point(model, length), find_point(*best, length));
+      table.rows.back().push_back({text});
+      any = any || text != "—";
+    }
+  }
+  if (!any) return std::nullopt;
+  return NamedTable{
+      fmt::format("Loss above that of “{}” in the same windows, in nats, ± its standard error{}", best->label,
+                  scope),
+      table};
 }
 
 double largest(const ModelCurve& curve) {
@@ -205,6 +252,7 @@ std::vector<NamedTable> PerplexityPart::tables(const Inputs& inputs) {
         {"Perplexity by tokens of context" + scope,
          model_table(labels_of(group.models), group.lengths, column(&results::PerplexityPoint::perplexity),
                      format_perplexity, Best::kLowest)});
+    if (auto differences = difference_table(group, scope)) tables.push_back(std::move(*differences));
     const bool has_accuracy = std::any_of(group.models.begin(), group.models.end(), [](const auto& model) {
       return std::any_of(model.points.begin(), model.points.end(),
                          [](const auto& point) { return std::isfinite(point.accuracy); });

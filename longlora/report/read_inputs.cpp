@@ -73,7 +73,8 @@ void add_item(Inputs& inputs, std::vector<Item>& items, Item item, const InputPa
 template <typename Result>
 void add_result(const Json& json, const InputPath& input, Inputs& inputs) {
   auto result = Result::from_json(json, input.path.string());
-  const std::string name = result.model.name();
+  std::string name;
+  if constexpr (requires { result.model; }) name = result.model.name();
   add_item(inputs, inputs.files<Result>(),
            {name.empty() ? input.path.stem().string() : name, std::move(result), input.path, json}, input);
 }

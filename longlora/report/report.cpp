@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <optional>
 #include <set>
 
 #include "longlora/core/error.h"
@@ -127,12 +128,24 @@ struct Section {
   std::vector<Picture> pictures;
 };
 
-std::vector<Section> make_sections(const Gnuplot& gnuplot, const Inputs& inputs) {
+std::vector<Section> make_sections(const std::optional<Gnuplot>& gnuplot, const Inputs& inputs) {
   std::vector<Section> sections;
   for_each_part([&](auto part) {
-    sections.push_back({part.kHeading, part.tables(inputs), part.pictures(gnuplot, inputs)});
+    sections.push_back({part.kHeading, part.tables(inputs),
+                        gnuplot ? part.pictures(*gnuplot, inputs) : std::vector<Picture>()});
   });
   return sections;
+}
+
+// Nothing, and a note, where the program is missing: tables and sentences need none.
+std::optional<Gnuplot> find_gnuplot(const std::string& program, std::vector<std::string>& notes) {
+  try {
+    return Gnuplot(program);
+  } catch (const MissingGnuplot& missing) {
+    notes.push_back(
+        fmt::format("The pictures are left out, and the same command adds them later: {}", missing.what()));
+    return std::nullopt;
+  }
 }
 
 void add_section(HtmlDocument& document, const Section& section) {
@@ -174,7 +187,7 @@ ReportResult write_report(const ReportOptions& options) {
   validate(options);
   Inputs inputs = read_inputs(options.inputs);
   for_each_result_part([&](auto part) { append(inputs.notes, part.notes(inputs)); });
-  const Gnuplot gnuplot(options.gnuplot);
+  const std::optional<Gnuplot> gnuplot = find_gnuplot(options.gnuplot, inputs.notes);
   const std::vector<Section> sections = make_sections(gnuplot, inputs);
 
   ReportResult result;
@@ -182,7 +195,8 @@ ReportResult write_report(const ReportOptions& options) {
   result.summary = summarize(inputs);
   for (const Section& section : sections) append(result.tables, section.tables);
   result.notes = inputs.notes;
-  const std::string html = render(options, inputs, result, sections, gnuplot.version());
+  const std::string html =
+      render(options, inputs, result, sections, gnuplot ? gnuplot->version() : "no gnuplot");
 
   std::vector<Picture> pictures;
   for (const Section& section : sections) append(pictures, section.pictures);

@@ -41,7 +41,8 @@ void prepare_report(const ReportOptions& options);
 
 /// Reads the inputs, draws, and writes everything; the HTML file last. Throws
 /// UsageError for options that contradict and for files in the way, InputError for a file that cannot be
-/// used, Error when gnuplot is missing, ResourceError when writing fails.
+/// used, ResourceError when writing fails. Where gnuplot is missing the report has no pictures, and a note
+/// says so.
 ReportResult write_report(const ReportOptions& options);
 
 /// Says in sentences what the data show: the best perplexity at the longest length and its relation to that

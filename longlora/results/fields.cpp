@@ -126,6 +126,15 @@ void FieldReader::optional(const char* key, std::vector<double>& numbers) const 
   for (const Json& value : found) numbers.push_back(value.is_null() ? kNan : value.get<double>());
 }
 
+void FieldReader::optional(const char* key, std::vector<std::string>& texts) const {
+  if (!is_given(key)) return;
+  const Json& found = (*object_)[key];
+  const auto is_text = [](const Json& value) { return value.is_string(); };
+  if (!found.is_array() || !std::all_of(found.begin(), found.end(), is_text))
+    fail(fmt::format("a list of texts under \"{}\"", key), shown(found));
+  texts = found.get<std::vector<std::string>>();
+}
+
 void FieldReader::optional(const char* key, Json& value) const {
   if (has(key)) value = (*object_)[key];
 }

@@ -102,6 +102,7 @@ class FieldReader {
   void optional(const char* key, int64_t& count) const;
   void optional(const char* key, std::string& text) const;
   void optional(const char* key, std::vector<double>& numbers) const;
+  void optional(const char* key, std::vector<std::string>& texts) const;
   void optional(const char* key, Json& value) const;
   template <typename Value>
   void optional(const char* key, std::optional<Value>& value) const {

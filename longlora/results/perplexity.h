@@ -22,6 +22,7 @@ struct PerplexityPoint {
       std::numeric_limits<double>::quiet_NaN();  // the accuracy of next tokens; NaN where it is not known
   int64_t num_windows = -1;                      // -1: not known
   int64_t num_tokens = -1;                       // how many tokens have a loss that counts; -1: not known
+  std::vector<double> window_losses = {};        // the mean loss of each window, in order; may be missing
 
   template <typename Point, typename Fields>
   static void list_fields(Point& point, Fields& fields) {
@@ -32,6 +33,7 @@ struct PerplexityPoint {
     fields.optional("val_acc", point.accuracy);
     fields.optional("windows", point.num_windows);
     fields.optional("tokens", point.num_tokens);
+    fields.optional("window_losses", point.window_losses);
   }
 };
 

@@ -45,7 +45,7 @@ struct Plan {
   int64_t kept_bytes = 0;
   int64_t workspace_bytes = 0;
   int64_t program_bytes = 0;
-  int64_t tile_rows = 0;       // rows of a tile; 0: all rows at once
+  int64_t tile_tokens = 0;     // rows of a tile; 0: all rows at once
   int64_t inputs_on_disk = 0;  // how many layers have their input in a scratch file
   int64_t scratch_bytes = 0;   // the disk space of those inputs
   bool weights_streamed = false;
@@ -69,7 +69,7 @@ struct Plan {
     fields.required("kept_bytes", plan.kept_bytes);
     fields.required("workspace_bytes", plan.workspace_bytes);
     fields.required("program_bytes", plan.program_bytes);
-    fields.required("tile_rows", plan.tile_rows);
+    fields.required("tile_rows", plan.tile_tokens);
     fields.required("inputs_on_disk", plan.inputs_on_disk);
     fields.required("scratch_bytes", plan.scratch_bytes);
     fields.required("weights_streamed", plan.weights_streamed);

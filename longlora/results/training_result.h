@@ -53,7 +53,7 @@ struct TrainingResult {
   double seconds = 0.0;
   int64_t peak_memory_bytes = 0;
   int64_t predicted_memory_bytes = 0;
-  int64_t tile_rows = 0;
+  int64_t tile_tokens = 0;
   int64_t inputs_on_disk = 0;
   bool weights_streamed = false;
   std::string state_on_disk = {};
@@ -69,7 +69,7 @@ struct TrainingResult {
     fields.required("seconds", result.seconds);
     fields.required("peak_memory_bytes", result.peak_memory_bytes);
     fields.required("predicted_memory_bytes", result.predicted_memory_bytes);
-    fields.required("tile_rows", result.tile_rows);
+    fields.required("tile_rows", result.tile_tokens);
     fields.required("inputs_on_disk", result.inputs_on_disk);
     fields.required("weights_streamed", result.weights_streamed);
     fields.required("state_on_disk", result.state_on_disk);

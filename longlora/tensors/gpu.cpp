@@ -119,10 +119,11 @@ void load_operators(int index, const std::string& library) {
     ::setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", /*overwrite=*/0);
   if (::dlopen(library.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) return;
   const char* const reason = ::dlerror();
-  throw ResourceError(
-      fmt::format("[{}] expected libtorch's CUDA library {} and what it needs, got: {}; "
-                  "./quickstart.sh --build-only --cuda fetches them, --device cpu needs none",
-                  flag_of(index), library, reason == nullptr ? "no reason" : reason));
+  throw ResourceError(fmt::format(
+      "[{}] expected libtorch's CUDA library {} and what it needs, got: {}; "
+      "./quickstart.sh --build-only --cuda fetches them, the Python wheel finds torch's, --device cpu "
+      "needs none",
+      flag_of(index), library, reason == nullptr ? "no reason" : reason));
 }
 
 }  // namespace

@@ -95,7 +95,8 @@ void AddedTokenSplitter::add(const AddedToken& token, std::string_view pattern) 
   tokens_.push_back(token);
 }
 
-void AddedTokenSplitter::split(std::string_view text, std::vector<Part>* parts) const {
+void AddedTokenSplitter::split(std::string_view text, std::vector<Part>* parts,
+                               std::span<const TextRange> plain) const {
   parts->clear();
   size_t done = 0;
   size_t spaces_begin = 0,
@@ -103,8 +104,12 @@ void AddedTokenSplitter::split(std::string_view text, std::vector<Part>* parts) 
   for (size_t from = 0; from < text.size();) {
     const StringFinder::Match match = finder_.find(text, from);
     if (match.value < 0) break;
-    from = match.end;
     const AddedToken& token = tokens_[static_cast<size_t>(match.value)];
+    if (token.special && touches_any(plain, match.begin, match.end)) {
+      from = match.begin + 1;  // a token that is none hides no other
+      continue;
+    }
+    from = match.end;
     if (token.single_word && touches_word(text, match.begin, match.end)) continue;
     // Spaces that an earlier token has taken are not taken again.
     const size_t begin = token.lstrip ? skip_spaces_backward(text, match.begin, done) : match.begin;

@@ -3,12 +3,14 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "longlora/tokenizer/pipeline_spec.h"
+#include "longlora/tokenizer/text_range.h"
 
 namespace longlora::tokenizer {
 
@@ -50,8 +52,9 @@ class AddedTokenSplitter {
     size_t begin, end;
     int32_t id;
   };
-  /// Gives the parts of `text` in order. None is empty, and together they are the whole text.
-  void split(std::string_view text, std::vector<Part>* parts) const;
+  /// Gives the parts of `text` in order. None is empty, and together they are the whole text. A special token
+  /// is not found where one of its bytes lies in one of the ranges `plain`.
+  void split(std::string_view text, std::vector<Part>* parts, std::span<const TextRange> plain = {}) const;
 
  private:
   StringFinder finder_;

@@ -6,23 +6,6 @@
 
 namespace longlora::tokenizer {
 
-namespace {
-
-// The pieces of a conversation up to the place of its last answer.
-std::vector<PromptPiece> render_question(PromptForm form, Conversation conversation,
-                                         std::string_view eos_text) {
-  if (conversation.empty() || conversation.back().role != Role::kAssistant)
-    conversation.push_back({Role::kAssistant, ""});
-  conversation.back().learn = true;  // what is learned is marked, and so is the place of the answer
-  std::vector<PromptPiece> pieces = render_prompt(form, conversation, eos_text);
-  PromptPiece& last = pieces.back();
-  last.text.resize(last.answers.back().begin);
-  last.eos = false;
-  return pieces;
-}
-
-}  // namespace
-
 Conversation ask(PromptForm form, const std::string& question, const std::string& material) {
   Turn asked = {Role::kUser, question};
   if (form == PromptForm::kAlpaca)
@@ -32,18 +15,17 @@ Conversation ask(PromptForm form, const std::string& question, const std::string
   return {asked};
 }
 
-std::vector<int64_t> tokenize_question(const Tokenizer& tokenizer, PromptForm form,
+std::vector<int64_t> tokenize_question(const Tokenizer& tokenizer, const Prompt& prompt,
                                        const Conversation& conversation) {
   const auto eos = tokenizer.eos_id();
-  if (!eos && conversation.size() > 3)
+  if (!eos && prompt.form() != PromptForm::kTemplate && conversation.size() > 3)
     throw UsageError(
         "[question] expected a tokenizer with an end-of-sequence token, which ends the earlier answers of a "
         "conversation, got one without");
   std::vector<int64_t> ids;
-  for (const PromptPiece& piece :
-       render_question(form, conversation, eos ? tokenizer.token_bytes(*eos) : "")) {
+  for (const PromptPiece& piece : prompt.question(conversation, tokenizer)) {
     if (piece.bos && begins_with_bos(tokenizer)) ids.push_back(*tokenizer.bos_id());
-    const Ids text = tokenizer.encode(piece.text, false);
+    const Ids text = encode_piece(tokenizer, piece);
     ids.insert(ids.end(), text.begin(), text.end());
     if (piece.eos) ids.push_back(*eos);
   }

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "longlora/tokenizer/prompt_form.h"
+#include "longlora/tokenizer/prompt.h"
 #include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::tokenizer {
@@ -24,8 +24,9 @@ Conversation ask(PromptForm form, const std::string& question, const std::string
 /// The ids after which the model is to write its answer to the last question of a conversation. Where the
 /// last turn is the assistant's, it is the known answer and is left out. The text that ends with the last
 /// question is tokenized by itself, so that no token reaches into the answer. Throws UsageError for earlier
-/// answers and a tokenizer without EOS, because EOS ends them.
-std::vector<int64_t> tokenize_question(const Tokenizer& tokenizer, PromptForm form,
+/// answers and a tokenizer without EOS, because EOS ends them in the named forms, and InputError for what a
+/// chat template refuses.
+std::vector<int64_t> tokenize_question(const Tokenizer& tokenizer, const Prompt& prompt,
                                        const Conversation& conversation);
 
 /// Does what Tokenizer::encode does, with ids of the type that a model takes.

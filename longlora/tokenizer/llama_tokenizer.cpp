@@ -94,6 +94,7 @@ LlamaTokenizer::LlamaTokenizer(std::string model, const LlamaSettings& settings,
   const SentencePieceSettings normalizer = read_sentencepiece_settings(model, source);
   keeps_text_ =
       !normalizer.has_character_map && !normalizer.remove_extra_whitespaces && normalizer.escape_whitespaces;
+  is_bpe_ = normalizer.is_bpe;
   model_adds_prefix_ = normalizer.add_dummy_prefix;
   model_trims_text_ = normalizer.remove_extra_whitespaces;
   const std::string model_hash = sha256_hex(model);
@@ -200,17 +201,42 @@ Ids LlamaTokenizer::encode(std::string_view text, bool add_special_tokens) const
   Ids ids;
   ids.reserve(text.size() / 4 + 2);
   if (add_special_tokens && settings_.add_bos_token && bos_id_) ids.push_back(*bos_id_);
-  if (settings_.legacy || text.find(kSpaceMark) == std::string_view::npos)
-    encode_text(text, &ids);
-  else
-    encode_text(replace_all(text, kSpaceMark, " "), &ids);
+  encode_normalized(text, {}, &ids);
   if (add_special_tokens && settings_.add_eos_token && eos_id_) ids.push_back(*eos_id_);
   return ids;
 }
 
-void LlamaTokenizer::encode_text(std::string_view text, Ids* ids) const {
+Ids LlamaTokenizer::encode_around(std::string_view text, std::span<const TextRange> plain) const {
+  Ids ids;
+  ids.reserve(text.size() / 4 + 2);
+  encode_normalized(text, plain, &ids);
+  return ids;
+}
+
+void LlamaTokenizer::encode_normalized(std::string_view text, std::span<const TextRange> plain,
+                                       Ids* ids) const {
+  if (settings_.legacy || text.find(kSpaceMark) == std::string_view::npos)
+    return encode_text(text, plain, ids);
+  // A place moves to the front by two bytes for every space mark before it, which becomes a space.
+  std::vector<TextRange> moved;
+  size_t counted = 0, shorter = 0;
+  const auto move = [&](size_t place) {
+    for (size_t mark = text.find(kSpaceMark, counted); mark < place; mark = text.find(kSpaceMark, counted)) {
+      counted = mark + kSpaceMark.size();
+      shorter += kSpaceMark.size() - 1;
+    }
+    return place - shorter;
+  };
+  for (const TextRange& range : plain) {
+    const size_t begin = move(range.begin);
+    moved.push_back({begin, move(range.end)});
+  }
+  encode_text(replace_all(text, kSpaceMark, " "), moved, ids);
+}
+
+void LlamaTokenizer::encode_text(std::string_view text, std::span<const TextRange> plain, Ids* ids) const {
   size_t at = 0;
-  while (const auto match = special_tokens_.find(text, at)) {
+  while (const auto match = special_tokens_.find(text, at, plain)) {
     // Like Hugging Face, this drops a prefix that would stand alone before a named token.
     if (match->begin > at || (at == 0 && !match->token->named))
       encode_stretch(text.substr(at, match->begin - at), at == 0, ids);

@@ -27,6 +27,7 @@ class LlamaTokenizer : public Tokenizer {
   ~LlamaTokenizer() override;
 
   Ids encode(std::string_view text, bool add_special_tokens) const override;
+  Ids encode_around(std::string_view text, std::span<const TextRange> plain) const override;
   std::string decode(const Ids& ids) const override { return decode(ids, true); }
   std::string decode_with_special_tokens(const Ids& ids) const override { return decode(ids, false); }
   std::string token_bytes(int32_t id) const override { return piece(id).text; }
@@ -34,6 +35,17 @@ class LlamaTokenizer : public Tokenizer {
   std::optional<int32_t> bos_id() const override { return bos_id_; }
   std::optional<int32_t> eos_id() const override { return eos_id_; }
   const std::string& fingerprint() const override { return fingerprint_; }
+
+  /// The pieces and their scores.
+  const sentencepiece::SentencePieceProcessor& model() const { return *processor_; }
+  /// Whether pieces are joined pair by pair; otherwise the likeliest cut of a text is taken.
+  bool is_bpe() const { return is_bpe_; }
+  /// Whether text is encoded as it is.
+  bool keeps_text() const { return keeps_text_; }
+  /// Whether a space is put in front of a text.
+  bool adds_space() const { return settings_.legacy ? model_adds_prefix_ : settings_.add_prefix_space; }
+  /// Special and added tokens with their ids.
+  const std::vector<SpecialToken>& special_tokens() const { return special_tokens_.tokens(); }
 
  private:
   enum class Kind : uint8_t { kText, kByte, kSkipped };
@@ -50,7 +62,8 @@ class LlamaTokenizer : public Tokenizer {
   std::optional<int32_t> find_id(const std::optional<std::string>& token) const;
   std::string make_fingerprint(const std::string& model_hash) const;
 
-  void encode_text(std::string_view text, Ids* ids) const;
+  void encode_normalized(std::string_view text, std::span<const TextRange> plain, Ids* ids) const;
+  void encode_text(std::string_view text, std::span<const TextRange> plain, Ids* ids) const;
   void encode_stretch(std::string_view text, bool at_start, Ids* ids) const;
   void encode_words(std::string_view text, bool add_prefix, Ids* ids) const;
   std::string decode(const Ids& ids, bool skip_special_tokens) const;
@@ -59,6 +72,7 @@ class LlamaTokenizer : public Tokenizer {
   LlamaSettings settings_;
   std::string source_;
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
+  bool is_bpe_ = true;
   bool model_adds_prefix_ = true;   // add_dummy_prefix in the model file
   bool model_trims_text_ = false;   // remove_extra_whitespaces in the model file
   bool keeps_text_ = false;         // the model encodes text as it is, without rewriting it

@@ -8,6 +8,8 @@
 #include "longlora/core/error.h"
 #include "longlora/core/file.h"
 #include "longlora/core/foreign_content.h"
+#include "longlora/gguf/gguf_model.h"
+#include "longlora/tokenizer/gguf_tokenizer.h"
 #include "longlora/tokenizer/llama_settings.h"
 #include "longlora/tokenizer/llama_tokenizer.h"
 #include "longlora/tokenizer/pipeline_tokenizer.h"
@@ -40,6 +42,12 @@ fs::path find_model_file(const fs::path& folder) {
                   folder.string(), kJsonFile, kModelFiles[0]));
 }
 
+bool has_tokenizer_file(const fs::path& folder) {
+  return is_there(folder / kJsonFile) ||
+         std::any_of(kModelFiles.begin(), kModelFiles.end(),
+                     [&](const char* name) { return is_there(folder / name); });
+}
+
 std::string read_tokenizer_file(const fs::path& file) {
   std::string content = read_file(file);
   if (const std::string other = foreign_content(content); !other.empty())
@@ -47,26 +55,27 @@ std::string read_tokenizer_file(const fs::path& file) {
   return content;
 }
 
-// Loads one file by itself; its content shows its kind.
-std::unique_ptr<Tokenizer> load_file(const fs::path& file) {
+fs::path folder_of(const fs::path& file) {
+  return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+// Reads one file by itself; its content shows its kind.
+TokenizerFiles read_one_file(const fs::path& file) {
+  TokenizerFiles files = {.path = file};
   std::string content = read_tokenizer_file(file);
-  const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
-  if (file.extension() == ".json") {
-    PipelineSpec spec = parse_tokenizer_json(content, file.string());
-    read_named_ends(folder, &spec);
-    return std::make_unique<PipelineTokenizer>(spec);
-  }
-  if (is_tiktoken_file(content)) {
-    PipelineSpec spec = parse_tiktoken_file(content, file.string(), folder);
-    read_named_ends(folder, &spec);
-    return std::make_unique<PipelineTokenizer>(spec);
-  }
-  return std::make_unique<LlamaTokenizer>(std::move(content), read_llama_settings(folder), file.string());
+  if (file.extension() == ".json")
+    files.pipeline = parse_tokenizer_json(content, file.string());
+  else if (is_tiktoken_file(content))
+    files.pipeline = parse_tiktoken_file(content, file.string(), folder_of(file));
+  else
+    files.sentencepiece = std::move(content);
+  if (files.pipeline) read_named_ends(folder_of(file), &*files.pipeline);
+  return files;
 }
 
 }  // namespace
 
-std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
+TokenizerFiles read_tokenizer_files(const fs::path& path) {
   std::error_code ignored;
   if (!is_there(path)) {
     throw InputError(
@@ -74,16 +83,26 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
                     "nothing of that name; correct the path",
                     path.string(), kJsonFile, kModelFiles[0]));
   }
-  if (!fs::is_directory(path, ignored)) return load_file(path);
-  if (!is_there(path / kJsonFile)) return load_file(find_model_file(path));
-  const std::string content = read_tokenizer_file(path / kJsonFile);
-  return std::make_unique<PipelineTokenizer>(read_tokenizer_folder(path, content));
+  if (!has_tokenizer_file(path))
+    if (const auto model = gguf::find_model(path))
+      return {.path = *model, .pipeline = gguf_pipeline(gguf::GgufModel::open(*model).metadata())};
+  if (!fs::is_directory(path, ignored)) return read_one_file(path);
+  const fs::path file = path / kJsonFile;
+  if (!is_there(file)) return read_one_file(find_model_file(path));
+  return {.path = file, .pipeline = read_tokenizer_folder(path, read_tokenizer_file(file))};
 }
 
-bool has_tokenizer(const fs::path& folder) {
-  return is_there(folder / kJsonFile) ||
-         std::any_of(kModelFiles.begin(), kModelFiles.end(),
-                     [&](const char* name) { return is_there(folder / name); });
+std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
+  TokenizerFiles files = read_tokenizer_files(path);
+  if (files.pipeline) return std::make_unique<PipelineTokenizer>(*files.pipeline);
+  return std::make_unique<LlamaTokenizer>(std::move(files.sentencepiece),
+                                          read_llama_settings(folder_of(files.path)), files.path.string());
+}
+
+bool has_tokenizer(const fs::path& path) {
+  if (has_tokenizer_file(path)) return true;
+  const auto model = gguf::find_model(path);
+  return model && has_gguf_tokenizer(gguf::GgufModel::open(*model).metadata());
 }
 
 }  // namespace longlora::tokenizer

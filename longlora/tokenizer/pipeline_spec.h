@@ -14,6 +14,8 @@ namespace longlora::tokenizer {
 struct PatternSpec {
   std::string text;
   bool is_regex = false;
+
+  bool operator==(const PatternSpec&) const = default;
 };
 
 struct NormalizerStep {
@@ -42,6 +44,8 @@ struct PreTokenizerStep {
   bool split = true;                               // kMetaspace: cut the text at every replacement
   bool add_prefix_space = false;                   // kByteLevel
   bool use_regex = true;                           // kByteLevel: split as GPT-2 does
+
+  bool operator==(const PreTokenizerStep&) const = default;
 };
 
 struct DecoderStep {

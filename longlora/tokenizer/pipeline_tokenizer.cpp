@@ -124,19 +124,19 @@ PipelineTokenizer::PipelineTokenizer(const PipelineSpec& spec)
     normalizers_.push_back(make_normalizer(step, spec.source));
   add_pre_tokenizers(spec);
   for (const auto& entry : bpe_.vocab()) set_token(entry.second, entry.first, false);
-  const std::vector<AddedToken> added = resolve_added_tokens(spec);
-  add_tokens(added, spec.split_special_tokens);
+  all_added_ = resolve_added_tokens(spec);
+  add_tokens(all_added_, spec.split_special_tokens);
   check_template();
   const auto find_id = [&](const std::optional<std::string>& token) -> std::optional<int32_t> {
     if (!token) return std::nullopt;
-    for (const AddedToken& each : added)
+    for (const AddedToken& each : all_added_)
       if (each.content == *token) return each.id;
     const int32_t id = bpe_.find(*token);
     return id >= 0 ? std::optional(id) : std::nullopt;
   };
   bos_id_ = find_id(spec.bos_token);
   eos_id_ = find_id(spec.eos_token);
-  fingerprint_ = make_fingerprint(spec, added);
+  fingerprint_ = make_fingerprint(spec, all_added_);
 }
 
 void PipelineTokenizer::add_pre_tokenizers(const PipelineSpec& spec) {
@@ -246,6 +246,20 @@ Ids PipelineTokenizer::encode(std::string_view text, bool add_special_tokens) co
   Ids ids;
   ids.reserve(text.size() / 4 + 8);
   if (add_special_tokens) ids.insert(ids.end(), prefix_ids_.begin(), prefix_ids_.end());
+  encode_bytes(text, {}, &ids);
+  if (add_special_tokens) ids.insert(ids.end(), suffix_ids_.begin(), suffix_ids_.end());
+  return ids;
+}
+
+Ids PipelineTokenizer::encode_around(std::string_view text, std::span<const TextRange> plain) const {
+  Ids ids;
+  ids.reserve(text.size() / 4 + 8);
+  encode_bytes(text, plain, &ids);
+  return ids;
+}
+
+void PipelineTokenizer::encode_bytes(std::string_view text, std::span<const TextRange> plain,
+                                     Ids* ids) const {
   std::unique_ptr<BpeScratch> scratch;
   {
     const std::lock_guard lock(scratches_mutex_);
@@ -255,52 +269,99 @@ Ids PipelineTokenizer::encode(std::string_view text, bool add_special_tokens) co
     }
   }
   if (scratch == nullptr) scratch = std::make_unique<BpeScratch>();
-  if (find_invalid_utf8(text) == std::string_view::npos)
-    encode_text(text, scratch.get(), &ids);
-  else
-    encode_text(replace_broken_utf8(text), scratch.get(), &ids);
-  {
-    const std::lock_guard lock(scratches_mutex_);
-    scratches_.push_back(std::move(scratch));
+  if (find_invalid_utf8(text) == std::string_view::npos) {
+    encode_text(text, plain, scratch.get(), ids);
+  } else {
+    const std::string mended = replace_broken_utf8(text);
+    const TextRange whole{0, mended.size()};
+    encode_text(mended, plain.empty() ? plain : std::span(&whole, 1), scratch.get(), ids);
   }
-  if (add_special_tokens) ids.insert(ids.end(), suffix_ids_.begin(), suffix_ids_.end());
-  return ids;
+  const std::lock_guard lock(scratches_mutex_);
+  scratches_.push_back(std::move(scratch));
 }
 
-void PipelineTokenizer::encode_text(std::string_view text, BpeScratch* scratch, Ids* ids) const {
+namespace {
+
+// Returns what lies of the ranges in [begin, end), counted from begin.
+std::vector<TextRange> ranges_within(std::span<const TextRange> ranges, size_t begin, size_t end) {
+  std::vector<TextRange> within;
+  for (const TextRange& range : ranges)
+    if (range.begin < end && range.end > begin)
+      within.push_back({std::max(range.begin, begin) - begin, std::min(range.end, end) - begin});
+  return within;
+}
+
+}  // namespace
+
+void PipelineTokenizer::encode_text(std::string_view text, std::span<const TextRange> plain,
+                                    BpeScratch* scratch, Ids* ids) const {
   BpeSink sink(&bpe_, scratch, ids);
   std::vector<AddedTokenSplitter::Part> parts;
   if (added_tokens_.empty()) {
     if (!text.empty()) parts.push_back({0, text.size(), -1});
   } else {
-    added_tokens_.split(text, &parts);
+    added_tokens_.split(text, &parts, plain);
   }
   for (const AddedTokenSplitter::Part& part : parts) {
     if (part.id >= 0)
       ids->push_back(part.id);
     else
-      encode_stretch(text.substr(part.begin, part.end - part.begin), part.begin == 0, &sink, ids);
+      encode_stretch(text.substr(part.begin, part.end - part.begin), part.begin == 0,
+                     ranges_within(plain, part.begin, part.end), &sink, ids);
   }
 }
 
 // Encodes one stretch of text between the tokens that are looked for in the text as it is.
-void PipelineTokenizer::encode_stretch(std::string_view text, bool at_start, PieceSink* sink,
-                                       Ids* ids) const {
+void PipelineTokenizer::encode_stretch(std::string_view text, bool at_start, std::span<const TextRange> plain,
+                                       PieceSink* sink, Ids* ids) const {
+  // Normalizers move bytes, so that the ranges are lost. Where one of them spells a control token, each is
+  // therefore encoded as a stretch of its own.
+  if (!plain.empty() && !normalizers_.empty() && spells_special_token(text, plain)) {
+    size_t done = 0;
+    for (const TextRange& range : plain) {
+      if (range.begin > done)
+        encode_stretch(text.substr(done, range.begin - done), at_start && done == 0, {}, sink, ids);
+      pre_tokenize_normalized(text.substr(range.begin, range.size()), at_start && range.begin == 0, sink);
+      done = range.end;
+    }
+    if (done < text.size()) encode_stretch(text.substr(done), false, {}, sink, ids);
+    return;
+  }
   std::string normalized;
   if (!normalizers_.empty()) {
     normalized = normalize(text);
     text = normalized;
+    plain = {};
   }
   if (text.empty()) return;
   if (normalized_added_tokens_.empty()) return pre_tokenize(0, {text, at_start}, sink);
   std::vector<AddedTokenSplitter::Part> parts;
-  normalized_added_tokens_.split(text, &parts);
+  normalized_added_tokens_.split(text, &parts, plain);
   for (const AddedTokenSplitter::Part& part : parts) {
     if (part.id >= 0)
       ids->push_back(part.id);
     else
       pre_tokenize(0, {text.substr(part.begin, part.end - part.begin), at_start && part.begin == 0}, sink);
   }
+}
+
+// Whether one of the ranges, normalized, spells a control token that is looked for there.
+bool PipelineTokenizer::spells_special_token(std::string_view text, std::span<const TextRange> plain) const {
+  if (normalized_added_tokens_.empty()) return false;
+  std::vector<AddedTokenSplitter::Part> parts;
+  return std::any_of(plain.begin(), plain.end(), [&](const TextRange& range) {
+    const std::string normalized = normalize(text.substr(range.begin, range.size()));
+    const TextRange whole{0, normalized.size()};
+    normalized_added_tokens_.split(normalized, &parts);
+    const size_t num_parts = parts.size();
+    normalized_added_tokens_.split(normalized, &parts, std::span(&whole, 1));
+    return parts.size() != num_parts;
+  });
+}
+
+void PipelineTokenizer::pre_tokenize_normalized(std::string_view text, bool at_start, PieceSink* sink) const {
+  const std::string normalized = normalize(text);
+  if (!normalized.empty()) pre_tokenize(0, {normalized, at_start}, sink);
 }
 
 void PipelineTokenizer::pre_tokenize(size_t step, Piece piece, PieceSink* sink) const {

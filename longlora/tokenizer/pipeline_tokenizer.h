@@ -27,6 +27,8 @@ class PipelineTokenizer : public Tokenizer {
   explicit PipelineTokenizer(const PipelineSpec& spec);
 
   Ids encode(std::string_view text, bool add_special_tokens) const override;
+  /// A text that is no UTF-8 is plain as a whole.
+  Ids encode_around(std::string_view text, std::span<const TextRange> plain) const override;
   std::string decode(const Ids& ids) const override { return decode(ids, true); }
   std::string decode_with_special_tokens(const Ids& ids) const override { return decode(ids, false); }
   std::string token_bytes(int32_t id) const override;
@@ -34,6 +36,9 @@ class PipelineTokenizer : public Tokenizer {
   std::optional<int32_t> bos_id() const override { return bos_id_; }
   std::optional<int32_t> eos_id() const override { return eos_id_; }
   const std::string& fingerprint() const override { return fingerprint_; }
+
+  /// The added tokens with the ids that they have here, special ones first.
+  const std::vector<AddedToken>& added_tokens() const { return all_added_; }
 
  private:
   /// What decode() writes for an id.
@@ -55,8 +60,13 @@ class PipelineTokenizer : public Tokenizer {
   std::string make_fingerprint(const PipelineSpec& spec, const std::vector<AddedToken>& added) const;
   std::string normalize(std::string_view text) const;
 
-  void encode_text(std::string_view text, BpeScratch* scratch, Ids* ids) const;
-  void encode_stretch(std::string_view text, bool at_start, PieceSink* sink, Ids* ids) const;
+  void encode_bytes(std::string_view text, std::span<const TextRange> plain, Ids* ids) const;
+  void encode_text(std::string_view text, std::span<const TextRange> plain, BpeScratch* scratch,
+                   Ids* ids) const;
+  void encode_stretch(std::string_view text, bool at_start, std::span<const TextRange> plain, PieceSink* sink,
+                      Ids* ids) const;
+  bool spells_special_token(std::string_view text, std::span<const TextRange> plain) const;
+  void pre_tokenize_normalized(std::string_view text, bool at_start, PieceSink* sink) const;
   void pre_tokenize(size_t step, Piece piece, PieceSink* sink) const;
   std::string decode(const Ids& ids, bool skip_special_tokens) const;
 
@@ -67,6 +77,7 @@ class PipelineTokenizer : public Tokenizer {
   DecoderChain decoder_;
   AddedTokenSplitter added_tokens_;             // those that are looked for in the text as it is
   AddedTokenSplitter normalized_added_tokens_;  // those that are looked for in normalized text
+  std::vector<AddedToken> all_added_;
   std::vector<int32_t> prefix_ids_, suffix_ids_;
   std::vector<Token> tokens_;  // by id
   std::optional<int32_t> bos_id_, eos_id_;

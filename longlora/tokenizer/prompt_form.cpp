@@ -148,7 +148,7 @@ PromptPiece plain_piece(const Exchange& exchange, bool is_first) {
 }  // namespace
 
 const std::vector<std::string>& prompt_form_names() {
-  static const std::vector<std::string> names = {"llama2", "alpaca", "chatml", "none"};
+  static const std::vector<std::string> names = {"llama2", "alpaca", "chatml", "none", "template"};
   return names;
 }
 

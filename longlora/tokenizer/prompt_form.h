@@ -1,22 +1,24 @@
 // Turns the turns of a conversation into text, and says which part of the text is the answer.
 #pragma once
 
-#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "longlora/tokenizer/text_range.h"
 
 namespace longlora::tokenizer {
 
 /// The forms in which a model is asked; docs/sft.md writes them out.
 enum class PromptForm {
-  kLlama2,  // [INST]…[/INST], as LongAlpaca was trained
-  kAlpaca,  // ### Instruction: … ### Response:
-  kChatml,  // <|im_start|>user … <|im_end|>
-  kNone,    // the texts as they are
+  kLlama2,    // [INST]…[/INST], as LongAlpaca was trained
+  kAlpaca,    // ### Instruction: … ### Response:
+  kChatml,    // <|im_start|>user … <|im_end|>
+  kNone,      // the texts as they are
+  kTemplate,  // the model's own chat template, which is run (ChatTemplate)
 };
 
-/// The name that a command line gives the form: "llama2", "alpaca", "chatml" or "none".
+/// The name that a command line gives the form: "llama2", "alpaca", "chatml", "none" or "template".
 const char* prompt_form_name(PromptForm form);
 const std::vector<std::string>& prompt_form_names();
 /// Throws UsageError for a name that is none of them.
@@ -33,14 +35,6 @@ struct Turn {
   bool learn = true;
 };
 
-/// The bytes [begin, end) of a text.
-struct TextRange {
-  size_t begin = 0;
-  size_t end = 0;
-
-  size_t size() const { return end - begin; }
-};
-
 /// A stretch of a conversation that is tokenized as one text.
 struct PromptPiece {
   bool bos = false;  // BOS goes in front, if the tokenizer has one
@@ -49,11 +43,15 @@ struct PromptPiece {
   std::string text;
   std::vector<TextRange> answers;   // what is learned; ascending and disjoint
   std::vector<TextRange> material;  // what the user has written, without the form around it
+  /// The parts in which no control token is found, whatever they look like. The named forms leave this empty:
+  /// they look for control tokens everywhere, as the released code does.
+  std::vector<TextRange> plain = {};
 };
 
-/// The pieces of a conversation: an optional system turn, then turns of the user and the assistant in
-/// alternation. Throws Error for another order. `eos_text` is how EOS is spelled: chatml ends an answer with
-/// <|im_end|>, and EOS follows the last answer where it is another token.
+/// The pieces of a conversation in a form that is written out here, so not kTemplate: an optional system
+/// turn, then turns of the user and the assistant in alternation. Throws Error for another order. `eos_text`
+/// is how EOS is spelled: chatml ends an answer with <|im_end|>, and EOS follows the last answer where it is
+/// another token.
 std::vector<PromptPiece> render_prompt(PromptForm form, const std::vector<Turn>& turns,
                                        std::string_view eos_text);
 

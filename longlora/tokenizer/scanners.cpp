@@ -132,12 +132,8 @@ WordScanner find_scanner(const std::string& pattern) {
   static constexpr std::array kKnown = {
       Known{R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", scan_gpt2_word},
       Known{R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", scan_gpt2_word},
-      Known{
-          R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-          scan_llama3_word},
-      Known{
-          R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-          scan_qwen_word},
+      Known{kLlama3Rule, scan_llama3_word},
+      Known{kQwenRule, scan_qwen_word},
   };
   const auto found = std::find_if(kKnown.begin(), kKnown.end(),
                                   [&](const Known& known) { return pattern == known.pattern; });

@@ -12,8 +12,11 @@ namespace longlora::tokenizer {
 namespace {
 
 // Field numbers of sentencepiece_model.proto.
-constexpr uint64_t kNormalizerSpec = 3;  // a field of ModelProto
-constexpr uint64_t kCharacterMap = 2;    // a field of NormalizerSpec, as are the following
+constexpr uint64_t kTrainerSpec = 2;  // a field of ModelProto, as is the next
+constexpr uint64_t kNormalizerSpec = 3;
+constexpr uint64_t kModelType = 3;     // a field of TrainerSpec
+constexpr uint64_t kBpe = 2;           // its value for byte pair encoding
+constexpr uint64_t kCharacterMap = 2;  // a field of NormalizerSpec, as are the following
 constexpr uint64_t kAddDummyPrefix = 3;
 constexpr uint64_t kRemoveExtraWhitespaces = 4;
 constexpr uint64_t kEscapeWhitespaces = 5;
@@ -105,6 +108,10 @@ SentencePieceSettings read_sentencepiece_settings(std::string_view model, const 
   };
   for_each_field(model, source, [&](const Field& field) {
     if (field.number == kNormalizerSpec) for_each_field(field.bytes, source, read_normalizer);
+    if (field.number == kTrainerSpec)
+      for_each_field(field.bytes, source, [&](const Field& inner) {
+        if (inner.number == kModelType) settings.is_bpe = inner.value == kBpe;
+      });
   });
   return settings;
 }

@@ -6,8 +6,10 @@
 
 namespace longlora::tokenizer {
 
-/// The NormalizerSpec of sentencepiece_model.proto, with the defaults of that file.
+/// The NormalizerSpec of sentencepiece_model.proto, with the defaults of that file, and the kind of the
+/// model.
 struct SentencePieceSettings {
+  bool is_bpe = false;             // model_type of the TrainerSpec; unigram otherwise
   bool has_character_map = false;  // precompiled_charsmap: text is rewritten (NFKC or the like)
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = true;

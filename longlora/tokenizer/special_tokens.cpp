@@ -56,12 +56,14 @@ SpecialTokenFinder::SpecialTokenFinder(std::vector<SpecialToken> tokens) : token
     by_first_byte_[static_cast<unsigned char>(tokens_[i].content.front())].push_back(static_cast<int32_t>(i));
 }
 
-std::optional<SpecialTokenFinder::Match> SpecialTokenFinder::find(std::string_view text, size_t from) const {
+std::optional<SpecialTokenFinder::Match> SpecialTokenFinder::find(std::string_view text, size_t from,
+                                                                  std::span<const TextRange> plain) const {
   for (size_t at = from; at < text.size(); ++at) {
     for (const int32_t index : by_first_byte_[static_cast<unsigned char>(text[at])]) {
       const SpecialToken& token = tokens_[static_cast<size_t>(index)];
       if (text.compare(at, token.content.size(), token.content) != 0) continue;
       const size_t end = at + token.content.size();
+      if (token.special && touches_any(plain, at, end)) continue;
       if (token.single_word &&
           ((at > from && text[at - 1] != ' ') || (end < text.size() && text[end] != ' ')))
         continue;

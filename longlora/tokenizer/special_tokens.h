@@ -4,9 +4,12 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "longlora/tokenizer/text_range.h"
 
 namespace longlora::tokenizer {
 
@@ -34,8 +37,9 @@ class SpecialTokenFinder {
     size_t end;
     const SpecialToken* token;  // lives as long as the finder
   };
-  /// The first match at or after `from`. `from` is the end of the previous match or 0.
-  std::optional<Match> find(std::string_view text, size_t from) const;
+  /// The first match at or after `from`. `from` is the end of the previous match or 0. A special token is not
+  /// found where one of its bytes lies in one of the ranges `plain`.
+  std::optional<Match> find(std::string_view text, size_t from, std::span<const TextRange> plain = {}) const;
 
   const std::vector<SpecialToken>& tokens() const { return tokens_; }
 

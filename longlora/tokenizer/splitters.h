@@ -9,6 +9,12 @@
 
 namespace longlora::tokenizer {
 
+/// The rules by which Llama 3 and Qwen2 cut text into words, as regular expressions.
+inline constexpr const char* kLlama3Rule =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+inline constexpr const char* kQwenRule =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
 /// Gives the end of the word that starts at `at`, in text that ends at `end`
 /// (valid UTF-8, at < end).
 using WordScanner = const char* (*)(const char* at, const char* end);

@@ -11,6 +11,7 @@
 #include "longlora/core/utf8.h"
 #include "longlora/tokenizer/bpe.h"
 #include "longlora/tokenizer/settings_file.h"
+#include "longlora/tokenizer/splitters.h"
 #include "longlora/tokenizer/unicode.h"
 
 namespace longlora::tokenizer {
@@ -21,10 +22,6 @@ constexpr size_t kLlama3Tokens = 128000;
 constexpr size_t kQwenTokens = 151643;
 constexpr size_t kMaxTokens = size_t{1} << 22;
 constexpr size_t kMaxTokenBytes = 1024;
-constexpr const char* kLlama3Rule =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kQwenRule =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 int base64_digit(char c) {
   if (c >= 'A' && c <= 'Z') return c - 'A';

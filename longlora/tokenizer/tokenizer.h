@@ -5,9 +5,12 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "longlora/tokenizer/text_range.h"
 
 namespace longlora::tokenizer {
 
@@ -21,6 +24,9 @@ class Tokenizer {
   /// The ids of `text` (UTF-8). With `add_special_tokens` they are those that tokenizer(text).input_ids
   /// gives: BOS stands in front where the model's configuration says so.
   virtual Ids encode(std::string_view text, bool add_special_tokens) const = 0;
+  /// The ids of encode(text, false), except that a control token is not found where one of its bytes lies in
+  /// one of the ranges `plain` (ascending and disjoint): what strangers wrote stays text.
+  virtual Ids encode_around(std::string_view text, std::span<const TextRange> plain) const = 0;
   /// The text of `ids`, in which control tokens (BOS, EOS, padding) are skipped. Throws InputError for an id
   /// outside the vocabulary.
   /// For streaming: the text of a sequence begins with the text of each of its beginnings, except that the
@@ -44,11 +50,11 @@ class Tokenizer {
 
 /// Opens the tokenizer of a Hugging Face directory as transformers' AutoTokenizer does, for which
 /// tokenizer.json goes before tokenizer.model. `path` may also be one such file by itself (tokenizer.json,
-/// SentencePiece's tokenizer.model, tiktoken's); then the settings beside it say what BOS and EOS are.
-/// docs/data-formats.md has the rules. Throws InputError naming what was looked for.
+/// SentencePiece's tokenizer.model, tiktoken's); then the settings beside it say what BOS and EOS are; or a
+/// GGUF file. docs/data-formats.md has the rules. Throws InputError naming what was looked for.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
-/// Whether load_tokenizer would find one of its files in `folder`.
-bool has_tokenizer(const std::filesystem::path& folder);
+/// Whether load_tokenizer would find one of its files in a folder, or `path` is a GGUF file.
+bool has_tokenizer(const std::filesystem::path& path);
 
 }  // namespace longlora::tokenizer

@@ -6,16 +6,13 @@
 #include <set>
 
 #include "longlora/core/log.h"
+#include "longlora/tokenizer/splitters.h"
 
 namespace longlora::tokenizer {
 
 namespace {
 
 const std::string kSpaceMark = "\xE2\x96\x81";  // U+2581, a space inside pieces
-
-// The rule of Qwen2Tokenizer.
-constexpr const char* kQwenRule =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 // Model types for which transformers 5 takes tokenizer.json as it is, whatever class is named.
 const std::set<std::string>& types_with_plain_tokenizer() {

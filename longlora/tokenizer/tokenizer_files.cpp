@@ -6,7 +6,10 @@
 #include <system_error>
 
 #include "longlora/core/file.h"
+#include "longlora/core/json.h"
+#include "longlora/gguf/gguf_model.h"
 #include "longlora/tokenizer/chat_template.h"
+#include "longlora/tokenizer/gguf_tokenizer.h"
 #include "longlora/tokenizer/tokenizer.h"
 
 namespace longlora::tokenizer {
@@ -36,6 +39,14 @@ void copy_templates_folder(const fs::path& from, const fs::path& to) {
       copy_if_there(from / kMoreTemplates, to / kMoreTemplates, path.filename());
 }
 
+void write_gguf_tokenizer(const fs::path& model, const fs::path& to) {
+  const gguf::GgufModel opened = gguf::GgufModel::open(model);
+  if (!has_gguf_tokenizer(opened.metadata())) return;
+  GgufTokenizer tokenizer = read_gguf_tokenizer(opened.metadata());
+  write_json(to / "tokenizer_config.json", tokenizer.settings);
+  write_json(to / "tokenizer.json", gguf_tokenizer_json(std::move(tokenizer)));
+}
+
 }  // namespace
 
 bool is_tokenizer_file(const std::string& name) {
@@ -57,13 +68,14 @@ bool is_tokenizer_file(const std::string& name) {
 
 void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
   std::error_code ignored;
+  if (const auto model = gguf::find_model(from)) write_gguf_tokenizer(*model, to);
   if (fs::is_directory(from, ignored)) {
     for (const fs::path& path : list_directory(from))
       if (is_tokenizer_file(path.filename().string()) && fs::is_regular_file(path, ignored))
         copy_if_there(from, to, path.filename());
     return copy_templates_folder(from, to);
   }
-  if (!is_there(from)) return;
+  if (!is_there(from) || gguf::find_model(from)) return;
   // The copy gets a name by which a folder is searched.
   fs::path name = from.filename();
   if (from.extension() == ".json") name = "tokenizer.json";

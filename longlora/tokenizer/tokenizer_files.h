@@ -16,7 +16,8 @@ void copy_chat_templates(const std::filesystem::path& from, const std::filesyste
 
 /// Copies the tokenizer's files (tokenizer.json, tokenizer.model and their like, tokenizer_config.json,
 /// special_tokens_map.json, added_tokens.json; those that exist) from one folder to another. `from` may also
-/// be one tokenizer file, which is then written under a name by which load_tokenizer finds it.
+/// be one tokenizer file, which is then written under a name by which load_tokenizer finds it, or a GGUF
+/// file, of which tokenizer.json and tokenizer_config.json are made.
 void copy_tokenizer_files(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace longlora::tokenizer

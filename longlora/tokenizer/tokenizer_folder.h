@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "longlora/tokenizer/pipeline_spec.h"
@@ -13,6 +14,16 @@ namespace longlora::tokenizer {
 /// class LlamaTokenizer, which sets its own normalizer, pre-tokenizer and decoder. Throws InputError naming
 /// file and key.
 PipelineSpec read_tokenizer_folder(const std::filesystem::path& folder, const std::string& content);
+
+/// The tokenizer of a path as plain data.
+struct TokenizerFiles {
+  std::filesystem::path path = {};            // of the file that was read
+  std::optional<PipelineSpec> pipeline = {};  // absent: SentencePiece's model
+  std::string sentencepiece = {};             // the content of that
+};
+
+/// Reads what load_tokenizer makes a tokenizer of. Throws InputError as that does.
+TokenizerFiles read_tokenizer_files(const std::filesystem::path& path);
 
 /// Fills bos_token and eos_token from the settings in `folder`. Where these say nothing, BOS is what the
 /// template puts in front, and EOS is the first known name among the special tokens (</s>, <|end_of_text|>,

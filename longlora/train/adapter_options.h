@@ -1,4 +1,4 @@
-// What trains: low-rank pairs and some parameters beside them, or every weight.
+// What is trained: low-rank pairs and some parameters beside them, or every weight.
 #pragma once
 
 #include <cmath>
@@ -15,7 +15,7 @@ struct AdapterOptions {
   bool low_rank_training = true;
   std::vector<std::string> trainable_params = {"embed", "norm"};
   checkpoint::LoraConfig lora;
-  std::optional<double> lora_dropout;  // in place of what the adapter of peft_model says
+  std::optional<double> lora_dropout;  // replaces what the adapter of peft_model says
   double neftune_noise_alpha = 0.0;    // 0: no noise
 
   template <typename Options, typename Fields>

@@ -13,7 +13,7 @@ static_assert(data::kNoLabel == ops::kIgnoreLabel);
 
 namespace {
 
-// One field of all rows, end to end.
+// Joins one field of all rows end to end.
 at::Tensor joined(const std::vector<data::TrainingRow>& rows,
                   std::vector<int64_t> data::TrainingRow::*field) {
   std::vector<int64_t> all;

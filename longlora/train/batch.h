@@ -1,4 +1,4 @@
-// The batch that the engine takes, and how rows of data become one.
+// The batch that the engine takes, and the functions that make one of rows of data.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,26 +16,27 @@ namespace longlora::train {
 /// One micro-batch of rows laid end to end: N = rows × row_tokens.
 struct Batch {
   at::Tensor ids;        // [N] int64
-  at::Tensor labels;     // [N] int64, ops::kIgnoreLabel where there is no target
-  at::Tensor positions;  // [N] int64, place of the token in its row
+  at::Tensor labels;     // [N] int64; ops::kIgnoreLabel where a token has no target
+  at::Tensor positions;  // [N] int64, the place of each token in its row
   ops::AttentionPlan plan;
-  at::Tensor embedding_noise = {};  // [N, C] added to the embeddings in training, or undefined
-  model::PairDropout dropout = {};  // in training
+  at::Tensor embedding_noise = {};  // [N, C], added to the embeddings in training; undefined: no noise
+  model::PairDropout dropout = {};  // of low-rank pairs in training
 };
 
-/// Group of a document by its length in tokens; 0: full attention.
+/// A function that returns the group size of shifted sparse attention for a document of that many tokens; 0:
+/// full attention.
 using GroupRule = std::function<int64_t(int64_t document_tokens)>;
 
-/// Rows of any length laid end to end, without padding. Attention stays inside
-/// each document, and groups are counted from its start.
+/// Makes a batch of rows of any length, which are laid end to end without padding. Attention stays inside
+/// each document, and groups are counted from the document's first token.
 Batch make_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& group_for);
 
-/// A batch of next-token prediction: labels are the ids one place ahead inside
-/// each row. ids [rows, row_tokens] int64.
+/// Makes a batch of next-token prediction of ids [rows, row_tokens] int64: the label of a token is the next
+/// id of its row.
 Batch make_next_token_batch(const at::Tensor& ids, int64_t group_tokens);
 
-/// Noise for the embeddings of a batch (NEFTune, arXiv 2310.05914): uniform in
-/// ±alpha / sqrt(L C) for a document of L tokens; [N, C] of `dtype`, a pure function of the seed.
+/// Returns the noise for the embeddings of a batch (NEFTune, arXiv 2310.05914): [N, C] of `dtype`, uniform in
+/// ±alpha / sqrt(L C) for a document of L tokens. For a batch it depends on the seed alone.
 at::Tensor embedding_noise(const Batch& batch, const std::vector<data::TrainingRow>& rows, double alpha,
                            int64_t hidden_size, at::ScalarType dtype, uint64_t seed);
 

@@ -1,4 +1,4 @@
-// The window that a run trains for, and how its tokens attend.
+// The window that a run trains for, and which attention it trains with.
 #pragma once
 
 #include <cstdint>
@@ -12,18 +12,19 @@ namespace longlora::train {
 enum class AttentionKind { kFull, kShiftedSparse };
 
 struct ContextOptions {
-  int64_t model_max_length = 0;  // T, tokens of a row
-  /// The kind that was asked for; of a run that is set up, the one that it has or would have.
+  int64_t model_max_length = 0;  // T, the tokens of a row
+  /// The type of rotary scaling that the user asked for. set_up_run replaces it by the type that the run has,
+  /// or would have where its window needs no scaling.
   std::optional<model::RopeType> rope_scaling;
   AttentionKind attention = AttentionKind::kShiftedSparse;
   double group_size_ratio = 0.25;
-  int64_t group_size = 0;             // tokens; 0: from the ratio
-  bool reference_sft_groups = false;  // groups by the rule of the released supervised fine-tuning
-  int64_t full_attention_steps = 0;   // last steps that use full attention
+  int64_t group_size = 0;             // in tokens; 0: it follows from the ratio
+  bool reference_sft_groups = false;  // whether groups follow the rule of the released supervised fine-tuning
+  int64_t full_attention_steps = 0;   // how many of the last steps use full attention
 
-  /// G of a document of this length: 0 for full attention.
+  /// Returns G, the group size, for a document of this length; 0: full attention.
   int64_t group_for(int64_t document_tokens) const;
-  /// G of a whole row.
+  /// Returns G for a whole row.
   int64_t group_tokens() const { return group_for(model_max_length); }
 
   template <typename Options, typename Fields>

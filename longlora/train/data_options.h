@@ -1,4 +1,4 @@
-// What a run learns from, and in which order.
+// The data that a run learns from, and the order in which it is read.
 #pragma once
 
 #include <cstdint>
@@ -17,17 +17,18 @@ struct DataOptions {
   std::vector<std::filesystem::path> data_path;
   std::vector<std::filesystem::path> eval_data_path;
   std::string text_field = "text";
-  std::string bin_dtype = "auto";  // how a .bin stores ids: see data::id_type_choices()
+  std::string bin_dtype = "auto";  // how a .bin stores ids; see data::id_type_choices()
   bool shuffle = true;
 
-  // Questions and answers (sft).
+  // Whether the data are questions and answers, as for `sft`.
   bool supervised = false;
   tokenizer::PromptForm prompt = tokenizer::PromptForm::kLlama2;
+  std::string prompt_date;  // that the chat template writes; empty: it writes none
   data::Truncation truncation = data::Truncation::kMiddle;
   bool packing = true;
-  bool group_by_length = false;   // rows of like length in one batch
-  bool skip_bad_samples = false;  // leave broken samples out instead of stopping
-  bool cache_tokens = true;       // keep tokens beside each file of samples
+  bool group_by_length = false;   // whether a batch has rows of similar length
+  bool skip_bad_samples = false;  // whether broken samples are left out instead of ending the run
+  bool cache_tokens = true;       // whether the tokens of each file of samples are kept beside it
 
   template <typename Options, typename Fields>
   static void list_fields(Options& options, Fields& fields) {
@@ -40,7 +41,7 @@ struct DataOptions {
  private:
   static constexpr FieldRule kRecorded = {.kept = Kept::kInRecord};
 
-  /// Of `fine-tune`.
+  /// The fields that `fine-tune` has.
   template <typename Options, typename Fields>
   static void list_texts(Options& options, Fields& fields) {
     fields.add("--data_path", options.data_path,
@@ -53,7 +54,7 @@ struct DataOptions {
     fields.add("--shuffle", options.shuffle, "Visit the rows in a random order that --seed decides");
   }
 
-  /// Of `sft`.
+  /// The fields that `sft` has.
   template <typename Options, typename Fields>
   static void list_samples(Options& options, Fields& fields) {
     fields.add("--data_path", options.data_path,
@@ -66,6 +67,7 @@ struct DataOptions {
     fields.record("bin_dtype", options.bin_dtype, Kept::kInIdentity);
     fields.record("shuffle", options.shuffle, Kept::kInIdentity);
     fields.record("prompt", tokenizer::prompt_form_name(options.prompt), Kept::kInIdentity);
+    if (!options.prompt_date.empty()) fields.record("prompt_date", options.prompt_date, Kept::kInIdentity);
     fields.choice("--truncate", options.truncation,
                   choices_of(data::truncation_names(), data::truncation_from_name),
                   "What goes of a sample longer than a row: middle (of the user's longest text; question and "
@@ -81,7 +83,7 @@ struct DataOptions {
 
 struct SeedOptions {
   uint64_t seed = 42;
-  std::optional<uint64_t> data_seed;  // decides the order of rows in place of `seed`
+  std::optional<uint64_t> data_seed;  // decides the order of rows; not given: `seed` does
 
   template <typename Options, typename Fields>
   static void list_fields(Options& options, Fields& fields) {

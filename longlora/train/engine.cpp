@@ -16,7 +16,7 @@
 namespace longlora::train {
 namespace {
 
-// The parameters of a block that train.
+// Returns the trained parameters of a block.
 std::vector<TrainedParameter*> trained_of(TrainedParameters& trained, const model::Block& block) {
   std::vector<TrainedParameter*> found;
   model::visit_block(block, "", [&](const std::string&, const model::Parameter& parameter) {
@@ -77,13 +77,13 @@ void Engine::add_embedding_gradient(const at::Tensor& grad, const at::Tensor& id
   ops::add_embedding_gradient(grad, embedding_->grad_rows->places(ids), embedding_->grad);
 }
 
-void Engine::set_tiles(int64_t tile_rows, int64_t loss_chunk_rows) {
-  options_.tile_rows = tile_rows;
+void Engine::set_tiles(int64_t tile_tokens, int64_t loss_chunk_rows) {
+  options_.tile_tokens = tile_tokens;
   options_.loss_chunk_rows = loss_chunk_rows;
 }
 
 model::Positions Engine::positions_of(const Batch& batch) {
-  // The rotation reads its tables unchecked.
+  // The rotation does not check that its tables are long enough.
   const int64_t last = batch.positions.max().item<int64_t>();
   if (last >= max_row_tokens_)
     throw Error(fmt::format("[engine] expected positions below {}, got {}", max_row_tokens_, last));
@@ -102,7 +102,7 @@ LossSums Engine::head_forward_backward(at::Tensor& hidden, const Batch& batch, d
   LossSums sums;
   const auto weight = source_->head(decoder_);
   source_->prefetch(decoder_, decoder_.blocks.size() - 1);
-  forward::for_each_tile(hidden.size(0), options_.tile_rows, [&](int64_t begin, int64_t end) {
+  forward::for_each_tile(hidden.size(0), options_.tile_tokens, [&](int64_t begin, int64_t end) {
     const c10::AutoGradMode grad_mode(true);
     const at::Tensor leaf = hidden.slice(0, begin, end).detach().requires_grad_(true);
     const at::Tensor normed = model::final_norm(decoder_, leaf);
@@ -124,12 +124,12 @@ LossSums Engine::forward_backward(const Batch& given, double grad_scale) {
   const Batch batch = on_device(given, device_of(decoder_));
   forward::Segments segments(batch.plan);
   const auto pass_of = [&](size_t layer, const model::Block& block) {
-    return LayerPass({block, decoder_.config, positions, segments, options_.tile_rows,
+    return LayerPass({layer, block, decoder_.config, positions, segments, options_.tile_tokens,
                       input_needs_gradient(layer), batch.dropout});
   };
   const size_t layers = decoder_.blocks.size();
   std::vector<LayerRecord> records(layers);
-  // Layers below all that trains need no backward.
+  // Layers below the lowest trained parameter need no backward.
   const size_t lowest = embedding_ != nullptr ? 0 : first_trained_layer_;
   at::Tensor hidden = model::embed(decoder_, batch.ids);
   if (batch.embedding_noise.defined()) hidden.add_(batch.embedding_noise);
@@ -158,10 +158,10 @@ LossSums Engine::evaluate(const Batch& given) {
   const Batch batch = on_device(given, device_of(decoder_));
   forward::Segments segments(batch.plan);
   const at::Tensor hidden = forward::forward(decoder_, {batch.ids, positions_of(given)}, segments, *source_,
-                                             {.tile_rows = options_.tile_rows});
-  const auto result =
-      forward::cross_entropy(decoder_, hidden, batch.labels, *source_,
-                             {.tile_rows = options_.tile_rows, .loss_chunk_rows = options_.loss_chunk_rows});
+                                             {.tile_tokens = options_.tile_tokens});
+  const auto result = forward::cross_entropy(
+      decoder_, hidden, batch.labels, *source_,
+      {.tile_tokens = options_.tile_tokens, .loss_chunk_rows = options_.loss_chunk_rows});
   return {result.loss_sum, result.num_labels, result.num_correct};
 }
 

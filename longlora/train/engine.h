@@ -1,4 +1,4 @@
-// Forward and backward, layer by layer.
+// Runs forward and backward over all layers, one layer at a time.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -17,58 +17,60 @@
 
 namespace longlora::train {
 
-/// Sums over the supervised tokens of a batch.
+/// Sums over the tokens of a batch that have a label.
 struct LossSums {
   double loss = 0.0;
   int64_t num_labels = 0;
   int64_t num_correct = 0;
 
   LossSums& operator+=(const LossSums& other);
-  /// NaN where there are none.
+  /// The mean loss of a token, or NaN where no token has a label.
   double mean() const { return loss / static_cast<double>(num_labels); }
 };
 
-/// How the work of a step is cut up; decides memory and time. Results depend on tile_rows and
-/// loss_chunk_rows in their last bits alone, and on the rest not at all.
+/// How the work of a step is divided, which decides memory and time. Results depend on tile_tokens and
+/// loss_chunk_rows in their last bits alone, and not at all on the places of inputs.
 struct EngineOptions {
-  int64_t tile_rows = 0;        // rows at a time of all but attention; 0: all
-  int64_t loss_chunk_rows = 0;  // rows of logits at a time; 0: LinearCrossEntropyOptions' choice
+  int64_t tile_tokens = 0;  // how many tokens go through everything but attention at a time; 0: all
+  /// How many rows of logits are made at a time; 0: as LinearCrossEntropyOptions chooses.
+  int64_t loss_chunk_rows = 0;
   InputPlaces inputs;
 };
 
-/// Walks the layers of the decoder that `trained` belongs to. Never builds a graph of the whole model:
-/// forward keeps what `keep` says of each layer, backward goes through the
-/// layers in reverse and releases each. Not thread-safe.
+/// Walks the layers of the decoder that `trained` belongs to. There is never a graph of the whole model:
+/// forward keeps of each layer what `keep` says, and backward goes through the layers in reverse and releases
+/// each. Not thread-safe.
 class Engine {
  public:
-  /// `keep` has one entry a layer; rows have at most `max_row_tokens` tokens; `source` brings the weights of
-  /// the layers. Throws ResourceError when there is no room for inputs on disk.
+  /// `keep` has one entry for each layer. Rows have at most `max_row_tokens` tokens. `source` brings the
+  /// weights of the layers. Throws ResourceError when there is no room for inputs on disk.
   Engine(TrainedParameters& trained, std::vector<Keep> keep, int64_t max_row_tokens,
          EngineOptions options = {},
          std::shared_ptr<const forward::LayerSource> source = forward::resident());
 
-  /// Adds grad_scale · d(loss sum) to the gradient of every parameter that trains. Batches are on the CPU,
-  /// wherever the decoder is.
+  /// Adds grad_scale · d(loss sum) to the gradient of every parameter that is trained. Batches are on the CPU
+  /// even where the decoder is on a GPU.
   LossSums forward_backward(const Batch& given, double grad_scale);
 
-  /// Other EngineOptions::tile_rows and loss_chunk_rows from the next call on.
-  void set_tiles(int64_t tile_rows, int64_t loss_chunk_rows);
+  /// Sets EngineOptions::tile_tokens and loss_chunk_rows for later calls.
+  void set_tiles(int64_t tile_tokens, int64_t loss_chunk_rows);
 
-  /// The loss alone.
+  /// Computes the loss without gradients.
   LossSums evaluate(const Batch& given);
 
  private:
-  /// Forward and backward of the last norm, the head and the loss. Overwrites `hidden`, the last layer's
-  /// output [N, C], with the gradient of the loss by it.
+  /// Runs the last norm, the head and the loss forward and backward. Overwrites `hidden`, the last layer's
+  /// output [N, C], with its gradient.
   LossSums head_forward_backward(at::Tensor& hidden, const Batch& batch, double grad_scale);
   bool input_needs_gradient(size_t index) const;
   void add_embedding_gradient(const at::Tensor& grad, const at::Tensor& ids);
-  /// Of the batch's tokens. Where angles depend on the length they are those of the batch's longest row.
-  /// Throws for positions beyond max_row_tokens.
+  /// Returns the positions of the batch's tokens. Where angles depend on the length of a sequence, they are
+  /// those of the batch's longest row. Throws for positions beyond max_row_tokens.
   model::Positions positions_of(const Batch& batch);
 
   const model::Decoder& decoder_;
-  /// What of each layer, of the last norm, and whether embedding and head train; null where they do not.
+  /// The trained parameters of each layer, of the last norm, the embedding and the head. The last two are
+  /// null where they are not trained.
   std::vector<std::vector<TrainedParameter*>> of_layers_;
   std::vector<TrainedParameter*> of_norm_;
   TrainedParameter *embedding_, *head_;
@@ -78,7 +80,8 @@ class Engine {
   InputStore inputs_;
   std::shared_ptr<const forward::LayerSource> source_;
   forward::RotaryTables rotary_;
-  /// Lowest layer that holds a trainable parameter; layers below need no backward.
+  /// The lowest layer that has a trained parameter. Layers below it need no backward unless the embedding is
+  /// trained.
   size_t first_trained_layer_ = 0;
 };
 

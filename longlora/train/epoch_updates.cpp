@@ -45,7 +45,8 @@ int64_t EpochUpdates::updates_in(double epochs) const {
 
 RowRange EpochUpdates::rows_of(int64_t update) const {
   const int64_t epoch = update / updates_per_epoch_, place = update % updates_per_epoch_;
-  // The last update of an epoch may ask for more rows than there are: never multiply beyond the epoch.
+  // An epoch may have fewer rows than an update asks for. The number of batches is limited before it is
+  // multiplied, so that nothing overflows.
   const int64_t first_batch = place * shape_.batches_per_update;
   const int64_t batches = std::min(shape_.batches_per_update, batches_per_epoch_ - first_batch);
   const int64_t begin = first_batch * shape_.rows_per_batch;

@@ -1,46 +1,46 @@
-// Which rows each update of a run takes.
+// Decides which rows each update of a run takes.
 #pragma once
 
 #include <cstdint>
 
 namespace longlora::train {
 
-/// What decides how an epoch falls into updates.
+/// The numbers that decide how an epoch is divided into updates.
 struct EpochShape {
-  int64_t num_rows = 0;        // of the data
-  int64_t rows_per_batch = 1;  // computed at once
+  int64_t num_rows = 0;        // how many rows the data have
+  int64_t rows_per_batch = 1;  // how many are computed at once
   int64_t batches_per_update = 1;
-  bool drop_last_batch = false;  // leave a batch out that the epoch's last rows do not fill
+  bool drop_last_batch = false;  // whether a batch is left out that the epoch's last rows do not fill
 };
 
-/// Places in the row order, [begin, end).
+/// The places [begin, end) in the order of rows.
 struct RowRange {
   int64_t begin = 0;
   int64_t end = 0;
   int64_t size() const { return end - begin; }
 };
 
-/// The updates of a run as Hugging Face's Trainer (5.23) makes them. Every epoch goes through each row once:
-/// its last batch takes the rows that are left and its last update the batches that are left, so that no
-/// update holds rows of two epochs and no row comes twice. A pure function of the number of the update, which
-/// is why a resumed run needs nothing else. Places in the order go on from epoch to epoch (data::RowOrder).
+/// The updates of a run as Hugging Face's Trainer (5.23) makes them. Every epoch goes through each row once.
+/// Its last batch takes the rows that are left and its last update the batches that are left, so that no
+/// update has rows of two epochs. The rows of an update follow from its number alone, so that a resumed run
+/// needs nothing else. Places in the order are counted on from epoch to epoch (data::RowOrder).
 class EpochUpdates {
  public:
-  /// Throws UsageError where drop_last_batch leaves nothing.
+  /// Throws UsageError where drop_last_batch leaves out every row.
   explicit EpochUpdates(const EpochShape& shape);
 
   int64_t updates_per_epoch() const { return updates_per_epoch_; }
-  /// Rows that every epoch leaves out.
+  /// Returns how many rows every epoch leaves out.
   int64_t dropped_rows() const { return shape_.num_rows - rows_per_epoch_; }
-  /// Rows of an update that is not the epoch's last, or of the epoch where that has one update.
+  /// Returns how many rows an update has that is not the last of its epoch, or the only update of an epoch.
   int64_t rows_of_full_update() const;
-  /// Rows of an epoch's last update.
+  /// Returns how many rows the last update of an epoch has.
   int64_t rows_of_last_update() const;
-  /// Updates of so many passes over the data, rounded up.
+  /// Returns how many updates so many passes over the data take, rounded up.
   int64_t updates_in(double epochs) const;
-  /// The rows of an update, counted from 0.
+  /// Returns the rows of an update; the first update is 0.
   RowRange rows_of(int64_t update) const;
-  /// Passes over the data after so many updates, by batches.
+  /// Returns how many passes over the data so many updates are, counted in batches.
   double epochs_after(int64_t updates) const;
 
  private:

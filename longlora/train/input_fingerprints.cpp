@@ -14,7 +14,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Of the contents alone: sorted, so that names and their order do not count.
+// Returns the fingerprint of the contents of files. Those of single files are sorted, so that names and their
+// order do not count.
 std::string fingerprint_of(const std::set<fs::path>& files) {
   std::vector<std::string> contents;
   for (const fs::path& file : files)

@@ -1,4 +1,4 @@
-// Whether a run that is resumed reads what it was started with.
+// Fingerprints of what a run reads, by which a resumed run sees whether it has changed.
 #pragma once
 
 #include "longlora/core/json.h"
@@ -6,13 +6,14 @@
 
 namespace longlora::train {
 
-/// Under this name the fingerprints stand in the identity of a run.
+/// The key of the fingerprints in the identity of a run.
 inline constexpr const char* kInputs = "inputs";
 
-/// By flag, a fingerprint of the content of the base model (its weight files and config.json), of the adapter
-/// that the run goes on from and of the configuration of a model from nothing: equal for equal files wherever
-/// they lie. Large files are sampled (file_fingerprint). Data has its own (TrainingRows::fingerprint). Throws
-/// InputError for files that cannot be read.
+/// Returns fingerprints of contents by the flags that name them: of the base model (weight files and
+/// config.json), of the adapter that the run goes on from, and of the configuration of a model that starts
+/// from random weights. They are equal for equal files, wherever these lie. Of large files samples are read
+/// (file_fingerprint). Data have fingerprints of their own (TrainingRows::fingerprint). Throws InputError for
+/// files that cannot be read.
 Json input_fingerprints(const TrainOptions& options);
 
 }  // namespace longlora::train

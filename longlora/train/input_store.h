@@ -1,4 +1,4 @@
-// Where the layers' inputs wait for backward.
+// Keeps the inputs of the layers from forward to backward.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,24 +13,24 @@
 
 namespace longlora::train {
 
-/// Inputs of the lowest layers in a scratch file, of the others in memory.
+/// Says where inputs are kept: those of the lowest layers in a scratch file, the others in memory.
 struct InputPlaces {
   int64_t on_disk = 0;
   std::filesystem::path scratch_dir;
-  int64_t input_bytes = 0;  // the most that one input takes
+  int64_t input_bytes = 0;  // the size of the largest input
 };
 
-/// Takes in the layers' inputs in ascending order and gives them out in descending order, once each.
-/// Writing and reading back go on beside the computation: at most one input is being written, and the next
-/// one to be asked for is being read. Not thread-safe.
+/// Takes the inputs of the layers in ascending order and returns each once, in descending order. The disk is
+/// written and read while the layers compute: at most one input is being written, and the next one that will
+/// be asked for is being read. Not thread-safe.
 class InputStore {
  public:
   /// Throws ResourceError when the disk has no room for the inputs.
   InputStore(size_t num_layers, const InputPlaces& places);
 
-  /// `input` [N, C], contiguous, is not changed by anybody afterwards.
+  /// Takes the input [N, C] of a layer, which is contiguous. Nobody may change it afterwards.
   void put(size_t layer, at::Tensor input);
-  /// Inputs below `lowest` will not be asked for.
+  /// Returns the input of a layer. `lowest` is the lowest layer whose input will be asked for.
   at::Tensor take(size_t layer, size_t lowest);
 
  private:
@@ -38,7 +38,7 @@ class InputStore {
   void start_reading(size_t layer);
 
   InputPlaces places_;
-  std::vector<at::Tensor> inputs_;  // on the meta device where they are on disk
+  std::vector<at::Tensor> inputs_;  // those on disk are tensors without values here
   std::unique_ptr<ScratchFile> file_;
   std::future<void> writing_;
   std::future<at::Tensor> reading_;

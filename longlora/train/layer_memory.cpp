@@ -13,15 +13,15 @@
 namespace longlora::train {
 namespace {
 
-// Whether dropout is there decides what tensors are made, and not how much of it there is.
+// Any probability above 0 makes the same tensors.
 constexpr double kSomeDropout = 0.5;
 
-// What a parameter's gradients are added to.
+// Makes what a parameter's gradients are added to.
 at::Tensor accumulator_of(const model::Parameter& parameter) {
   return at::empty(parameter.value.sizes(), at::TensorOptions(at::kFloat).device(at::kMeta));
 }
 
-// Those of a block's parameters that train.
+// Returns the trained parameters of a block.
 std::vector<TrainedParameter> trained_of(model::Block& block) {
   std::vector<TrainedParameter> trained;
   model::visit_block(
@@ -34,10 +34,11 @@ std::vector<TrainedParameter> trained_of(model::Block& block) {
 
 }  // namespace
 
-// A layer that trains the most; below the first one that trains nothing runs backward.
+// Measures the last layer. No layer holds more, and those below the lowest trained parameter hold less,
+// because they run no backward.
 LayerMemory::LayerMemory(const model::Decoder& decoder, const Shape& shape)
     : decoder_(decoder), shape_(shape), block_(forward::without_values(decoder.blocks.back())) {
-  if (shape_.tile_rows >= shape_.tokens) shape_.tile_rows = 0;
+  if (shape_.tile_tokens >= shape_.tokens) shape_.tile_tokens = 0;
 }
 
 int64_t LayerMemory::input() const {
@@ -49,7 +50,7 @@ const LayerPhases& LayerMemory::phases(Keep keep) const {
   auto& found = phases_[static_cast<size_t>(keep)];
   if (!found) {
     const auto [kept, forward, backward] = forward::measured_at(
-        shape_.tokens, shape_.tile_rows, [&](int64_t tokens) { return measure_layer(keep, tokens); });
+        shape_.tokens, shape_.tile_tokens, [&](int64_t tokens) { return measure_layer(keep, tokens); });
     found = {kept, forward, backward};
   }
   return *found;
@@ -63,11 +64,12 @@ std::array<int64_t, 3> LayerMemory::measure_layer(Keep keep, int64_t tokens) con
   for (TrainedParameter& parameter : trained) parameters.push_back(&parameter);
   const forward::MeasuredRow row(decoder_.config, tokens);
   forward::Segments segments(row.segments);
-  const LayerPass pass({block,
+  const LayerPass pass({/*index=*/0,
+                        block,
                         decoder_.config,
                         row.positions,
                         segments,
-                        shape_.tile_rows,
+                        shape_.tile_tokens,
                         /*input_needs_gradient=*/true,
                         {.probability = shape_.dropout ? kSomeDropout : 0.0}});
   LayerRecord record;
@@ -75,7 +77,7 @@ std::array<int64_t, 3> LayerMemory::measure_layer(Keep keep, int64_t tokens) con
   record.input = forward::hidden_without_values(decoder_, tokens);
   const int64_t input = memory.held_bytes();
   pass.forward(record, keep);
-  const int64_t held = memory.held_bytes();  // the output is gone again
+  const int64_t held = memory.held_bytes();  // without the output, which is freed here
   const int64_t forward = memory.most_bytes() - held;
   at::Tensor grad = forward::hidden_without_values(decoder_, tokens);
   memory.reset_most();
@@ -88,14 +90,14 @@ int64_t LayerMemory::loss() const {
   return *loss_;
 }
 
-// Goes through one tile and one chunk of Engine::head_forward_backward and ops::linear_cross_entropy; the
-// labels, which these look at, have values always.
+// Does what Engine::head_forward_backward and ops::linear_cross_entropy do with one tile and one chunk. The
+// labels have values, because the loss reads them.
 int64_t LayerMemory::measure_loss() const {
   model::Decoder last;
   last.config = decoder_.config;
   last.norm = forward::without_values(decoder_.norm);
   const model::Parameter head = forward::without_values(decoder_.head());
-  const int64_t tile = shape_.tile_rows > 0 ? shape_.tile_rows : shape_.tokens;
+  const int64_t tile = shape_.tile_tokens > 0 ? shape_.tile_tokens : shape_.tokens;
   at::Tensor head_grad = accumulator_of(head);
   const tensors::MetaMemory memory;
   const at::Tensor hidden = forward::hidden_without_values(decoder_, shape_.tokens);
@@ -119,7 +121,7 @@ int64_t LayerMemory::measure_loss() const {
 
 int64_t LayerMemory::product_scratch() const {
   const auto element = static_cast<int64_t>(c10::elementSize(decoder_.dtype()));
-  const int64_t tile = shape_.tile_rows > 0 ? shape_.tile_rows : shape_.tokens;
+  const int64_t tile = shape_.tile_tokens > 0 ? shape_.tile_tokens : shape_.tokens;
   const model::Parameter& head = decoder_.head();
   int64_t scratch = head.trainable() ? std::min(tile, shape_.loss_chunk_rows) * head.value.size(0) : 0;
   model::visit_block_linears(block_, [&](const char*, const model::Linear& linear) {

@@ -15,7 +15,7 @@ using torch::autograd::edge_list;
 using torch::autograd::variable_list;
 using torch::autograd::impl::gradient_edge;
 
-// Rows of x as a leaf of a new graph.
+// Returns rows [begin, end) of x as a leaf of a new graph.
 at::Tensor leaf_of(const at::Tensor& x, int64_t begin, int64_t end, bool needs_gradient) {
   at::Tensor leaf = x.slice(0, begin, end).detach();
   if (needs_gradient) leaf.requires_grad_(true);
@@ -30,8 +30,9 @@ void add_leaf(GraphPiece& piece, const at::Tensor& leaf) {
   piece.leaves.push_back(leaf.requires_grad() ? gradient_edge(leaf) : torch::autograd::Edge());
 }
 
-// Sends grads, one for each root, back through a piece and lets it go. Adds the parameters'
-// gradients to their accumulators; returns those of the leaves, undefined where none was wanted.
+// Sends gradients, one for each root, back through a piece of graph, which is released. Adds the gradients of
+// the parameters to their accumulators, and returns those of the leaves, which are undefined where none was
+// wanted.
 variable_list run_backward(GraphPiece piece, const variable_list& grads,
                            const std::vector<TrainedParameter*>& parameters) {
   edge_list roots, outputs;
@@ -71,10 +72,10 @@ model::PairDropout LayerPass::dropout_from(int64_t row) const {
 
 LayerPass::Projected LayerPass::project(const at::Tensor& input, bool with_graph) const {
   const c10::AutoGradMode grad_mode(with_graph);
-  const int64_t rows = input.size(0);
+  const int64_t tokens = input.size(0);
   Projected projected;
-  forward::TiledRows q(rows), k(rows), v(rows);
-  forward::for_each_tile(rows, operands_.tile_rows, [&](int64_t begin, int64_t end) {
+  forward::TiledRows q(tokens), k(tokens), v(tokens);
+  forward::for_each_tile(tokens, operands_.tile_tokens, [&](int64_t begin, int64_t end) {
     const at::Tensor leaf = leaf_of(input, begin, end, with_graph && operands_.input_needs_gradient);
     const model::Positions positions = {operands_.positions.table,
                                         operands_.positions.index.slice(0, begin, end)};
@@ -107,7 +108,8 @@ at::Tensor LayerPass::attend(const Projected& projected, bool with_graph, ops::K
   const model::QueryKeyValue qkv = {leaf(q_whole, projected.q_needs_gradient),
                                     leaf(k_whole, projected.k_needs_gradient),
                                     leaf(v_whole, projected.v_needs_gradient)};
-  const at::Tensor out = operands_.segments.attend_all(operands_.block.window_tokens, qkv, kept);
+  const at::Tensor out =
+      operands_.attention.attend(operands_.index, operands_.block.window_tokens, qkv, kept);
   if (out.requires_grad()) {
     GraphPiece piece = {0, out.size(0), {}, {}};
     add_root(piece, out);
@@ -146,7 +148,7 @@ at::Tensor LayerPass::forward(LayerRecord& record, Keep keep) const {
     attention_needs_gradient = !record.attended.empty();
   }
   forward::TiledRows output(record.input.size(0));
-  forward::for_each_tile(record.input.size(0), operands_.tile_rows, [&](int64_t begin, int64_t end) {
+  forward::for_each_tile(record.input.size(0), operands_.tile_tokens, [&](int64_t begin, int64_t end) {
     GraphPiece piece = {begin, end, {}, {}};
     output.put(begin, end, finish(record.input, attention, attention_needs_gradient, piece, with_graph));
     if (with_graph) record.finishes.push_back(std::move(piece));
@@ -156,7 +158,7 @@ at::Tensor LayerPass::forward(LayerRecord& record, Keep keep) const {
 
 void LayerPass::backward(LayerRecord& record, at::Tensor& grad,
                          const std::vector<TrainedParameter*>& parameters) const {
-  const int64_t rows = record.input.size(0);
+  const int64_t tokens = record.input.size(0);
   const bool again = record.finishes.empty();
   at::Tensor attention;
   if (again) {
@@ -166,9 +168,9 @@ void LayerPass::backward(LayerRecord& record, at::Tensor& grad,
     record.attention = {};
   }
   const bool attention_needs_gradient = !record.attended.empty();
-  forward::TiledRows attention_grad(rows), input_grad(rows);
+  forward::TiledRows attention_grad(tokens);
   size_t tile = 0;
-  forward::for_each_tile(rows, operands_.tile_rows, [&](int64_t begin, int64_t end) {
+  forward::for_each_tile(tokens, operands_.tile_tokens, [&](int64_t begin, int64_t end) {
     GraphPiece piece = {begin, end, {}, {}};
     if (again)
       finish(record.input, attention, attention_needs_gradient, piece, /*with_graph=*/true);
@@ -179,8 +181,9 @@ void LayerPass::backward(LayerRecord& record, at::Tensor& grad,
     const auto grads = run_backward(std::move(piece), {output_grad}, parameters);
     if (attention_needs_gradient) attention_grad.put(begin, end, grads[1]);
     if (!operands_.input_needs_gradient) return;
-    // One tile's gradient takes the place of the whole, others that of their rows.
-    if (end - begin == rows)
+    // The gradient of a tile that has all tokens replaces `grad`; that of a smaller tile is written over its
+    // rows.
+    if (end - begin == tokens)
       grad = grads[0];
     else
       grad.slice(0, begin, end).copy_(grads[0]);

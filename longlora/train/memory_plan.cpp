@@ -12,7 +12,7 @@
 namespace longlora::train {
 namespace {
 
-// All there are for layers that keep this much, those first that move the fewest bytes.
+// Returns all placements for layers that keep this much. Those that move the fewest bytes come first.
 std::vector<Placement> candidates(const Prediction& prediction, const PlanRequest& request, Keep keep) {
   std::vector<bool> streaming = {false};
   if (prediction.may_stream()) streaming.push_back(true);
@@ -21,9 +21,9 @@ std::vector<Placement> candidates(const Prediction& prediction, const PlanReques
   for (const StateOnDisk state : kStateChoices) {
     if (state != StateOnDisk::kNone && (!request.disk || prediction.state(state).disk == 0)) continue;
     for (const bool streamed : streaming) {
-      places.push_back({kTileRows, prediction.loss_chunk_rows(), 0, streamed, state});
+      places.push_back({kTileTokens, prediction.loss_chunk_rows(), 0, streamed, state});
       for (int64_t inputs = 0; inputs <= most_inputs; ++inputs)
-        places.push_back({kSmallTileRows, kSmallLossRows, inputs, streamed, state});
+        places.push_back({kSmallTileTokens, kSmallLossRows, inputs, streamed, state});
     }
   }
   std::stable_sort(places.begin(), places.end(), [&](const Placement& a, const Placement& b) {
@@ -32,7 +32,8 @@ std::vector<Placement> candidates(const Prediction& prediction, const PlanReques
   return places;
 }
 
-// The first placement that fits when layers keep their inputs alone, or the smallest there is.
+// The first placement that fits where layers keep as little as they may, or else the one that takes the
+// least.
 struct Found {
   Placement place;
   MemoryPlan plan;
@@ -52,7 +53,7 @@ Found find_placement(const Prediction& prediction, const PlanRequest& request, K
   return found;
 }
 
-// Upgrades layers from the last one down while the plan stays in its budget.
+// Lets layers keep more, from the last one down, while the plan stays within its budget.
 void keep_while_it_fits(const Prediction& prediction, const Placement& place, MemoryPlan& plan, Keep from,
                         Keep to, int64_t budget_bytes) {
   for (size_t layer = plan.keep.size(); layer-- > static_cast<size_t>(place.inputs_on_disk);) {
@@ -65,7 +66,7 @@ void keep_while_it_fits(const Prediction& prediction, const Placement& place, Me
   }
 }
 
-// Work that keeping something saves for each of its bytes.
+// How much work keeping something saves for each of its bytes.
 struct Savings {
   double by_attention, by_everything;
 
@@ -85,7 +86,7 @@ struct Savings {
   }
 };
 
-// Tokens of a micro-batch that would fit, all else being equal.
+// Returns how many tokens of a micro-batch would fit, all else being equal.
 int64_t tokens_that_fit(const model::Decoder& decoder, PlanRequest request, Keep keep) {
   const auto fits = [&](int64_t tokens) {
     PlanRequest smaller = request;
@@ -132,7 +133,7 @@ std::string MemoryPlan::describe() const {
       format_bytes(inputs_bytes), format_bytes(kept_bytes), format_bytes(workspace_bytes),
       format_bytes(program_bytes), keep.size(), count(Keep::kEverything), count(Keep::kAttention),
       count(Keep::kInput));
-  if (tile_rows > 0) text += fmt::format("; tiles of {} rows", format_count(tile_rows));
+  if (tile_tokens > 0) text += fmt::format("; tiles of {} rows", format_count(tile_tokens));
   if (inputs_on_disk > 0)
     text += fmt::format("; inputs of {} layers on disk, {}", inputs_on_disk, format_bytes(scratch_bytes));
   if (weights_streamed)
@@ -168,12 +169,6 @@ int64_t longest_segment(const ops::AttentionPlan& plan) {
   return longest;
 }
 
-MemoryPlan predict_memory(const model::Decoder& decoder, const PlanRequest& request, std::vector<Keep> keep,
-                          int64_t tile_rows) {
-  const Prediction prediction(decoder, request);
-  return prediction.plan({tile_rows, prediction.loss_chunk_rows()}, std::move(keep));
-}
-
 MemoryPlan make_memory_plan(const model::Decoder& decoder, const PlanRequest& request) {
   const Prediction prediction(decoder, request);
   const Keep least = request.recompute == Recompute::kNever ? Keep::kEverything : Keep::kInput;
@@ -183,7 +178,8 @@ MemoryPlan make_memory_plan(const model::Decoder& decoder, const PlanRequest& re
   if (request.recompute != Recompute::kAuto) return plan;
   const Savings savings(decoder, request, prediction.layer_memory(found.place));
   const auto upgrade = [&](Keep from, Keep to) {
-    // A graph would hold on to the copies of weights.
+    // The graph of a layer that keeps everything would also keep the converted copies of its weights in
+    // memory.
     if (to == Keep::kEverything && plan.weights_streamed && prediction.copies()) return;
     keep_while_it_fits(prediction, found.place, plan, from, to, request.budget_bytes);
   };

@@ -9,18 +9,21 @@
 namespace longlora::train {
 namespace {
 
-// Resident when a verb starts: the program, libtorch, their start-up.
+// What is resident when a verb starts: the program and libtorch.
 constexpr int64_t kProgramBytes = int64_t{150} << 20;
-// What training adds to that: pages of libraries that it runs through, generated kernels, the heap.
+// What the program grows by in training: the pages of libraries that are executed, kernels that are generated
+// at run time, and the heap.
 constexpr int64_t kRunningBytes = int64_t{75} << 20;
-// Logits of a chunk; where the head trains every chunk adds a whole matrix to its gradient.
+// The size of the logits of a chunk. It is larger where the head is trained, because every chunk adds a
+// matrix of the head's size to its gradient.
 constexpr int64_t kLogitsBytes = int64_t{16} << 20, kTrainedLogitsBytes = int64_t{64} << 20;
-// The same of a GPU, and what its libraries take as work space. Not measured yet.
+// The size of the logits of a chunk on a GPU, and the work space of its libraries. Neither has been measured.
 constexpr int64_t kGpuLogitsBytes = int64_t{128} << 20, kGpuRunningBytes = int64_t{256} << 20;
-// Ids, labels, positions and what makes them, for each token.
+// What a token takes in ids, labels, positions and the tensors that they are made of.
 constexpr int64_t kBatchBytes = 48;
 
-// Pages of a piece of the state on disk: of master, two moments and value, and some around them.
+// What a piece of state on disk takes in memory while it is updated: pages of master, two moments and value,
+// and some around them.
 constexpr int64_t kStatePieceBytes = tensors::kDiskPieceElements * 16;
 
 }  // namespace
@@ -61,10 +64,11 @@ void Prediction::count_state(const model::Parameter& parameter, model::Parameter
   const int64_t elements = parameter.value.numel();
   const bool in_8_bits = request_.moments_in_8_bits && takes_8_bit_moments(parameter, role);
   const int64_t moments = moment_bytes(elements, in_8_bits);
-  // A float32 run's values are the masters.
+  // In runs that compute in float32 the values are the masters.
   const bool shares_masters = decoder_.dtype() == at::kFloat;
   const int64_t master = shares_masters ? 0 : 4 * elements;
-  // Of an embedding that is looked up alone few rows get gradients, and without decay only those change.
+  // Few rows of an embedding that is looked up alone get gradients, and without weight decay only these
+  // change.
   int64_t grad = elements;
   const bool by_rows = is_looked_up_alone(decoder_, parameter);
   if (by_rows && !request_.on_gpu && request_.update_tokens > 0)
@@ -75,7 +79,7 @@ void Prediction::count_state(const model::Parameter& parameter, model::Parameter
     bytes.memory += master + moments;
     return;
   }
-  // Scales of 8-bit moments stay in memory.
+  // The scales of moments in 8 bits stay in memory.
   const int64_t scales = in_8_bits ? moments - 2 * elements : 0;
   const int64_t value = has_value_on_disk(decoder_, parameter, choice) ? elements * element_bytes_ : 0;
   const int64_t on_disk = master + moments - scales + value;
@@ -100,11 +104,11 @@ int64_t Prediction::moved_bytes(const Placement& place) const {
 }
 
 const LayerMemory& Prediction::layer_memory(const Placement& place) const {
-  const auto rows = std::pair(place.tile_rows, place.loss_chunk_rows);
+  const auto rows = std::pair(place.tile_tokens, place.loss_chunk_rows);
   auto found = layers_.find(rows);
   if (found == layers_.end())
     found = layers_
-                .emplace(rows, LayerMemory(decoder_, {request_.batch_tokens, place.tile_rows,
+                .emplace(rows, LayerMemory(decoder_, {request_.batch_tokens, place.tile_tokens,
                                                       place.loss_chunk_rows, request_.dropout}))
                 .first;
   return found->second;
@@ -119,7 +123,7 @@ MemoryPlan Prediction::plan(const Placement& place, std::vector<Keep> keep) cons
   plan.state_on_disk = place.state;
   plan.state_bytes = state_bytes.disk;
   plan.state_moved_bytes = state_bytes.moved;
-  plan.tile_rows = place.tile_rows < request_.batch_tokens ? place.tile_rows : 0;
+  plan.tile_tokens = place.tile_tokens < request_.batch_tokens ? place.tile_tokens : 0;
   plan.loss_chunk_rows = place.loss_chunk_rows;
   plan.inputs_on_disk = place.inputs_on_disk;
   plan.scratch_bytes = place.inputs_on_disk * input_bytes();
@@ -152,7 +156,7 @@ int64_t Prediction::gpu_scratch(const Placement& place) const {
   const int64_t attention = queries * (4 + 4 * element_bytes_);
   const int64_t loss_rows = std::min(place.loss_chunk_rows, request_.batch_tokens);
   const int64_t loss = loss_rows * decoder_.head().value.size(0) * 4;
-  const int64_t tile = place.tile_rows > 0 ? place.tile_rows : request_.batch_tokens;
+  const int64_t tile = place.tile_tokens > 0 ? place.tile_tokens : request_.batch_tokens;
   return std::max({attention, loss, tile * config.hidden_size * 4 * 4});
 }
 
@@ -165,7 +169,7 @@ int64_t Prediction::tables() const {
 int64_t Prediction::activations(const LayerMemory& layer, const Placement& place, MemoryPlan& plan) const {
   const int64_t input = layer.input(), on_disk = place.inputs_on_disk;
   const int64_t weights = place.streamed ? streamed_layer_ : 0;
-  // Inputs on their way to the disk and back, beside the one in use.
+  // Inputs that are being written to the disk or read back take memory beside the one in use.
   const auto buffers = [&](int64_t i) {
     return (i < on_disk ? input : 0) + (i > 0 && i <= on_disk ? input : 0);
   };

@@ -1,4 +1,4 @@
-// Which model a run starts from, and what it computes in.
+// The model that a run starts from, and the dtype that it computes in.
 #pragma once
 
 #include <filesystem>
@@ -11,19 +11,20 @@
 namespace longlora::train {
 
 struct ModelOptions {
-  std::filesystem::path model_name_or_path;  // Hugging Face directory; empty with init_random
-  bool init_random = false;                  // start from random weights of `config_file`
+  std::filesystem::path model_name_or_path;  // a Hugging Face directory; empty with init_random
+  bool init_random = false;                  // whether the run starts from random weights for `config_file`
   model::AttentionInit attention_init = model::AttentionInit::kNormal;
   std::filesystem::path config_file;
-  std::filesystem::path tokenizer_path;  // default: the model's directory
-  std::filesystem::path peft_model;      // go on from this adapter
-  bool fp32 = false;                     // compute in float32 rather than bfloat16
-  /// Linear layers are put into 4-bit NormalFloat when they are read (QLoRA).
+  std::filesystem::path tokenizer_path;  // empty: the model's directory
+  std::filesystem::path peft_model;      // the adapter that the run goes on from; empty: none
+  bool fp32 = false;                     // whether it computes in float32 instead of bfloat16
+  /// Where set, linear layers are put into 4-bit NormalFloat when they are read (QLoRA).
   std::optional<ops::Nf4Options> quantize;
-  /// Nothing is read or written: the run needs neither a model's directory nor data or an output folder.
+  /// Whether the run is only planned. Then it reads and writes nothing, so that it needs no model directory,
+  /// data or output folder.
   bool only_planned = false;
 
-  /// "pretrained", "random" or "random, mimetic attention".
+  /// Returns "pretrained", "random" or "random, mimetic attention".
   const char* init_name() const {
     if (!init_random) return "pretrained";
     return attention_init == model::AttentionInit::kMimetic ? "random, mimetic attention" : "random";
@@ -33,7 +34,7 @@ struct ModelOptions {
   static void list_fields(Options& options, Fields& fields) {
     const FieldRule recorded = {.kept = Kept::kInRecord};
     fields.add("--model_name_or_path", options.model_name_or_path,
-               "Directory to start from: Hugging Face's layout or Meta's", recorded);
+               "Directory to start from: Hugging Face's layout or Meta's; or a GGUF file", recorded);
     fields.check(options.init_random || options.only_planned || !options.model_name_or_path.empty(),
                  "--model_name_or_path is needed: the Hugging Face directory to start from (or --init random "
                  "--config FILE)");

@@ -19,19 +19,19 @@ namespace {
 
 constexpr int64_t kRowsPerTask = 64;
 constexpr int64_t kBlocksPerTask = 64;
-// Elements from which on moments can be in 8 bits.
+// The fewest elements of a parameter whose moments can be in 8 bits.
 constexpr int64_t kLeastQuantized = 4096;
 
 float* row_of(const at::Tensor& matrix, int64_t row) {
   return static_cast<float*>(matrix.data_ptr()) + row * matrix.size(1);
 }
 
-// Rows of a matrix that are gone through at a time.
+// Returns how many rows of a matrix are updated at a time.
 int64_t rows_of_piece(const at::Tensor& matrix) {
   return std::max<int64_t>(1, tensors::kDiskPieceElements / matrix.size(1));
 }
 
-// The rows of a second moment that hold anything.
+// Returns the rows of a second moment that are not zero.
 RowSet rows_in_use(const at::Tensor& exp_avg_sq) {
   RowSet rows(exp_avg_sq.size(0));
   int64_t begin = 0;
@@ -43,13 +43,13 @@ RowSet rows_in_use(const at::Tensor& exp_avg_sq) {
   return rows;
 }
 
-// What an update reads and writes and may be on disk.
+// Returns the tensors that an update reads and writes and that may be on disk.
 std::array<at::Tensor, 4> state_tensors(const AdamW::Slot& slot) {
   return {slot.trained->master, slot.exp_avg, slot.exp_avg_sq, slot.trained->parameter->value.dense()};
 }
 
-// Calls body(begin, end) for all elements of a slot, where its state is on disk for a piece at a time: the
-// next is read ahead, those before are let go.
+// Calls body(begin, end) for all elements of a slot at once, or piece by piece where its state is on disk.
+// Then the next piece is read ahead, and earlier ones need no longer be in memory.
 template <typename Body>
 void for_each_piece(const AdamW::Slot& slot, const Body& body) {
   const int64_t elements = slot.exp_avg.numel();
@@ -105,7 +105,7 @@ AdamW::AdamW(TrainedParameters& parameters, const AdamWOptions& options) : optio
 }
 
 std::vector<std::pair<std::string, at::Tensor>> AdamW::Slot::state() const {
-  // detach(): in float32 runs the master is the leaf itself.
+  // detach() is needed because in float32 runs the master is a leaf of autograd's graph.
   std::vector<std::pair<std::string, at::Tensor>> tensors = {
       {"master/" + trained->name, trained->master.detach()},
       {"exp_avg/" + trained->name, exp_avg},
@@ -125,7 +125,7 @@ double AdamW::grad_norm() const {
   std::vector<at::Tensor> elsewhere;
   for (const Slot& slot : slots_) {
     const TrainedParameter& trained = *slot.trained;
-    // Summed in double: float32 sums of an embedding's millions of terms are off by percents.
+    // The sum is in double, because a float32 sum of an embedding's millions of terms is wrong by percents.
     if (trained.grad_rows) {
       const auto num_rows = static_cast<int64_t>(trained.grad_rows->rows().size());
       sum += ops::sum_of_squares(trained.grad.slice(0, 0, num_rows), trained.grad.size(1)).item<double>();
@@ -135,7 +135,8 @@ double AdamW::grad_norm() const {
     if (part.is_cpu())
       sum += part.item<double>();
     else
-      elsewhere.push_back(part);  // each number asked of a GPU would be waited for
+      elsewhere.push_back(
+          part);  // they are read together, because each number that is read from a GPU is waited for
   }
   if (!elsewhere.empty()) sum += at::stack(elsewhere).sum().item<double>();
   return std::sqrt(sum);
@@ -194,7 +195,7 @@ void AdamW::update_rows(Slot& slot, const ops::AdamWStep& step) {
   const RowSet& fresh = *trained.grad_rows;
   const int64_t num_rows = slot.exp_avg.size(0), width = slot.exp_avg.size(1);
   std::vector<int64_t> rows(static_cast<size_t>(num_rows));
-  if (step.weight_decay != 0.0f) {  // decay reaches every row
+  if (step.weight_decay != 0.0f) {  // weight decay changes every row
     std::iota(rows.begin(), rows.end(), int64_t{0});
   } else {
     if (!slot.active_rows)

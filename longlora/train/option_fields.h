@@ -1,6 +1,5 @@
-// How options are declared once. Each group of options lists its fields in one function, and command line,
-// checks, record and resume identity of a run are loops over that list, as results are written and read
-// (results/fields.h):
+// How an option is declared in one place. Each group of options lists its fields in one function. Command
+// line, checks, run.json and the identity of a resumed run are loops over that list:
 //
 //   template <typename Options, typename Fields>
 //   static void list_fields(Options& options, Fields& fields) {
@@ -9,7 +8,7 @@
 //   }
 //
 // `Options` is the whole TrainOptions, so that a check may look at other groups. `Fields` is one of the
-// loops, and has four functions:
+// loops. It has four functions:
 //
 //   add(flag, value, help, rule)              A field with a flag, whose name without dashes is its key.
 //   choice(flag, value, choices, help, rule)  The same where each value has a name.
@@ -17,7 +16,7 @@
 //                                             there. A function gives it where only valid options have one.
 //   check(holds, problem, numbers…)           What must hold, with the message (fmt's form) if it does not.
 //
-// Flags that say an option in another program's words, and conversions of such words, are the command line's.
+// Flags that state an option in another program's words are not listed here but in the command line (cli).
 #pragma once
 
 #include <string>
@@ -26,28 +25,28 @@
 
 namespace longlora::train {
 
-/// Where the value of a field is kept.
+/// Where the value of a field is written down.
 enum class Kept {
   kNowhere,
   kInRecord,    // in the effective options of run.json
-  kInIdentity,  // there, and it must not change when a run is resumed
+  kInIdentity,  // there, too, and it must not change when a run is resumed
 };
 
-/// What a field is beside its flag, value and help. Numbers, texts and choices show their default in --help;
-/// paths, lists of them and optional values have none.
+/// What else is known of a field. --help shows the default of numbers, texts and choices; paths, lists of
+/// paths and optional values have none.
 struct FieldRule {
   Kept kept = Kept::kInIdentity;
   bool shows_default = true;
   bool is_required = false;
-  const char* type_name = nullptr;  // in --help, in place of the type's own
-  const char* alone = nullptr;      // of a choice: the one that the flag without a value makes
+  const char* type_name = nullptr;  // the name of the type in --help; null: that of the value's type
+  const char* alone = nullptr;  // the choice that the flag means where it has no value; null: it needs one
 };
 
-/// Names and what they stand for. A value with several names is recorded by the first.
+/// The names of a choice and their values. A value with several names is recorded under the first.
 template <typename Value>
 using Choices = std::vector<std::pair<std::string, Value>>;
 
-/// Choices of these names, whose values `from_name(name)` knows.
+/// Makes choices of these names, whose values are from_name(name).
 template <typename FromName>
 auto choices_of(const std::vector<std::string>& names, const FromName& from_name) {
   Choices<decltype(from_name(std::string()))> choices;

@@ -16,7 +16,7 @@
 namespace longlora::train {
 namespace {
 
-// Writes the fields that are kept so, or better, into a JSON object.
+// Writes the fields of a given kind into a JSON object. kInRecord stands for those of kInIdentity, too.
 class RecordWriter {
  public:
   explicit RecordWriter(Kept least) : least_(least) {}
@@ -52,7 +52,7 @@ class RecordWriter {
   void write(const std::string& key, const Value& value) {
     json_[key] = value;
   }
-  // Left out where it was not given.
+  // A value that was not given is left out.
   template <typename Value>
   void write(const std::string& key, const std::optional<Value>& value) {
     if (value) json_[key] = *value;
@@ -73,7 +73,7 @@ class RecordWriter {
   Json json_ = Json::object();
 };
 
-// Collects what does not hold.
+// Collects the messages of checks that fail.
 class ProblemList {
  public:
   std::vector<std::string> take() { return std::move(problems_); }
@@ -137,7 +137,7 @@ PlanRequest TrainOptions::plan_request() const {
   request.row_tokens = model_max_length;
   request.update_tokens = update_tokens();
   request.longest_segment_tokens = longest_segment(plan);
-  if (reference_sft_groups)  // of documents of any length
+  if (reference_sft_groups)  // documents may have any length
     request.longest_segment_tokens = std::max(
         {request.longest_segment_tokens, std::min<int64_t>(8192, model_max_length), model_max_length / 4});
   if (full_attention_steps > 0) request.longest_segment_tokens = model_max_length;

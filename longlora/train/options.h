@@ -1,4 +1,4 @@
-// Everything a training run can be told: groups of options, each of which lists its fields (option_fields.h).
+// All options of a training run, in groups, each of which lists its fields (option_fields.h).
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace longlora::train {
 
-/// Options of `fine-tune` and `sft`; names are the command line's.
+/// The options of `fine-tune` and `sft`. Members are named like the flags.
 struct TrainOptions : ModelOptions,
                       ContextOptions,
                       AdapterOptions,
@@ -38,23 +38,23 @@ struct TrainOptions : ModelOptions,
     OutputOptions::list_fields(options, fields);
   }
 
-  /// All contradictions and out-of-range values, one per line; empty when fine.
+  /// Returns a line for each value that is out of range and for each contradiction; empty when all is well.
   std::vector<std::string> problems() const;
-  /// The effective options, for run.json.
+  /// Returns the options in effect, for run.json.
   Json to_json() const;
-  /// The part of to_json() that must not change when a run is resumed. The contents of what it reads must
-  /// not, either (input_fingerprints.h); where that lies may. The number of steps is RunDirectory::restore's
-  /// matter.
+  /// Returns the part of to_json() that must not change when a run is resumed. The contents of the files that
+  /// a run reads must not change either (input_fingerprints.h), but their paths may. RunDirectory::restore
+  /// checks the number of steps.
   Json identity() const;
-  /// Tokens of all micro-batches of an update, at most.
+  /// Returns the most tokens that all micro-batches of an update can have together.
   int64_t update_tokens() const {
     return per_device_train_batch_size * gradient_accumulation_steps * model_max_length;
   }
-  /// The folder for what does not fit memory.
+  /// Returns the folder for what does not fit in memory.
   const std::filesystem::path& scratch_folder() const {
     return scratch_dir.empty() ? output_dir : scratch_dir;
   }
-  /// What the memory plan has to know of this run, without a budget.
+  /// Returns what a memory plan has to know of these options. The budget is not filled in.
   PlanRequest plan_request() const;
 };
 

@@ -1,4 +1,4 @@
-// What a run writes, and when.
+// What a run writes, and when it does.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ struct OutputOptions {
   std::filesystem::path output_dir;
   bool resume = false;
   bool overwrite_output_dir = false;
-  int64_t save_steps = 500;      // 0: only at the end and on signals
-  int64_t save_total_limit = 0;  // 0: keep all
+  int64_t save_steps = 500;      // 0: only at the end and when a signal stops the run
+  int64_t save_total_limit = 0;  // 0: all are kept
   int64_t eval_steps = 0;        // 0: no evaluation
   int64_t logging_steps = 1;
 

@@ -35,7 +35,7 @@ RunState parse_state(const Json& json, const fs::path& path) {
             .data_tokens = json.value("data_tokens", int64_t{0}),
             .num_threads = json.value("threads", int64_t{0}),
             .data_fingerprint = json.value("data_fingerprint", std::string()),
-            .tile_rows = json.value("tile_rows", int64_t{-1}),
+            .tile_tokens = json.value("tile_rows", int64_t{-1}),
             .loss_chunk_rows = json.value("loss_chunk_rows", int64_t{0}),
             .max_steps = json.value("max_steps", int64_t{0})};
   } catch (const Json::exception& error) {
@@ -43,8 +43,8 @@ RunState parse_state(const Json& json, const fs::path& path) {
   }
 }
 
-// Names of options that differ between two identities; one that an older version did not record yet is not
-// held against the run.
+// Returns the names of options that differ between two identities. An option that an older version did not
+// record is no difference.
 std::vector<std::string> differences(const Json& saved, const Json& asked) {
   std::vector<std::string> names;
   for (const auto& [name, value] : asked.items()) {
@@ -60,7 +60,8 @@ std::vector<std::string> differences(const Json& saved, const Json& asked) {
   return names;
 }
 
-// A state without them is of a version that did not record them.
+// Throws InputError where the data of a checkpoint were others. A version that did not record them wrote a
+// state without them, which is accepted.
 void check_data(const RunState& state, const RunState& asked) {
   if (state.data_tokens != 0 && state.data_tokens != asked.data_tokens)
     throw InputError(
@@ -75,8 +76,8 @@ void check_data(const RunState& state, const RunState& asked) {
         "with the same data, or start anew in another --output_dir");
 }
 
-// Throws where a run that was begun with `begun` updates in mind cannot go on to `asked`: where the rate of
-// each update depends on how many there are, other ones would have been made so far.
+// Throws InputError where a run that was begun with another number of updates cannot go on to `asked`. Under
+// a schedule whose rates depend on that number, the updates so far would have been others.
 void check_length(const RunState& state, int64_t asked, const TrainOptions& options, const fs::path& source) {
   if (state.max_steps == 0 || state.max_steps == asked) return;
   if (asked < state.step)
@@ -115,7 +116,7 @@ auto read_newest(const RunFolder& folder, Read read) {
   }
 }
 
-// Fills a tensor of the optimizer; one on disk becomes resident a piece at a time.
+// Fills a tensor of the optimizer. One on disk is filled piece by piece, so that only a piece takes memory.
 void load_state(const checkpoint::TensorStore& store, const std::string& name, const at::Tensor& tensor) {
   if (!tensors::is_on_disk(tensor) || !store.can_view(name, tensor.scalar_type()))
     return tensors::copy_by_pieces(tensor, store.load(name, tensor.sizes(), tensor.scalar_type()));
@@ -127,10 +128,9 @@ void load_state(const checkpoint::TensorStore& store, const std::string& name, c
   });
 }
 
-// Completes `parameters`, which are written into the run's adapter beside its pairs, from the `adapter` that
-// the run started with, since the new adapter takes the place of that one. Parameters that the earlier
-// adapter holds and this run does not train get the earlier adapter's stored values, which the decoder may
-// have rounded, and those that `parameters` lacks are added.
+// Completes `parameters`, which are written into the run's adapter beside its pairs. The new adapter replaces
+// the `adapter` that the run started with, so that it needs all parameters that this one holds. Those that
+// the run does not train get the stored values, because the decoder may have rounded them.
 void take_frozen_parameters(const checkpoint::PeftAdapter& adapter, const TrainedParameters& trained,
                             checkpoint::NamedTensors& parameters) {
   const auto& of_adapter = trained.decoder().of_adapter;
@@ -215,7 +215,7 @@ Json RunDirectory::state_json(const RunState& state) const {
           {"data_tokens", state.data_tokens},
           {"threads", state.num_threads},
           {"data_fingerprint", state.data_fingerprint},
-          {"tile_rows", state.tile_rows},
+          {"tile_rows", state.tile_tokens},
           {"loss_chunk_rows", state.loss_chunk_rows},
           {"max_steps", state.max_steps},
           {"options", identity_}};

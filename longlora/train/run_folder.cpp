@@ -39,7 +39,8 @@ bool is_marked(const fs::path& folder) {
   return fs::exists(folder / FolderManifest::kName);
 }
 
-// Whether a run of this program wrote the checkpoint; before there were markers its state told so.
+// Whether a run of this program wrote the checkpoint. Old versions wrote no marker; their checkpoints are
+// recognised by the state.
 bool is_own_checkpoint(const fs::path& folder) {
   if (is_marked(folder)) return true;
   try {
@@ -49,7 +50,7 @@ bool is_own_checkpoint(const fs::path& folder) {
   }
 }
 
-// The logs of a run that are there, by name relative to its folder.
+// Returns the logs of a run that are there, by their names relative to its folder.
 std::vector<std::string> logs_in(const fs::path& folder) {
   std::vector<std::string> names;
   for (const char* name : {"train_log.jsonl", "run.json"})
@@ -61,8 +62,8 @@ std::vector<std::string> logs_in(const fs::path& folder) {
   return names;
 }
 
-// What a killed run left aside: half-written and half-removed checkpoints go, one that was about to be
-// replaced comes back.
+// Tidies what a killed run left: removes half-written and half-removed checkpoints, and restores one that was
+// about to be replaced.
 void clear_leftovers(const fs::path& folder) {
   for (const fs::path& path : list_directory(folder)) {
     const std::string name = path.filename().string();
@@ -74,7 +75,8 @@ void clear_leftovers(const fs::path& folder) {
     if (name.substr(end + 1).starts_with(kRemoved))
       remove_tree(path);
     else
-      DirectoryTransaction(folder / name.substr(1, end - 1));  // opening one repairs and tidies its path
+      // Opening a transaction repairs and tidies its path.
+      DirectoryTransaction(folder / name.substr(1, end - 1));
   }
 }
 
@@ -82,7 +84,8 @@ bool is_run(const FolderManifest& manifest) {
   return manifest.verb() == "fine-tune" || manifest.verb() == "sft";
 }
 
-// A run that was set aside: its checkpoints, each a result with a list of its own, and what it lists itself.
+// Removes a run that was set aside: its checkpoints, which have markers of their own, and the files that its
+// own marker lists. Returns the error number of the first file that could not be removed, or 0.
 int remove_replaced_run(const fs::path& folder) {
   int first_error = 0;
   for (const fs::path& path : list_directory(folder))
@@ -126,7 +129,7 @@ RunFolder::RunFolder(const TrainOptions& options)
     is_marked_ = true;
   }
   check_holdings(options);
-  const AtomicFileWriter probe(path_ / FolderManifest::kName);  // a folder that cannot be written shows here
+  const AtomicFileWriter probe(path_ / FolderManifest::kName);  // throws where the folder cannot be written
 }
 
 bool RunFolder::is_occupied() const {
@@ -167,7 +170,8 @@ void RunFolder::check_holdings(const TrainOptions& options) const {
                             manifest_.verb()));
 }
 
-// A folder without a marker may be empty, or hold a run of a version that wrote none, which can be resumed.
+// Checks a folder without a marker. It may be empty, or hold a run of a version that wrote no marker, which
+// can be resumed.
 void RunFolder::check_unmarked(const TrainOptions& options) const {
   std::vector<std::string> names;
   for (const fs::path& path : list_directory(path_))
@@ -191,7 +195,7 @@ void RunFolder::check_unmarked(const TrainOptions& options) const {
 void RunFolder::begin() {
   clear_leftovers(path_);
   if (overwrites_ && is_occupied()) set_aside();
-  if (is_occupied()) return;  // goes on
+  if (is_occupied()) return;  // the run is resumed
   manifest_ = FolderManifest(verb_);
   keep_manifest();
 }
@@ -201,18 +205,20 @@ void RunFolder::set_aside() {
   while (fs::exists(path_ / fmt::format("{}{}", kReplacedPrefix, number))) ++number;
   const fs::path aside = path_ / fmt::format("{}{}", kReplacedPrefix, number);
   make_directories(aside);
-  // The marker first: wherever this is cut short, what was moved is known as this program's.
+  // The marker is moved first, so that wherever this is interrupted, the moved files are known to be this
+  // program's.
   if (is_run(manifest_))
     for (const std::string& name : logs_in(path_)) manifest_.add(path_, name);
   manifest_.write(aside);
-  std::vector<std::string> names = {"adapter_config.json", "config.json"};  // without them nothing is a model
+  std::vector<std::string> names = {"adapter_config.json",
+                                    "config.json"};  // without these the rest is no model
   for (const auto& [name, fingerprint] : manifest_.files()) names.push_back(name);
   for (const std::string& name : names)
     if (manifest_.owns(path_, name)) move_into(path_ / name, aside / name);
   for (const int64_t step : checkpoints())
     if (is_marked(checkpoint_path(step)))
       move_into(checkpoint_path(step), aside / checkpoint_path(step).filename());
-  ::rmdir((path_ / "runs").c_str());  // where nothing else is in it
+  ::rmdir((path_ / "runs").c_str());  // fails where anything else is in it
   sync_directory(path_);
   manifest_.clear();
   log_info(fmt::format("the earlier run in {} is kept in {} until this one is finished", path_.string(),
@@ -222,7 +228,7 @@ void RunFolder::set_aside() {
 void RunFolder::drop_replaced() const {
   for (const fs::path& path : list_directory(path_)) {
     if (!number_behind(kReplacedPrefix, path)) continue;
-    const bool is_nothing = !is_marked(path) && files_below(path).empty();  // begun and cut short
+    const bool is_nothing = !is_marked(path) && files_below(path).empty();  // an interrupted move
     if (!is_marked(path) && !is_nothing) continue;
     const int error_number = is_nothing ? remove_tree(path) : remove_replaced_run(path);
     if (error_number != 0)

@@ -1,4 +1,4 @@
-// Which folder a run may write, and what stands there already.
+// Claims the output folder of a run, and looks at what is in it already.
 #pragma once
 
 #include <cstdint>
@@ -14,25 +14,25 @@
 
 namespace longlora::train {
 
-/// All that a run reads, by flag: never written to.
+/// Returns all paths that a run reads, with their flags. A run never writes to them.
 std::vector<NamedPath> run_inputs(const TrainOptions& options);
 
-/// The claim of a run on options.output_dir. The marker there (FolderManifest) lists the files of the
-/// finished result; each checkpoint-N has a marker of its own. train_log.jsonl, run.json and the event files
-/// right in runs/ belong to the run by their names. Everything else in the folder is somebody else's and
-/// stays.
+/// The claim of a run on options.output_dir. The folder's marker (FolderManifest) lists the files of the
+/// finished result, and each checkpoint-N has a marker of its own. train_log.jsonl, run.json and the event
+/// files in runs/ belong to the run by their names. Everything else in the folder belongs to somebody else
+/// and stays.
 class RunFolder {
  public:
-  /// Locks the folder and looks at what it holds; changes nothing but that it makes a missing folder, which
-  /// goes again with the object while it is empty. Throws UsageError where the folder overlaps with an input,
-  /// is in use, holds a run or a result that the options neither resume nor overwrite, or files of other
-  /// origin.
+  /// Locks the folder and looks at what it holds. Makes a missing folder, which is removed with this object
+  /// where it is still empty, and changes nothing else. Throws UsageError where the folder overlaps with an
+  /// input, is in use, holds a run or a result that the options neither resume nor overwrite, or files of
+  /// other origin.
   explicit RunFolder(const TrainOptions& options);
 
-  /// Makes the folder this run's. An earlier run that is to be overwritten is set aside in replaced-run-N,
+  /// Marks the folder as this run's. An earlier run that is to be overwritten is moved to replaced-run-N,
   /// where it stays until drop_replaced().
   void begin();
-  /// Removes what begin() set aside, in this run or one that it goes on from.
+  /// Removes what begin() moved, in this run or in the run that this one resumes.
   void drop_replaced() const;
 
   const std::filesystem::path& path() const { return path_; }
@@ -40,14 +40,15 @@ class RunFolder {
   const FolderManifest& manifest() const { return manifest_; }
   /// Writes the marker.
   void keep_manifest() const { manifest_.write(path_); }
-  /// Whether the marker says that a run was finished here, and its result is still what it was.
+  /// Whether the marker says that a run was finished here, and the files of its result have not changed
+  /// since.
   bool has_whole_result() const;
 
-  /// The N of the checkpoint-N that are there, ascending.
+  /// Returns the N of each checkpoint-N that is there, ascending.
   std::vector<int64_t> checkpoints() const;
   std::filesystem::path checkpoint_path(int64_t step) const;
-  /// Removes a checkpoint so that a kill in between leaves no half of it under its name. One that holds files
-  /// of other origin stays, with a warning.
+  /// Removes a checkpoint. If the program is killed meanwhile, no half of it is left under its name. A
+  /// checkpoint that holds files of other origin stays, with a warning.
   void remove_checkpoint(int64_t step) const;
 
  private:

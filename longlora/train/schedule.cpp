@@ -11,8 +11,8 @@
 namespace longlora::train {
 namespace {
 
-// What transformers takes where nothing else is said: the steps of an inverse square root without warm-up,
-// and the rate at which a polynomial ends.
+// Defaults of transformers: the time scale in steps of an inverse square root without warm-up, and the rate
+// at which a polynomial ends.
 constexpr double kInverseSqrtTimescale = 10000.0, kPolynomialEnd = 1e-7;
 
 }  // namespace
@@ -51,7 +51,7 @@ double Schedule::learning_rate(int64_t step) const {
 }
 
 double Schedule::highest_learning_rate() const {
-  // No type rises behind the warm-up.
+  // No type rises after the warm-up.
   return learning_rate(std::clamp<int64_t>(max_steps - 1, 0, warmup_steps));
 }
 

@@ -17,9 +17,10 @@ enum class ScheduleType {
   kInverseSqrt,
 };
 
-/// Names as transformers has them, "constant_with_warmup" and "linear" among them, in the order of the types.
+/// Returns transformers' names of the types, in the order of the types: "constant_with_warmup", "linear" and
+/// so on.
 const std::vector<std::string>& schedule_names();
-/// Throws UsageError for a name that is none of them.
+/// Returns the type with that name. Throws UsageError for a name that is not among schedule_names().
 ScheduleType schedule_from_name(const std::string& name);
 
 struct Schedule {
@@ -28,12 +29,12 @@ struct Schedule {
   int64_t warmup_steps = 0;
   int64_t max_steps = 0;
 
-  /// The rate of the update number `step` (0-based): rises linearly from 0 over warmup_steps (but under
-  /// kConstant), then follows the type: down to 0 at max_steps, or to 1e-7 under kPolynomial (a straight
-  /// line, power 1), or with the square root of the steps under kInverseSqrt. kCosineWithRestarts has one
-  /// cycle.
+  /// Returns the rate of an update; the first update is step 0. Except for kConstant, it rises linearly from
+  /// 0 over warmup_steps. Then it follows the type: most fall to 0 at max_steps, kPolynomial on a straight
+  /// line (power 1) to 1e-7, and kInverseSqrt with the inverse square root of the steps. kCosineWithRestarts
+  /// has one cycle.
   double learning_rate(int64_t step) const;
-  /// The largest of all updates.
+  /// Returns the highest rate of all updates.
   double highest_learning_rate() const;
 };
 

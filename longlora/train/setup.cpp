@@ -9,6 +9,7 @@
 #include "longlora/core/memory.h"
 #include "longlora/forward/mapped_files.h"
 #include "longlora/forward/memory_budget.h"
+#include "longlora/gguf/gguf_model.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/adapter_plan.h"
 #include "longlora/model/load.h"
@@ -17,8 +18,9 @@
 namespace longlora::train {
 namespace {
 
-// Whether there are weights beside a config.json.
+// Whether there are weights beside a config.json, or in a GGUF file.
 bool has_weights(const std::filesystem::path& directory) {
+  if (gguf::find_model(directory)) return true;
   if (!std::filesystem::is_directory(directory)) return false;
   const auto files = list_directory(directory);
   return std::any_of(files.begin(), files.end(), [](const std::filesystem::path& file) {
@@ -30,18 +32,19 @@ at::ScalarType compute_dtype(const TrainOptions& options) {
   return options.fp32 ? at::kFloat : at::kBFloat16;
 }
 
-// Opens the base, and returns the configuration that the run has before an adapter changes it.
+// Opens the base, and returns the run's configuration as it is before an adapter changes it.
 model::ModelConfig open_base(RunSetup& setup) {
   const TrainOptions& options = setup.options;
   if (options.init_random) return model::read_model_config(options.config_file);
-  // A plan needs no weights; where they are there, it looks at them as a run does.
+  // A plan needs no weights. Where they are there, it reads them as a run does.
   if (options.only_planned && !has_weights(options.model_name_or_path))
     return model::read_model_config(options.model_name_or_path);
   setup.base = model::open_stored_model(options.model_name_or_path);
   return setup.base->config;
 }
 
-// The base with the vocabulary, the head, the window and the whole parameters that the adapter gives it.
+// Returns the base's shape with the vocabulary, the head, the window and the whole parameters that the
+// adapter gives it.
 model::Decoder with_adapter(const model::Decoder& base, const model::AdapterPlan& plan,
                             const checkpoint::PeftAdapter& adapter) {
   model::ModelConfig config = base.config;
@@ -50,14 +53,15 @@ model::Decoder with_adapter(const model::Decoder& base, const model::AdapterPlan
   model::Decoder shape = model::shape_decoder(config, base.dtype());
   model::visit_parameters(shape, [&](const std::string& name, model::Parameter& parameter) {
     const ops::Weight& value = parameter.value;
-    if (plan.change_of(name).replaces())  // the adapter has it in full precision, even where the base has not
+    if (plan.change_of(name)
+            .replaces())  // the adapter holds it in full precision even where the base's is in four bits
       parameter.value = at::empty(value.sizes(), at::TensorOptions(value.scalar_type()).device(at::kMeta));
   });
   model::take_window(adapter.directory(), shape.config);
   return shape;
 }
 
-// Makes trainable what the options say; low-rank pairs are added where no adapter has brought them. `source`
+// Makes trainable what the options say, and adds low-rank pairs where no adapter has brought them. `source`
 // brings the weights of the layers.
 void choose_trained(model::Decoder& decoder, const TrainOptions& options, bool has_pairs,
                     const forward::LayerSource& source) {
@@ -68,7 +72,8 @@ void choose_trained(model::Decoder& decoder, const TrainOptions& options, bool h
   model::train_adapter(decoder, options.trainable_params, options.lora);
 }
 
-// Fills in what the model and its adapter decide, and gives the shape the window and what trains.
+// Fills in the options that the model and its adapter decide, gives the shape its window, and makes trainable
+// what is trained.
 void finish_shape(RunSetup& setup) {
   TrainOptions& options = setup.options;
   model::Decoder& shape = setup.shape;
@@ -83,8 +88,8 @@ void finish_shape(RunSetup& setup) {
   choose_trained(shape, options, /*has_pairs=*/false, *forward::resident());
 }
 
-// Whether weights that stay in their files are computed in as they are there. Without the files config.json
-// has a word about how they are stored.
+// Whether the weights are stored as the run computes with them, so that they need not be converted. Where the
+// files are missing, config.json says how they are stored.
 bool are_stored_as_computed(const RunSetup& setup) {
   const at::ScalarType dtype = setup.shape.dtype();
   if (setup.base) return forward::are_stored_as(setup.base->weights, setup.streamable, dtype);
@@ -117,24 +122,16 @@ RunSetup set_up_run(const TrainOptions& options, const std::optional<model::Mode
   return setup;
 }
 
-PlanRequest run_request(const TrainOptions& options) {
+PlanRequest run_request(const RunSetup& setup) {
+  const TrainOptions& options = setup.options;
   PlanRequest request = options.plan_request();
   request.budget_bytes = forward::memory_budget(options.memory_budget_bytes, options.device);
-  if (!options.device.is_cpu()) request.program_bytes = 0;
-  return request;
-}
-
-PlanRequest run_request(const RunSetup& setup) {
-  PlanRequest request = run_request(setup.options);
-  if (!setup.options.device.is_cpu()) return request;
+  request.program_bytes = 0;
+  if (!options.device.is_cpu()) return request;
   request.streamable = setup.streamable;
   request.copies = setup.copies;
   request.program_bytes = setup.program_bytes;
   return request;
-}
-
-MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder) {
-  return make_memory_plan(decoder, run_request(options));
 }
 
 MemoryPlan plan_run(const RunSetup& setup) {

@@ -1,6 +1,6 @@
-// How options become a run. set_up_run() opens the model and its adapter once and gives the decoder its
-// shape, plan_run() makes the memory plan of that, and build_run() loads the decoder as the plan says. `plan`
-// goes the first two steps of this way, `fine-tune` and `sft` all three.
+// How options become a run, in three steps. set_up_run() opens the model and its adapter and makes the
+// decoder without values. plan_run() makes the memory plan for it. build_run() loads the decoder as the plan
+// says. The verb `plan` takes the first two steps, `fine-tune` and `sft` take all three.
 #pragma once
 
 #include <cstdint>
@@ -18,39 +18,37 @@
 
 namespace longlora::train {
 
-/// All that is known of a run before anything large is loaded.
+/// Everything that is known of a run before anything large is loaded.
 struct RunSetup {
-  TrainOptions options;  // with what the model and the adapter decide filled in
-  /// Where the decoder comes from. A model from nothing has neither; a run that is only planned has no base
-  /// where only config.json is there.
+  TrainOptions options;  // what the model and the adapter decide is filled in
+  /// Where the decoder comes from. A run from random weights has neither base nor adapter. A run that is only
+  /// planned has no base where its directory holds nothing but config.json.
   std::optional<model::StoredModel> base = {};
   std::optional<checkpoint::PeftAdapter> adapter = {};
-  /// The decoder without values: with its window, low-rank pairs, and parameters that train.
+  /// The decoder without values. It has the run's window and low-rank pairs, and what is trained is
+  /// trainable.
   model::Decoder shape = {};
-  /// Frozen weights that may stay in the base's files, since the decoder has them as they are there, and
-  /// whether they are converted when their layer runs.
+  /// The frozen weights that may stay in the base's files because nothing changes them, and below whether
+  /// they are converted when their layer runs.
   std::set<std::string> streamable = {};
   bool copies = false;
-  std::string window_change = {};  // what the log is to have of it (model::stretch_window)
-  int64_t program_bytes = 0;       // resident before the model was opened
+  std::string window_change = {};  // a line for the log about the window, from model::stretch_window
+  int64_t program_bytes = 0;       // what the process held before the model was opened
 };
 
-/// Opens what the options name. `planned` is a model that is nowhere on disk, in place of theirs. Throws
-/// InputError for files that cannot be read or do not fit each other, UsageError for an adapter that cannot
-/// be trained further, and for pairs, windows and parameters that the model does not have.
+/// Opens what the options name. `planned` is the configuration of a model that is not on disk, which takes
+/// the place of the options' model. Throws InputError for files that cannot be read or do not fit each other;
+/// UsageError for an adapter that cannot be trained further, and for pairs, windows and parameters that the
+/// model does not have.
 RunSetup set_up_run(const TrainOptions& options, const std::optional<model::ModelConfig>& planned = {});
 
-/// What the memory plan of a run on this machine is made for. A request from the options alone is for a
-/// decoder whose weights are in memory already; the bytes that the program takes without a model are then the
-/// default of PlanRequest instead of those that `setup` has measured.
+/// Returns what the memory plan of a run on this machine is made for.
 PlanRequest run_request(const RunSetup& setup);
-PlanRequest run_request(const TrainOptions& options);
 
-/// The memory plan of that request. Throws ResourceError when the run cannot fit.
+/// Makes the memory plan of a run on this machine. Throws ResourceError when the run cannot fit.
 MemoryPlan plan_run(const RunSetup& setup);
-MemoryPlan plan_run(const TrainOptions& options, const model::Decoder& decoder);
 
-/// A run that can start: the decoder in place and everything else decided.
+/// A run that can start: its decoder is loaded and everything else is decided.
 struct BuiltRun {
   TrainOptions options;
   MemoryPlan plan;
@@ -60,8 +58,9 @@ struct BuiltRun {
   std::optional<checkpoint::PeftAdapter> adapter;
 };
 
-/// Loads the decoder, or makes it, with weights where the plan says. Throws InputError for files that do not
-/// hold what they promise, and ResourceError where the plan's folder for scratch files cannot be made.
+/// Loads the decoder, or makes it with random weights, which lie where the plan says. Throws InputError for
+/// files that do not hold what they promise, and ResourceError where the folder for scratch files cannot be
+/// made.
 BuiltRun build_run(RunSetup setup, const MemoryPlan& plan);
 
 }  // namespace longlora::train

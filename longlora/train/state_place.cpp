@@ -3,7 +3,7 @@
 namespace longlora::train {
 namespace {
 
-// What is smaller stays in memory: each tensor on disk is a file of its own.
+// Smaller parameters stay in memory, because each tensor on disk is a file.
 constexpr int64_t kLeastElements = 4096;
 
 }  // namespace

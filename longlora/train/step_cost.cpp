@@ -20,7 +20,8 @@ namespace {
 constexpr int64_t kMeasuredTokens = 1024;
 constexpr int64_t kLongestMeasuredSegment = 2048;
 constexpr int64_t kMeasuredUpdates = 1 << 22;
-// Runs of each measurement beside the one that warms up, and how long all of them go on beyond the fewest.
+// How many runs each measurement has after the one that warms up, and for how long runs are added to the
+// fewest.
 constexpr int kLeastRuns = 3, kMostRuns = 30;
 constexpr double kMeasuredSeconds = 2.0;
 
@@ -32,7 +33,8 @@ bool trains(const model::Block& block) {
   return any;
 }
 
-// Elements of the matrices of one block that hidden states are multiplied with, and of those that train.
+// How many elements the matrices of a block have that hidden states are multiplied with, and how many of
+// these are trained.
 struct MatrixElements {
   double all = 0.0, trained = 0.0;
 
@@ -45,10 +47,10 @@ struct MatrixElements {
   }
 };
 
-// Times something again and again.
+// Measures the time of something that is run several times.
 class Stopwatch {
  public:
-  // The first call warms up and does not count.
+  // Runs the body and takes its time. The first run warms up and does not count.
   template <typename Body>
   void time(const Body& body) {
     const auto start = std::chrono::steady_clock::now();
@@ -63,10 +65,10 @@ class Stopwatch {
     worst_ = std::max(worst_, seconds);
   }
 
-  // Shortest run, in seconds.
+  // Returns the time of the shortest run in seconds.
   double best() const { return best_; }
   double variation() const { return best_ > 0.0 ? worst_ / best_ : 1.0; }
-  // Of all runs.
+  // Returns the time of all runs.
   double spent() const { return spent_; }
 
  private:
@@ -74,7 +76,7 @@ class Stopwatch {
   double best_ = 0.0, worst_ = 0.0, spent_ = 0.0;
 };
 
-// Attention of one segment, forward and backward.
+// Measures attention of one segment, forward and backward.
 class AttentionProbe {
  public:
   AttentionProbe(const model::ModelConfig& config, at::ScalarType dtype, int64_t segment)
@@ -93,7 +95,7 @@ class AttentionProbe {
     const at::Tensor out = ops::attention(q_, k_, v_, plan_);
     torch::autograd::grad({out}, {q_, k_, v_}, {at::ones_like(out)});
   }
-  // Of a run: seven products for each pair of a query and a key.
+  // Returns the operations of a run: seven products for each pair of a query and a key that it sees.
   double flops() const { return flops_; }
 
  private:
@@ -106,7 +108,8 @@ class AttentionProbe {
   double flops_ = 0.0;
 };
 
-// An update of kMeasuredUpdates elements: gradient cleared, summed up and applied, the value rounded.
+// Measures an update of kMeasuredUpdates elements: the gradient is cleared, its norm is taken, the update is
+// made, and the values are rounded from the masters.
 class UpdateProbe {
  public:
   UpdateProbe() {
@@ -128,7 +131,7 @@ class UpdateProbe {
   ops::AdamWStep step_ = {};
 };
 
-// One layer that trains as the run does, with a small vocabulary.
+// Makes a decoder of one layer, trained as in the run, with a small vocabulary.
 model::Decoder measured_layer(model::ModelConfig config, at::ScalarType dtype,
                               const std::optional<checkpoint::LoraConfig>& lora) {
   config.num_hidden_layers = 1;
@@ -173,7 +176,7 @@ StepFlops count_step_flops(const model::Decoder& decoder, int64_t batch_tokens, 
 
 TrainingRates measure_training_rates(const model::ModelConfig& config, at::ScalarType dtype,
                                      const std::optional<checkpoint::LoraConfig>& lora, double seen_tokens) {
-  // Queries of a segment see half of it on average.
+  // A query sees half of its segment on average, so that a segment has twice as many tokens as a query sees.
   const auto segment =
       static_cast<int64_t>(std::clamp(2.0 * seen_tokens, 64.0, static_cast<double>(kLongestMeasuredSegment)));
   AttentionProbe attention(config, dtype, segment);
@@ -185,7 +188,8 @@ TrainingRates measure_training_rates(const model::ModelConfig& config, at::Scala
   Engine engine(trained, {Keep::kEverything}, kMeasuredTokens);
 
   Stopwatch attending, updating, training;
-  // By turns: what else the machine does for a while slows all three, and none of them every time.
+  // The three take turns, so that other work that slows the machine for a while slows a run of each, and not
+  // all runs of one.
   for (int run = 0; run <= kMostRuns; ++run) {
     attending.time([&] { attention.run(); });
     updating.time([&] { update.run(); });

@@ -1,4 +1,4 @@
-// How many updates a run makes, and how it makes them: batches, learning rate, optimizer, memory.
+// How many updates a run makes, and how it makes them: batches, learning rate, optimizer, device and memory.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,20 +16,21 @@
 namespace longlora::train {
 
 struct StepOptions {
-  int64_t max_steps = 0;  // 0: from num_train_epochs
+  int64_t max_steps = 0;  // 0: it follows from num_train_epochs
   double num_train_epochs = 1.0;
   int64_t per_device_train_batch_size = 1;
   int64_t per_device_eval_batch_size = 1;
   int64_t gradient_accumulation_steps = 1;
-  bool dataloader_drop_last = false;  // leave out the batch that the last rows of an epoch do not fill
+  /// Whether a batch is left out that the last rows of an epoch do not fill.
+  bool dataloader_drop_last = false;
   double learning_rate = 2e-5;
   int64_t warmup_steps = 20;
-  double warmup_ratio = 0.0;  // above 0: the warm-up as a share of all updates
+  double warmup_ratio = 0.0;  // where above 0, the warm-up as a share of all updates
   ScheduleType schedule = ScheduleType::kConstantWithWarmup;
   AdamWOptions adamw;
-  double max_grad_norm = 1.0;  // 0: no clipping
+  double max_grad_norm = 1.0;  // 0: gradients are not clipped
 
-  /// Updates of warm-up in a run of so many.
+  /// Returns how many of a run's updates are warm-up.
   int64_t warmup_updates(int64_t num_updates) const;
 
   template <typename Options, typename Fields>
@@ -106,13 +107,13 @@ struct StepOptions {
   }
 };
 
-/// Where a run computes, and with how much memory.
+/// The device on which a run computes, and the memory that it may take.
 struct MemoryOptions {
   Recompute recompute = Recompute::kAuto;
-  at::Device device = at::kCPU;            // where the model is and computes
-  std::string attention_backend = "auto";  // of a GPU
-  int64_t memory_budget_bytes = 0;         // 0: what the machine has available
-  std::filesystem::path scratch_dir;       // for what does not fit memory; empty: output_dir
+  at::Device device = at::kCPU;            // the device of the model
+  std::string attention_backend = "auto";  // which kernels a GPU takes
+  int64_t memory_budget_bytes = 0;         // 0: as memory_budget() decides
+  std::filesystem::path scratch_dir;       // for what does not fit in memory; empty: output_dir
 
   template <typename Options, typename Fields>
   static void list_fields(Options& options, Fields& fields) {

@@ -36,14 +36,14 @@ void TrainedParameter::zero_grad() {
 void TrainedParameter::refresh_elements(int64_t begin, int64_t end) {
   const at::Tensor& value = parameter->value.dense();
   if (value.is_same(master)) return;
-  // detach() shares storage and is outside autograd: a leaf may be updated through it.
+  // detach() shares the storage without autograd, so that a leaf may be changed through it.
   value.detach().view(-1).slice(0, begin, end).copy_(master.view(-1).slice(0, begin, end));
 }
 
 void TrainedParameter::refresh_rows(const std::vector<int64_t>& rows) {
   const at::Tensor& value = parameter->value.dense();
   if (value.is_same(master) || rows.empty()) return;
-  // In pieces, so that the gathered rows stay small.
+  // Rows are copied in pieces, because a piece is gathered in memory.
   constexpr int64_t kRowsAtOnce = 1024;
   const at::Tensor index = at::tensor(rows, at::kLong);
   for (int64_t begin = 0; begin < index.numel(); begin += kRowsAtOnce) {
@@ -112,7 +112,7 @@ at::Tensor TrainedParameters::zeros_for(const TrainedParameter& trained, at::Sca
 
 void TrainedParameters::load_masters(const checkpoint::TensorStore& base,
                                      const checkpoint::PeftAdapter* adapter) {
-  if (decoder_.dtype() == at::kFloat) return;  // the values are the masters
+  if (decoder_.dtype() == at::kFloat) return;  // the values are the masters already
   const auto set = [&](const model::Parameter& parameter, const at::Tensor& value) {
     const TrainedParameter* trained = find(parameter);
     if (trained != nullptr && trained->master.sizes() == value.sizes())

@@ -1,4 +1,4 @@
-// The parameters that a run trains, and what training keeps of each beside its value.
+// The parameters that a run trains, each with its float32 master and its gradient.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,60 +16,62 @@
 
 namespace longlora::train {
 
-/// One parameter that trains.
+/// One trained parameter.
 struct TrainedParameter {
-  std::string name;  // as model::visit_parameters has it
+  std::string name;  // the name that model::visit_parameters gives it
   model::ParameterRole role;
-  model::Parameter* parameter;  // of the decoder
-  at::Tensor master;            // float32; the same storage as the value in float32 runs
-  at::Tensor grad;              // float32 accumulator
-  /// Where set, only these rows get gradients, and grad [rows that there is room for, C] holds theirs in the
-  /// set's order: whoever adds to grad notes its rows here, and zeroing, norm and update look at no others.
+  model::Parameter* parameter;  // the parameter of the decoder
+  at::Tensor master;  // float32; in runs that compute in float32 it shares its storage with the value
+  at::Tensor grad;    // float32, to which gradients are added
+  /// Where set, only the rows in this set have gradients, and the rows of `grad` are theirs, in the order of
+  /// the set. `grad` [number of rows, C] has room for as many rows as an update can need. Whoever adds to
+  /// `grad` adds the rows to the set. Zeroing, norm and update go through these rows alone.
   std::optional<RowSet> grad_rows = {};
 
   /// Sets the gradient to zero.
   void zero_grad();
-  /// Copies the master into the value (no-op when they are one).
-  void refresh_value() { refresh_elements(0, master.numel()); }
-  /// The same for these elements, in the order of memory.
+  /// Copies the master's elements [begin, end), in the order of memory, into the value. Does nothing where
+  /// the two share their storage.
   void refresh_elements(int64_t begin, int64_t end);
-  /// The same for these rows of a matrix.
+  /// As refresh_elements(), for some rows of a matrix.
   void refresh_rows(const std::vector<int64_t>& rows);
 };
 
 struct TrainingStateOptions {
   StatePlace place = {};
-  /// How many tokens all batches between two updates have together; 0: any number. An update can give
-  /// gradients to at most so many rows of an embedding that is only looked up (not tied to the head), so on
-  /// the CPU the gradient of such an embedding has room for that many rows instead of the whole vocabulary.
+  /// How many tokens all batches between two updates have together; 0: not limited. At most so many rows of
+  /// an embedding that is not also the head can get gradients in an update, so that on the CPU its gradient
+  /// has room for these rows alone instead of the whole vocabulary.
   int64_t update_tokens = 0;
 };
 
-/// The parameters of a decoder that were made trainable, chosen once. Optimizer, engine and run directory
-/// read this list. Not thread-safe.
+/// The parameters that were trainable when this object was made. Engine, optimizer and run directory work on
+/// this list. Not thread-safe.
 class TrainedParameters {
  public:
-  /// Makes masters, from the values, and zero gradients. State that belongs on a disk is made there, with the
-  /// value of an embedding that is looked up alone. The decoder must outlive it and stay where it is. Throws
-  /// ResourceError when the disk has no room.
+  /// Makes the masters from the values, and gradients of zero. State that belongs on a disk is made there,
+  /// with the value of an embedding that is looked up alone. The decoder must outlive this object and must
+  /// not be moved. Throws ResourceError when the disk has no room.
   explicit TrainedParameters(model::Decoder& decoder, const TrainingStateOptions& options = {});
 
   model::Decoder& decoder() const { return decoder_; }
   std::vector<TrainedParameter>& all() { return all_; }
   const std::vector<TrainedParameter>& all() const { return all_; }
-  /// Null where the parameter is frozen.
+  /// Returns the entry of a parameter, or null where the parameter is frozen.
   TrainedParameter* find(const model::Parameter& parameter);
   const TrainedParameter* find(const model::Parameter& parameter) const;
 
-  /// The value of any parameter of the decoder at its best precision: its master where it trains.
+  /// Returns the most precise value of a parameter of the decoder: its master where it is trained, else its
+  /// value.
   at::Tensor precise(const model::Parameter& parameter) const;
-  /// Zeros of a parameter's shape for what the optimizer keeps of it, where its state belongs.
+  /// Makes a tensor of zeros of a parameter's shape for the optimizer, in memory or on the disk as for the
+  /// parameter's other state.
   at::Tensor zeros_for(const TrainedParameter& trained, at::ScalarType dtype) const;
 
-  /// Sets the masters from the files of the base and, unless that is null, the adapter that the decoder was
-  /// loaded from: in bfloat16 it has rounded what they hold more precisely. Parameters of another shape than
-  /// the base's (a grown vocabulary) and new pairs keep their masters. Throws InputError for unreadable
-  /// files.
+  /// Reads the masters from the files of the base and of the adapter (null: none) that the decoder was loaded
+  /// from, because a decoder in bfloat16 has rounded more precise values. Parameters that have another shape
+  /// in the base, such as a larger vocabulary, and new pairs keep their masters. Throws InputError for files
+  /// that cannot be read.
   void load_masters(const checkpoint::TensorStore& base, const checkpoint::PeftAdapter* adapter);
 
  private:

@@ -39,7 +39,8 @@ int64_t count_labels_of_all(const data::TrainingRows& data) {
   return count;
 }
 
-// Throws InputError for data of which nothing can be learned or measured.
+// Returns the data. Throws InputError where none of its tokens has a label, so that nothing can be learned or
+// measured.
 const data::TrainingRows& check_labels(const data::TrainingRows& data, const char* flag) {
   if (count_labels_of_all(data) > 0) return data;
   throw InputError(fmt::format(
@@ -47,9 +48,13 @@ const data::TrainingRows& check_labels(const data::TrainingRows& data, const cha
       data.num_rows()));
 }
 
+const checkpoint::PeftAdapter* adapter_of(const BuiltRun& run) {
+  return run.adapter ? &*run.adapter : nullptr;
+}
+
 EngineOptions engine_options(const TrainOptions& options, const MemoryPlan& plan) {
   EngineOptions found;
-  found.tile_rows = plan.tile_rows;
+  found.tile_tokens = plan.tile_tokens;
   found.loss_chunk_rows = plan.loss_chunk_rows;
   found.inputs = {plan.inputs_on_disk, options.scratch_folder(),
                   plan.inputs_on_disk > 0 ? plan.scratch_bytes / plan.inputs_on_disk : 0};
@@ -58,35 +63,34 @@ EngineOptions engine_options(const TrainOptions& options, const MemoryPlan& plan
 
 }  // namespace
 
-Trainer::Trainer(const TrainOptions& options, const RunModel& model,
-                 std::unique_ptr<const data::TrainingRows> data,
-                 std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer,
-                 std::optional<MemoryPlan> plan)
-    : options_(options),
-      decoder_(model.decoder),
+Trainer::Trainer(BuiltRun& run, std::unique_ptr<const data::TrainingRows> data,
+                 std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer)
+    : options_(run.options),
+      decoder_(run.decoder),
       data_(std::move(data)),
       eval_data_(std::move(eval_data)),
       observer_(observer),
-      order_(make_order(options, check_labels(*data_, "--data_path"))),
-      updates_(epoch_shape(options, order_.num_rows())),
-      max_steps_(options.max_steps > 0 ? options.max_steps : updates_.updates_in(options.num_train_epochs)),
-      plan_(plan ? *std::move(plan) : plan_run(options, decoder_)),
-      directory_(options, model.adapter),
-      trained_(decoder_, {.place = {plan_.state_on_disk, options.scratch_folder()},
-                          .update_tokens = options.update_tokens()}),
-      optimizer_(trained_, options.adamw),
-      engine_(trained_, plan_.keep, options.model_max_length, engine_options(options, plan_), model.source),
-      schedule_{options.schedule, options.learning_rate, options.warmup_updates(max_steps_), max_steps_} {
+      order_(make_order(options_, check_labels(*data_, "--data_path"))),
+      updates_(epoch_shape(options_, order_.num_rows())),
+      max_steps_(options_.max_steps > 0 ? options_.max_steps
+                                        : updates_.updates_in(options_.num_train_epochs)),
+      plan_(run.plan),
+      directory_(options_, adapter_of(run)),
+      trained_(decoder_, {.place = {plan_.state_on_disk, options_.scratch_folder()},
+                          .update_tokens = options_.update_tokens()}),
+      optimizer_(trained_, options_.adamw),
+      engine_(trained_, plan_.keep, options_.model_max_length, engine_options(options_, plan_), run.source),
+      schedule_{options_.schedule, options_.learning_rate, options_.warmup_updates(max_steps_), max_steps_} {
   if (eval_data_) check_labels(*eval_data_, "--eval_data_path");
   const RunState asked = {
       .data_tokens = data_->num_tokens(), .data_fingerprint = data_->fingerprint(), .max_steps = max_steps_};
-  if (model.base != nullptr) trained_.load_masters(model.base->weights, model.adapter);
-  if (options.resume) restore(asked);
+  if (run.base) trained_.load_masters(run.base->weights, adapter_of(run));
+  if (options_.resume) restore(asked);
   state_.data_tokens = asked.data_tokens;
   state_.data_fingerprint = asked.data_fingerprint;
   state_.max_steps = asked.max_steps;
   state_.num_threads = at::get_num_threads();
-  state_.tile_rows = plan_.tile_rows;
+  state_.tile_tokens = plan_.tile_tokens;
   state_.loss_chunk_rows = plan_.loss_chunk_rows;
 }
 
@@ -104,7 +108,7 @@ std::vector<data::TrainingRow> Trainer::read_rows(const RowRange& range) {
   return rows;
 }
 
-// `position`: of the batch's first row in the order; with the seed it decides noise and dropout.
+// `position` is the place of the batch's first row in the order. With the seed it decides noise and dropout.
 Batch Trainer::training_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& group_for,
                               int64_t position) const {
   Batch batch = make_batch(rows, group_for);
@@ -156,7 +160,7 @@ void Trainer::check_finite(int64_t step, const LossSums& sums, double grad_norm)
   const std::string found =
       fmt::format("[step {}] expected a finite loss and gradient, got loss {} and gradient norm {}", step + 1,
                   sums.mean(), grad_norm);
-  // Before anything was learned it is the model that is at fault, not the run.
+  // At the first update the cause is in the model, not in the run.
   if (step == 0) throw InputError(fmt::format("{}; {}", found, model::explain_not_finite(decoder_)));
   throw Error(
       fmt::format("{}; lower --learning_rate, or go on from an earlier checkpoint with --resume", found));
@@ -206,7 +210,7 @@ void Trainer::report(int64_t step, const LossSums& sums, double learning_rate, d
   observer_.on_step(found);
 }
 
-// Takes up the newest checkpoint, if there is one and it continues with this data.
+// Resumes from the newest checkpoint, if there is one.
 void Trainer::restore(const RunState& asked) {
   const auto restored = directory_.restore(optimizer_, asked);
   if (!restored) return;
@@ -225,22 +229,24 @@ void Trainer::restore(const RunState& asked) {
   take_tiles_of_checkpoint();
 }
 
-// The same bits need the same tiles and chunks; smaller ones than planned fit, too.
+// Takes the tiles and chunks that the checkpoint was made with, without which results would differ in their
+// last bits. It does so where they are not larger than planned, so that they fit.
 void Trainer::take_tiles_of_checkpoint() {
-  const bool same = state_.tile_rows == plan_.tile_rows && state_.loss_chunk_rows == plan_.loss_chunk_rows;
-  if (state_.tile_rows < 0 || same) return;
-  const auto fits = [](int64_t rows, int64_t planned) {  // 0: all
+  const bool same =
+      state_.tile_tokens == plan_.tile_tokens && state_.loss_chunk_rows == plan_.loss_chunk_rows;
+  if (state_.tile_tokens < 0 || same) return;
+  const auto fits = [](int64_t rows, int64_t planned) {  // 0 stands for all rows
     return rows == planned || (rows > 0 && (planned == 0 || rows < planned));
   };
-  if (fits(state_.tile_rows, plan_.tile_rows) && fits(state_.loss_chunk_rows, plan_.loss_chunk_rows)) {
-    plan_.tile_rows = state_.tile_rows;
+  if (fits(state_.tile_tokens, plan_.tile_tokens) && fits(state_.loss_chunk_rows, plan_.loss_chunk_rows)) {
+    plan_.tile_tokens = state_.tile_tokens;
     plan_.loss_chunk_rows = state_.loss_chunk_rows;
-    engine_.set_tiles(plan_.tile_rows, plan_.loss_chunk_rows);
+    engine_.set_tiles(plan_.tile_tokens, plan_.loss_chunk_rows);
   } else {
     log_warning(
         fmt::format("memory is tighter than when the run was started: tiles have {} rows and chunks of "
                     "the loss {}, so last bits may differ",
-                    plan_.tile_rows, plan_.loss_chunk_rows));
+                    plan_.tile_tokens, plan_.loss_chunk_rows));
   }
 }
 
@@ -268,10 +274,11 @@ TrainOutcome Trainer::run() {
     if (eval_data_ && options_.eval_steps > 0 && (last || state_.step % options_.eval_steps == 0))
       evaluate(state_.step);
     const bool due = options_.save_steps > 0 && state_.step % options_.save_steps == 0;
-    // Read once: a request that comes while saving must not end the run unsaved.
+    // The request is read once, because one that comes after the state was saved must not end the run with
+    // nothing saved.
     const bool stop = stop_requested != 0;
     if (due || last || stop) directory_.save(state_, optimizer_, trained_);
-    if (stop) stop_requested = 0;  // answered; the next run of this process starts afresh
+    if (stop) stop_requested = 0;  // it is answered, and must not stop the next run of this process
     if (stop && !last) return TrainOutcome::kStopped;
   }
   directory_.finish(state_, trained_);

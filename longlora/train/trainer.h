@@ -3,11 +3,8 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <utility>
 
 #include "longlora/data/training_rows.h"
-#include "longlora/forward/layer_source.h"
 #include "longlora/model/decoder.h"
 #include "longlora/results/train_log.h"
 #include "longlora/train/batch.h"
@@ -22,13 +19,13 @@
 
 namespace longlora::train {
 
-/// What one update did, and how far the run is.
+/// What one update did, and how far the run is then.
 struct StepReport : results::TrainStep {
   int64_t max_steps = 0;
   double seconds_left = 0.0;
 };
 
-/// Told of progress; all members are called from the training thread.
+/// Receives the progress of a run. All members are called from the thread that trains.
 class TrainObserver {
  public:
   virtual ~TrainObserver() = default;
@@ -38,38 +35,13 @@ class TrainObserver {
 
 enum class TrainOutcome { kFinished, kStopped };
 
-/// The model that a run trains. A decoder alone has all its weights in memory and the masters that its values
-/// give.
-struct RunModel {
-  RunModel(model::Decoder& decoder_to_train) : decoder(decoder_to_train) {}
-  RunModel(BuiltRun& run)
-      : decoder(run.decoder),
-        source(run.source),
-        base(run.base ? &*run.base : nullptr),
-        adapter(run.adapter ? &*run.adapter : nullptr) {}
-
-  model::Decoder& decoder;  // with what trains made trainable; outlives the run
-  std::shared_ptr<const forward::LayerSource> source = forward::resident();
-  /// What the decoder was loaded from, for masters as precise as the files; null: nothing. They outlive the
-  /// run.
-  const model::StoredModel* base = nullptr;
-  const checkpoint::PeftAdapter* adapter = nullptr;
-};
-
-/// Trains a model on rows of data. Owns the rows, what training keeps beside the model, and the run
-/// directory.
+/// Trains a model on rows of data. Owns the rows, the state of training and the run directory.
 class Trainer {
  public:
-  /// `eval_data` may be null. `observer` must outlive it. Without a `plan` it makes one for weights that are
-  /// in memory. Takes up the newest checkpoint when the options say so. Throws InputError when the checkpoint
-  /// is of another run.
-  Trainer(const TrainOptions& options, const RunModel& model, std::unique_ptr<const data::TrainingRows> data,
-          std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer,
-          std::optional<MemoryPlan> plan = {});
-  /// A run that was built as its plan says; it must outlive the trainer.
+  /// `eval_data` may be null. `run` and `observer` must outlive the trainer. Resumes from the newest
+  /// checkpoint where the options say so. Throws InputError when the checkpoint is of another run.
   Trainer(BuiltRun& run, std::unique_ptr<const data::TrainingRows> data,
-          std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer)
-      : Trainer(run.options, run, std::move(data), std::move(eval_data), observer, run.plan) {}
+          std::unique_ptr<const data::TrainingRows> eval_data, TrainObserver& observer);
 
   const MemoryPlan& plan() const { return plan_; }
   const TrainedParameters& trained() const { return trained_; }
@@ -77,29 +49,29 @@ class Trainer {
   int64_t num_rows() const { return order_.num_rows(); }
   const EpochUpdates& updates() const { return updates_; }
   const Schedule& schedule() const { return schedule_; }
-  /// Ids of the data, those in no row included.
+  /// Returns how many ids the data have. Those that are in no row count, too.
   int64_t num_tokens() const { return data_->num_tokens(); }
-  /// Updates done, those before a resumption included.
+  /// Returns how many updates are done. Those before a resumption count, too.
   int64_t step() const { return state_.step; }
 
-  /// Runs to max_steps, or until request_stop(); either way the state is saved.
-  /// When finished, the final model is in the output directory.
-  /// Throws Error when the loss stops being finite, naming the step.
+  /// Trains until max_steps or request_stop(), and saves the state. When the run is finished, the final model
+  /// is in the output directory. Throws Error, which names the step, when the loss is no longer finite.
   TrainOutcome run();
 
-  /// Async-signal-safe: ends the run with a checkpoint after the current update.
+  /// Ends the run with a checkpoint after the current update. May be called in a signal handler.
   static void request_stop();
 
  private:
   void restore(const RunState& asked);
   void take_tiles_of_checkpoint();
   LossSums update(int64_t step, double learning_rate, double& grad_norm);
-  /// Targets of an update's rows: each counts the same, whichever batch it is in.
+  /// Returns how many labels the rows of an update have. The loss is divided by it, so that each label counts
+  /// the same in whichever batch it is.
   int64_t count_labels(const RowRange& rows);
   std::vector<data::TrainingRow> read_rows(const RowRange& rows);
   Batch training_batch(const std::vector<data::TrainingRow>& rows, const GroupRule& group_for,
                        int64_t position) const;
-  /// Throws for a loss or gradient that is not finite.
+  /// Throws Error for a loss or gradient that is not finite.
   void check_finite(int64_t step, const LossSums& sums, double grad_norm) const;
   void evaluate(int64_t step);
   void report(int64_t step, const LossSums& sums, double learning_rate, double grad_norm, double step_seconds,

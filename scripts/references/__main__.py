@@ -6,7 +6,7 @@ import sys
 # In this order: later ones read the models of earlier ones.
 NAMES = ["tensor_file", "torch_files", "tiny_models", "s2_attention", "rotary", "passkey_prompts", "stories",
          "training_curves", "epoch_updates", "peft_adapter", "peft_variants", "nf4_adapter", "nf4_values", "nf4_training", "families", "config_fields", "family_adapters", "evaluation", "generation", "schedules", "training_arguments",
-         "tokenizers_pipeline", "instruction_tuning", "adapter_variants", "adapter_parts", "lora_matrix", "random_models"]
+         "tokenizers_pipeline", "gguf_files", "chat_templates", "chat_template_tokens", "instruction_tuning", "data_statistics", "adapter_variants", "adapter_parts", "lora_matrix", "random_models"]
 
 
 def main():

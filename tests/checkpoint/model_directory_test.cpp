@@ -162,7 +162,7 @@ TEST(ModelDirectory, SaysWhatAFolderWithoutWeightsIs) {
   EXPECT_THAT(message({"adapter_config.json", "adapter_model.bin"}),
               HasSubstr("got an adapter; give it with --peft_model"));
   EXPECT_THAT(message({"zero_to_fp32.py", "latest"}), HasSubstr("zero_to_fp32.py . pytorch_model.bin"));
-  EXPECT_THAT(message({"llama.Q4_K_M.gguf"}), HasSubstr("GGUF"));
+  EXPECT_THAT(message({"llama.Q4_K_M.gguf"}), HasSubstr("Q4_K_M.gguf] expected the magic number"));
   EXPECT_THAT(message({"model-00001-of-00002.safetensors"}), HasSubstr("index"));
   EXPECT_THAT(message({"tf_model.h5"}), HasSubstr("TensorFlow"));
   EXPECT_THAT(message({}), HasSubstr("got none of them"));

@@ -219,6 +219,13 @@ TEST_F(AdapterDirectory, RefusesTensorsOfOtherKinds) {
   EXPECT_THAT(open_error(), HasSubstr("expected lora_A and lora_B weights, got none"));
 }
 
+TEST_F(AdapterDirectory, SaysWhereTensorsWithoutValuesComeFrom) {
+  NamedTensors tensors = small_lora();
+  tensors.front().second = at::empty({0});
+  write_adapter_file(tensors);
+  EXPECT_THAT(open_error(), HasSubstr("expected values, got shape [0], which DeepSpeed's stage 3 saves"));
+}
+
 TEST_F(AdapterDirectory, RefusesByNameWhatWouldChangeTheResult) {
   const std::vector<std::pair<std::string, Json>> cases = {
       {"peft_type", "IA3"},

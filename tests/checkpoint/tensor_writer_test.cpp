@@ -352,8 +352,8 @@ TEST_F(BrokenModelDirectory, RefusesAnIndexWithoutAWeightMap) {
 TEST_F(BrokenModelDirectory, SaysWhatItLooksFor) {
   TemporaryDirectory empty;
   EXPECT_THAT(input_error_of([&] { TensorStore::open_model_directory(empty.path()); }),
-              HasSubstr("expected model.safetensors, pytorch_model.bin, either's .index.json, or Meta's "
-                        "consolidated.00.pth, got none"));
+              HasSubstr("expected model.safetensors, pytorch_model.bin, either's .index.json, Meta's "
+                        "consolidated.00.pth or a GGUF file, got none"));
   write_bytes(empty / "consolidated.00.pth", "x");
   EXPECT_THAT(input_error_of([&] { TensorStore::open_model_directory(empty.path()); }),
               HasSubstr("params.json"));

@@ -109,7 +109,7 @@ std::string replaced(std::string text, const std::string& old, const std::string
 
 TEST_F(BadInput, ModelsThatAreMissingOrDamaged) {
   expect_refused(kInput, score(folder / "nowhere"),
-                 {"nowhere] expected a Hugging Face model directory, got nothing there"});
+                 {"nowhere] expected a Hugging Face model directory or a GGUF file, got nothing there"});
   const fs::path truncated =
       model_with("truncated", [](const std::string& bytes) { return bytes.substr(0, bytes.size() / 2); });
   expect_refused(kInput, score(truncated),
@@ -127,8 +127,8 @@ TEST_F(BadInput, ModelsThatAreMissingOrDamaged) {
   expect_refused(kInput, score(whole_numbers), {"expected floating point, got Int"});
   fs::remove(cut / "model.safetensors");
   expect_refused(kInput, score(cut),
-                 {"cut] expected model.safetensors, pytorch_model.bin, either's .index.json, or Meta's "
-                  "consolidated.00.pth, got none of them"});
+                 {"cut] expected model.safetensors, pytorch_model.bin, either's .index.json, Meta's "
+                  "consolidated.00.pth or a GGUF file, got none of them"});
 }
 
 TEST_F(BadInput, ModelsWhoseConfigDoesNotFit) {

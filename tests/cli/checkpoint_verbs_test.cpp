@@ -203,6 +203,37 @@ TEST(ConvertVerb, TakesATieOutThatTheFilesContradict) {
   }
 }
 
+TEST(ConvertVerb, MakesAHuggingFaceFolderOfGguf) {
+  const test::TemporaryDirectory folder;
+  const std::string model = data("gguf/stories260K.gguf");
+  run({"convert", "--input", model, "--output", folder / "hf"});
+  EXPECT_EQ(folder.names(), std::vector<std::string>{"hf"});
+  for (const char* file :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"})
+    EXPECT_TRUE(fs::exists(folder / (std::string("hf/") + file))) << file;
+  EXPECT_EQ(read_json(folder / "hf/config.json")["torch_dtype"], "bfloat16");
+  const TensorStore store = TensorStore::open_model_directory(folder / "hf");
+  for (const auto& [name, info] : store.tensors()) EXPECT_EQ(info.dtype, at::kBFloat16) << name;
+  run({"convert", "--input", model, "--output", folder / "wide", "--dtype", "float32"});
+  const std::string text = "Once upon a time, there was a dog.";
+  run({"score", "--base_model", folder / "wide", "--text", text, "--json", folder / "wide.json"});
+  run({"score", "--base_model", model, "--text", text, "--json", folder / "gguf.json"});
+  EXPECT_EQ(read_json(folder / "wide.json")["ids"], read_json(folder / "gguf.json")["ids"]);
+  EXPECT_EQ(read_json(folder / "wide.json")["logprobs"], read_json(folder / "gguf.json")["logprobs"]);
+}
+
+TEST(ScoreVerb, GivesQuantisedGgufTheLogProbabilitiesOfTransformers) {
+  const test::TemporaryDirectory folder;
+  const Json golden = read_json(data("gguf/stories260K.json"));
+  run({"score", "--base_model", data("gguf/stories260K.gguf"), "--text", golden["text"].get<std::string>(),
+       "--json", folder / "score.json"});
+  const Json score = read_json(folder / "score.json");
+  EXPECT_EQ(score["ids"], golden["ids"]);
+  ASSERT_EQ(score["logprobs"].size(), golden["logprobs"].size());
+  for (size_t i = 0; i < golden["logprobs"].size(); ++i)
+    EXPECT_NEAR(score["logprobs"][i].get<double>(), golden["logprobs"][i].get<double>(), 1e-4) << i;
+}
+
 TEST(ConvertVerb, TakesMetasLayout) {
   const test::TemporaryDirectory folder;
   run({"convert", "--input", data("stories260K_meta"), "--output", folder / "hf", "--json",

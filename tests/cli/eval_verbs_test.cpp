@@ -68,6 +68,10 @@ TEST(EvalVerb, WritesSeveralLengthsAsAListThatTheReportReads) {
   EXPECT_EQ(result.points[2].seq_len, 256);
   EXPECT_EQ(result.points[2].num_windows, 3);
   EXPECT_GT(result.points[2].perplexity, 1.0);
+  run(eval_words({"--window", "same-targets", "--target_tokens", "32", "--max_windows", "3", "--seq_len",
+                  "64", "--longest_seq_len", "256", "--json", folder / "alone.json"}));
+  const auto alone = results::Perplexity::from_json(read_json(folder / "alone.json"), folder / "alone.json");
+  EXPECT_EQ(alone.points.at(0).window_losses, result.points[0].window_losses);
 }
 
 TEST(EvalVerb, RefusesWindowsLongerThanTheContext) {

@@ -120,7 +120,17 @@ TEST(Program, StartsFromAnyFolderAndSaysWhatItCanDo) {
     EXPECT_THAT(help.out, HasSubstr(verb));
     EXPECT_THAT(expect_exit(0, {verb, "--help"}, {.working_folder = "/"}).out, HasSubstr("--json"));
   }
-  EXPECT_THAT(expect_exit(0, {"--version"}).out, ::testing::MatchesRegex("[0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+TEST(Program, SaysItsVersionAndWhatItComputesWith) {
+  const std::string said = expect_exit(0, {"--version"}).out;
+  EXPECT_THAT(said, ::testing::ContainsRegex("^longlora [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+  EXPECT_THAT(said, ::testing::ContainsRegex("\nbuild +[A-Z][A-Za-z ]+, [A-Za-z]+ [0-9]"));
+  EXPECT_THAT(said, ::testing::ContainsRegex("\nlibtorch +2\\.[0-9]+\\.[0-9]+, "));
+  EXPECT_THAT(said, ::testing::ContainsRegex("\nkernels +(baseline|avx2|avx512|avx512_bf16)[,\n]"));
+  EXPECT_THAT(said, HasSubstr("\nthreads   1\n"));  // as OMP_NUM_THREADS says in these tests
+  EXPECT_THAT(expect_exit(0, {"--version"}, {.environment = {{"OMP_NUM_THREADS", "2"}}}).out,
+              HasSubstr("\nthreads   2\n"));
 }
 
 }  // namespace

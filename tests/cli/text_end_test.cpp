@@ -15,7 +15,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 class TextEnd : public ::testing::Test {
  public:
@@ -144,23 +143,6 @@ TEST_F(TextEnd, TheTaughtFormGoesWithAdaptersCheckpointsAndMergedModels) {
                               "--max_gen_len", "2"})
                   .err,
               HasSubstr("prompt form: chatml (as the model was taught)"));
-}
-
-TEST_F(TextEnd, AnotherTemplateOfTheModelIsWarnedAbout) {
-  write_file_atomic(
-      fs::path(model) / "chat_template.jinja",
-      "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}");
-  const Words words = {"inference", "--base_model", model, "--question", "Hi", "--max_gen_len", "2"};
-  EXPECT_THAT(expect_exit(0, words).err,
-              AllOf(HasSubstr("prompt form: llama2 (the default)"),
-                    HasSubstr("warning: the model carries a chat template of another form (chatml)"),
-                    HasSubstr("--prompt chatml asks as the template does")));
-  EXPECT_THAT(expect_exit(0, with(words, {"--prompt", "chatml"})).err, Not(HasSubstr("another form")));
-  write_file_atomic(folder / "one.json", R"([{"instruction": "a", "output": "b"}])");
-  EXPECT_THAT(expect_exit(0, {"sft", "--model_name_or_path", model, "--data_path", folder / "one.json",
-                              "--model_max_length", "512", "--preview", "1"})
-                  .err,
-              HasSubstr("warning: the model carries a chat template of another form (chatml)"));
 }
 
 }  // namespace

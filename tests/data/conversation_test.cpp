@@ -170,7 +170,10 @@ TEST(Conversation, KnowsRolesUnderAllTheirNames) {
 }
 
 TEST(Conversation, LearnsOnlyWhatItsFlagsSay) {
-  for (const char* flag : {R"("weight": 0)", R"("train": false)", R"("loss": false)", R"("training": false)"})
+  for (const char* flag :
+       {R"("weight": 0)", R"("train": false)", R"("loss": false)", R"("training": false)",
+        R"("trainable": false)", R"("train_on_turn": false)", R"("do_train": false)", R"("train_on": false)",
+        R"("learn": false)", R"("loss_mask": 0)", R"("loss_weight": 0.0)"})
     EXPECT_THAT(parse(std::string(R"({"messages": [{"role": "user", "content": "q1"},
                         {"role": "assistant", "content": "a1", )") +
                       flag + R"(}, {"role": "user", "content": "q2"},
@@ -188,6 +191,21 @@ TEST(Conversation, LearnsOnlyWhatItsFlagsSay) {
   EXPECT_THAT(with_flag("\"train_detail\": [1]"), HasSubstr("\"train_detail\""));
 }
 
+TEST(Conversation, LearnsNothingOfASampleWhoseFlagSaysSo) {
+  EXPECT_THAT(parse(R"({"instruction": "q", "output": "a", "train": false})"),
+              ElementsAre("user: q", "assistant: a (read)"));
+  EXPECT_THAT(parse(R"({"instruction": "q", "output": "a", "weight": 1.0})"),
+              ElementsAre("user: q", "assistant: a"));
+  const std::string messages = R"({"messages": [{"role": "user", "content": "q"},
+                                   {"role": "assistant", "content": "a"}], )";
+  EXPECT_THAT(parse(messages + "\"loss\": false}"), ElementsAre("user: q", "assistant: a (read)"));
+  EXPECT_THAT(problem(messages + "\"loss_mask\": [0, 1]}"),
+              HasSubstr("a sample's \"loss_mask\" to be 0, 1, true or false, got array"));
+  EXPECT_THAT(problem(messages + "\"mask\": true}"), HasSubstr("whose meaning is known"));
+  EXPECT_THAT(problem(messages + "\"ignore\": 0}"), HasSubstr("got \"ignore\": 0"));
+  EXPECT_THAT(parse(messages + "\"mask\": \"a text\"}"), ElementsAre("user: q", "assistant: a"));
+}
+
 TEST(Conversation, OfAPromptAndACompletionOfMessagesLearnsTheCompletion) {
   EXPECT_THAT(parse(R"({"prompt": [{"role": "user", "content": "q1"}, {"role": "assistant", "content": "a1"},
                         {"role": "user", "content": "q2"}], "completion": [{"role": "assistant", "content": "a2"}]})"),
@@ -203,6 +221,10 @@ TEST(Conversation, JoinsPartsOfTextAndRefusesOtherParts) {
               ElementsAre("user: QRS", "assistant: A"));
   EXPECT_THAT(problem(message(R"([{"type": "text", "text": "Q"}, {"type": "image_url", "image_url": {}}])")),
               HasSubstr("got one of type \"image_url\""));
+  EXPECT_THAT(problem(message(R"([{"type": "text", "text": "Q", "weight": 0}])")),
+              HasSubstr("got a part of one with \"weight\""));
+  EXPECT_THAT(problem(message(R"([{"type": "text", "text": "Q", "mask": true}])")),
+              HasSubstr("got a part of one with \"mask\""));
   EXPECT_THAT(problem(message("[1]")), HasSubstr("parts to be texts, got number"));
   EXPECT_THAT(problem(message("null")), HasSubstr("message 0] expected a message's text"));
 }
@@ -250,6 +272,14 @@ TEST(Conversation, NamesTheFieldsThatWereNotRead) {
                          {"role": "assistant", "content": "A", "name": "y", "thinking": "t"}], "instruction": "I"})"),
               ElementsAre("instruction", "messages[].name", "messages[].thinking"));
   EXPECT_THAT(unread(R"({"instruction": "Q", "output": "A", "system": "", "history": []})"), IsEmpty());
+  // False says something, but where it is what is done anyway.
+  EXPECT_THAT(unread(R"({"instruction": "Q", "output": "A", "checked": false, "train_on_inputs": false})"),
+              ElementsAre("checked"));
+  EXPECT_THAT(unread(R"({"instruction": "Q", "output": "A", "train_on_inputs": true})"),
+              ElementsAre("train_on_inputs"));
+  EXPECT_THAT(unread(R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "Q", "x": 1}]},
+                        {"role": "assistant", "content": "A"}]})"),
+              ElementsAre("messages[].content[].x"));
 }
 
 TEST(Conversation, IsNotHarmedByNumbersThatNobodyReads) {

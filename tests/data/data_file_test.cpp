@@ -117,16 +117,27 @@ TEST_F(DataFiles, OfAFolderAreTakenByNameAndOthersThatLookLikeDataAreTold) {
   for (const char* name :
        {"a.json", "b.jsonl.gz", "c.txt.zst", "d.bin", "d.bin.json", "e.csv", "f.md", "g.NDJSON", ".h.txt"})
     put(name, "x");
+  std::filesystem::create_directories(folder / "sub");
+  std::filesystem::create_directories(folder / "empty");
+  put("sub/more.txt", "x");
   ::testing::internal::CaptureStderr();
   EXPECT_THAT(
       expand_folders({folder.path()}, FolderContents::kText),
       ElementsAre(folder / "a.json", folder / "b.jsonl.gz", folder / "c.txt.zst", folder / "g.NDJSON"));
-  EXPECT_THAT(::testing::internal::GetCapturedStderr(), AllOf(HasSubstr("not read"), HasSubstr("e.csv")));
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              AllOf(HasSubstr("not read"), HasSubstr("e.csv, sub/;")));
   EXPECT_THAT(expand_folders({folder.path()}, FolderContents::kTextAndTokens),
               ElementsAre(folder / "a.json", folder / "b.jsonl.gz", folder / "c.txt.zst", folder / "d.bin",
                           folder / "g.NDJSON"));
   EXPECT_THAT(expand_folders({folder.path()}, FolderContents::kSamples),
               ElementsAre(folder / "a.json", folder / "b.jsonl.gz", folder / "g.NDJSON"));
+}
+
+TEST_F(DataFiles, ThatLieBesideTheirCompressedCopyAreRefused) {
+  put("a.jsonl", "{}");
+  put("a.jsonl.gz", "{}");
+  const auto expand = [&] { expand_folders({folder.path()}, FolderContents::kText); };
+  EXPECT_THAT(test::message_of<InputError>(expand), HasSubstr("once, got a.jsonl and a.jsonl.gz; move one"));
 }
 
 TEST_F(DataFiles, AreTheSameTextWithByteOrderMarkAndCrLf) {

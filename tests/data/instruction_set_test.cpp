@@ -90,7 +90,7 @@ TEST_F(InstructionSets, TokenizeAnewWhatHasChanged) {
   EXPECT_EQ(read(options()).samples.size(), 13u);
   EXPECT_EQ(caches().size(), 2u);
   InstructionOptions other = options();
-  other.form = tokenizer::PromptForm::kAlpaca;
+  other.prompt = tokenizer::PromptForm::kAlpaca;
   const InstructionSet alpaca = read(other);
   EXPECT_EQ(caches().size(), 3u);
   EXPECT_NE(alpaca.fingerprint, read(options()).fingerprint);

@@ -23,6 +23,9 @@ class CharacterTokenizer : public tokenizer::Tokenizer {
     for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
     return ids;
   }
+  tokenizer::Ids encode_around(std::string_view text, std::span<const tokenizer::TextRange>) const override {
+    return encode(text, false);
+  }
   std::string decode(const tokenizer::Ids& ids) const override { return {ids.begin(), ids.end()}; }
   std::string token_bytes(int32_t id) const override { return {static_cast<char>(id)}; }
   int64_t vocab_size() const override { return 128; }

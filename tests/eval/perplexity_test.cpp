@@ -29,8 +29,8 @@ std::unique_ptr<data::TokenData> open_ids(const std::string& name, const generat
   return data::open_token_data({test::data_path(name)}, {.vocab_size = model.vocab_size});
 }
 
-PerplexityResult evaluate(const generate::Runtime& model, const data::TokenData& data, int64_t seq_len,
-                          const WindowOptions& windows, int64_t batch_size = 0) {
+results::PerplexityPoint evaluate(const generate::Runtime& model, const data::TokenData& data,
+                                  int64_t seq_len, const WindowOptions& windows, int64_t batch_size = 0) {
   return evaluate_perplexity(*model.decoder, data,
                              {.seq_lens = {seq_len}, .windows = windows, .batch_size = batch_size})
       .at(0);
@@ -45,7 +45,7 @@ class EvaluationGolden : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(EvaluationGolden, AllWindowsEqualTheReleasedDefinition) {
-  const PerplexityResult result = evaluate(model_, *data_, seq_len_, {});
+  const results::PerplexityPoint result = evaluate(model_, *data_, seq_len_, {});
   const Json& whole = golden_["whole"];
   EXPECT_EQ(result.num_windows, golden_["windows"]);
   EXPECT_NEAR(result.loss / whole["val_loss"].get<double>(), 1.0, 1e-5);
@@ -58,7 +58,7 @@ TEST_P(EvaluationGolden, AllWindowsEqualTheReleasedDefinition) {
 }
 
 TEST_P(EvaluationGolden, LastTokensEqualTheSlidingWindow) {
-  const PerplexityResult result = evaluate(model_, *data_, seq_len_, {.mode = WindowMode::kLast});
+  const results::PerplexityPoint result = evaluate(model_, *data_, seq_len_, {.mode = WindowMode::kLast});
   const Json& last = golden_["last"];
   EXPECT_EQ(result.num_windows, golden_["windows"]);
   EXPECT_EQ(result.num_tokens, last["tokens"]);
@@ -68,9 +68,9 @@ TEST_P(EvaluationGolden, LastTokensEqualTheSlidingWindow) {
 }
 
 TEST_P(EvaluationGolden, DoesNotDependOnTheBatchSize) {
-  const PerplexityResult one = evaluate(model_, *data_, seq_len_, {}, 1);
+  const results::PerplexityPoint one = evaluate(model_, *data_, seq_len_, {}, 1);
   for (const int64_t batch_size : {2, 3, 100}) {
-    const PerplexityResult result = evaluate(model_, *data_, seq_len_, {}, batch_size);
+    const results::PerplexityPoint result = evaluate(model_, *data_, seq_len_, {}, batch_size);
     EXPECT_NEAR(result.loss, one.loss, 1e-6 * one.loss) << batch_size;
     EXPECT_EQ(result.num_windows, one.num_windows);
   }
@@ -88,7 +88,7 @@ TEST(Perplexity, SameTargetsScoresTheSpanGivenWhatIsBeforeIt) {
   const auto results =
       evaluate_perplexity(*model.decoder, *data, {.seq_lens = {60, 300}, .windows = options});
   ASSERT_EQ(results.size(), 2u);
-  for (const PerplexityResult& result : results) {
+  for (const results::PerplexityPoint& result : results) {
     double sum = 0.0;
     for (const int64_t end : {int64_t{300}, (300 + data->size()) / 2, data->size()}) {
       std::vector<int64_t> ids(static_cast<size_t>(result.seq_len));
@@ -103,6 +103,10 @@ TEST(Perplexity, SameTargetsScoresTheSpanGivenWhatIsBeforeIt) {
   }
   // Both lengths score one text: more of it before the span helps a trained model.
   EXPECT_LT(results[1].loss, results[0].loss);
+  WindowOptions with_room = options;
+  with_room.longest_seq_len = 300;
+  const auto alone = evaluate_perplexity(*model.decoder, *data, {.seq_lens = {60}, .windows = with_room});
+  EXPECT_EQ(alone.at(0).window_losses, results[0].window_losses) << "one length, the same tokens";
 }
 
 TEST(Perplexity, BFloat16IsCloseToFloat32) {

@@ -39,8 +39,9 @@ TEST(Forward, ComputesTheSameInTilesOfRows) {
       const auto decoder = model::load_decoder(model::family_model(name), dtype);
       const at::Tensor ids = test::random_ids({2, 23}, 40, 2);
       const at::Tensor whole = run(decoder, ids);
-      for (const int64_t tile_rows : {1, 7, 23, 45, 46, 100})
-        EXPECT_CLOSE(run(decoder, ids, {.tile_rows = tile_rows}), whole, dtype == at::kFloat ? 1e-5 : 3e-2);
+      for (const int64_t tile_tokens : {1, 7, 23, 45, 46, 100})
+        EXPECT_CLOSE(run(decoder, ids, {.tile_tokens = tile_tokens}), whole,
+                     dtype == at::kFloat ? 1e-5 : 3e-2);
     }
 }
 
@@ -55,8 +56,8 @@ TEST(Forward, MakesTheWantedTokensOfEachRowAlone) {
       const at::Tensor ids = test::random_ids({3, 19}, 40, 3);
       const at::Tensor all = run(decoder, ids).view({3, 19, -1});
       for (const int64_t wanted : {1, 5, 19})
-        for (const int64_t tile_rows : {0, 4}) {
-          const at::Tensor some = run(decoder, ids, {.tile_rows = tile_rows, .wanted_tokens = wanted});
+        for (const int64_t tile_tokens : {0, 4}) {
+          const at::Tensor some = run(decoder, ids, {.tile_tokens = tile_tokens, .wanted_tokens = wanted});
           EXPECT_CLOSE(some.view({3, wanted, -1}), all.slice(1, 19 - wanted), 1e-5);
         }
     }
@@ -67,7 +68,8 @@ TEST(Forward, WantsNothingOfAPassThatOnlyTellsItsAttention) {
   struct Listener : Attend {
     std::vector<size_t> layers;
     std::vector<int64_t> queries, keys, windows;
-    at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv) override {
+    at::Tensor attend(size_t layer, int64_t window_tokens, const model::QueryKeyValue& qkv,
+                      ops::KeptAttention* /*kept*/) override {
       layers.push_back(layer);
       queries.push_back(qkv.q.size(0));
       keys.push_back(qkv.k.size(0));
@@ -95,7 +97,7 @@ TEST(Forward, LossesOfTilesAreThoseOfAll) {
   labels.slice(0, 9, 12).fill_(ops::kIgnoreLabel);
   const auto whole = cross_entropy(decoder, hidden, labels, *resident(), {.want_losses = true});
   const auto tiled = cross_entropy(decoder, hidden, labels, *resident(),
-                                   {.tile_rows = 10, .loss_chunk_rows = 3, .want_losses = true});
+                                   {.tile_tokens = 10, .loss_chunk_rows = 3, .want_losses = true});
   EXPECT_EQ(tiled.num_labels, 34);
   EXPECT_EQ(tiled.num_correct, whole.num_correct);
   EXPECT_NEAR(tiled.loss_sum, whole.loss_sum, 1e-6 * whole.loss_sum);

@@ -20,7 +20,7 @@ constexpr int64_t kRowTokens = 512;
 
 // Rows of kRowTokens that are scored, of each its last `wanted` tokens.
 struct Scored {
-  int64_t tokens, tile_rows, wanted = kRowTokens;
+  int64_t tokens, tile_tokens, wanted = kRowTokens;
 };
 
 // The most that tensors hold beyond the weights meanwhile.
@@ -33,9 +33,9 @@ int64_t peak_of(const model::Decoder& decoder, const LayerSource& source, const 
   Segments segments(plan);
   RotaryTables rotary(decoder);
   const at::Tensor hidden = forward(decoder, {ids, rotary.rows(rows, kRowTokens), rows}, segments, source,
-                                    {.tile_rows = scored.tile_rows, .wanted_tokens = scored.wanted});
+                                    {.tile_tokens = scored.tile_tokens, .wanted_tokens = scored.wanted});
   cross_entropy(decoder, hidden, ids.slice(0, 0, hidden.size(0)), source,
-                {.tile_rows = scored.tile_rows, .want_losses = true});
+                {.tile_tokens = scored.tile_tokens, .want_losses = true});
   return allocator.peak_bytes();
 }
 
@@ -44,11 +44,11 @@ void expect_predicted(const model::Decoder& decoder, const Scored& scored) {
                                      {.tokens = scored.tokens,
                                       .row_tokens = kRowTokens,
                                       .wanted_tokens = scored.tokens / kRowTokens * scored.wanted},
-                                     scored.tile_rows);
+                                     scored.tile_tokens);
   const auto held = static_cast<double>(peak_of(decoder, *resident(), scored));
   const auto predicted = static_cast<double>(plan.pass_bytes);
   EXPECT_NEAR(held / predicted, 1.0, 0.03) << held / 1e6 << " of " << predicted / 1e6 << ", tiles of "
-                                           << scored.tile_rows << ", wanted " << scored.wanted;
+                                           << scored.tile_tokens << ", wanted " << scored.wanted;
 }
 
 TEST(PassMemory, IsWhatThePlanPredictsForEveryBlockForm) {
@@ -60,7 +60,7 @@ TEST(PassMemory, IsWhatThePlanPredictsForEveryBlockForm) {
                                           << c10::toString(dtype) << " " << quantized);
         auto decoder = model::random_decoder(model::small_config(form, 3), dtype, 1);
         if (quantized) model::quantize_layers(decoder);
-        for (const int64_t tile_rows : {0, 1024, 128}) expect_predicted(decoder, {4096, tile_rows});
+        for (const int64_t tile_tokens : {0, 1024, 128}) expect_predicted(decoder, {4096, tile_tokens});
         expect_predicted(decoder, {4096, 0, /*wanted=*/64});
       }
 }
@@ -78,7 +78,7 @@ TEST(PassMemory, LeavesEverythingAsItIsWhereMemoryIsPlentiful) {
       decoder, {.tokens = 8192, .budget_bytes = kPlenty, .streamable = streamable_weights(decoder)});
   EXPECT_TRUE(plan.fits);
   EXPECT_FALSE(plan.weights_streamed);
-  EXPECT_EQ(plan.tile_rows, 0);
+  EXPECT_EQ(plan.tile_tokens, 0);
 }
 
 TEST(PassMemory, ScoresAModelThatIsLargerThanWhatItHolds) {
@@ -108,7 +108,7 @@ TEST(PassMemory, ScoresAModelThatIsLargerThanWhatItHolds) {
                            at::kBFloat16);
   EXPECT_FALSE(source.copies());
   // What is mapped is not of the allocator's.
-  EXPECT_LT(peak_of(decoder, source, {kTokens, plan.tile_rows}), plan.pass_bytes);
+  EXPECT_LT(peak_of(decoder, source, {kTokens, plan.tile_tokens}), plan.pass_bytes);
   EXPECT_LT(plan.weights_bytes, all / 10);
 }
 

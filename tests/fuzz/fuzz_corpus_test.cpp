@@ -42,8 +42,20 @@ TEST(FuzzCorpus, StatesOfNf4WeightsAreReadOrRefused) {
   replay("nf4_weight", parse_nf4_weight);
 }
 
+TEST(FuzzCorpus, GgufFilesAreReadOrRefused) {
+  replay("gguf", parse_gguf);
+}
+
+TEST(FuzzCorpus, TokenizersInGgufAreReadOrRefused) {
+  replay("gguf_tokenizer", parse_gguf_tokenizer);
+}
+
 TEST(FuzzCorpus, InstructionsAreReadOrRefused) {
   replay("instructions", parse_instructions);
+}
+
+TEST(FuzzCorpus, ChatTemplatesAreRunOrRefused) {
+  replay("chat_template", parse_chat_template);
 }
 
 TEST(FuzzCorpus, TokenizerJsonIsReadOrRefused) {

@@ -2,7 +2,10 @@
 #include <string>
 
 #include "longlora/core/error.h"
+#include "longlora/core/json.h"
 #include "longlora/core/utf8.h"
+#include "longlora/gguf/gguf_file.h"
+#include "longlora/tokenizer/gguf_tokenizer.h"
 #include "longlora/tokenizer/llama_tokenizer.h"
 #include "longlora/tokenizer/pipeline_tokenizer.h"
 #include "longlora/tokenizer/tiktoken.h"
@@ -52,6 +55,18 @@ void parse_tiktoken(std::string_view bytes) {
   try {
     use(tokenizer::PipelineTokenizer(tokenizer::parse_tiktoken_file(bytes, "fuzz.tiktoken", "/nonexistent")),
         bytes);
+  } catch (const InputError&) {
+  }
+}
+
+void parse_gguf_tokenizer(std::string_view bytes) {
+  try {
+    const gguf::GgufFile file = gguf::parse_gguf(bytes, "fuzz.gguf");
+    tokenizer::gguf_chat_template(file.metadata);
+    use(tokenizer::PipelineTokenizer(tokenizer::gguf_pipeline(file.metadata)), bytes);
+    // What is written is read again.
+    const Json json = tokenizer::gguf_tokenizer_json(tokenizer::read_gguf_tokenizer(file.metadata));
+    use(tokenizer::PipelineTokenizer(tokenizer::parse_tokenizer_json(json.dump(), "fuzz.json")), bytes);
   } catch (const InputError&) {
   }
 }

@@ -106,8 +106,8 @@ TEST(Runtime, ComputesTheSameWithWeightsThatStayInTheirFiles) {
       const Runtime roomy = open_runtime(options), tight = open_runtime(with_least_memory(options));
       EXPECT_FALSE(roomy.decoder->blocks[0].o_proj.weight.value.is_meta());
       EXPECT_TRUE(tight.decoder->blocks[0].o_proj.weight.value.is_meta());
-      EXPECT_EQ(roomy.ready.tile_rows, 0);
-      EXPECT_GT(tight.ready.tile_rows, 0);
+      EXPECT_EQ(roomy.ready.tile_tokens, 0);
+      EXPECT_GT(tight.ready.tile_tokens, 0);
       // In float32 pairs are put into weights that are in memory.
       const double scale = logits_of(roomy).abs().max().item<double>();
       EXPECT_LT(largest_difference(logits_of(tight), logits_of(roomy)),

@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "longlora/core/format.h"
 #include "longlora/report/html.h"
+#include "longlora/report/inspection.h"
 #include "longlora/report/text.h"
 #include "tests/report/inputs.h"
 
@@ -120,15 +122,24 @@ TEST_F(Report, NeedsNoJsonFile) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out" / "results.json"));
 }
 
-TEST_F(Report, WritesNothingWhenGnuplotIsMissing) {
+TEST_F(Report, LeavesOnlyThePicturesOutWhenGnuplotIsMissing) {
+  const std::vector<NamedTable> tables = write_report(options_).tables;
+  options_.output = folder_.path() / "out" / "without.html";
   options_.gnuplot = "/nowhere/gnuplot";
-  try {
-    write_report(options_);
-    FAIL() << "no error";
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("gnuplot-nox"));
-    EXPECT_EQ(error.code(), ExitCode::kOther);
-  }
+  const ReportResult result = write_report(options_);
+  EXPECT_THAT(result.pictures, ::testing::IsEmpty());
+  EXPECT_EQ(result.tables.size(), tables.size());
+  ASSERT_FALSE(result.notes.empty());
+  EXPECT_THAT(result.notes.back(),
+              AllOf(HasSubstr("pictures are left out"), HasSubstr("apt-get install gnuplot-nox")));
+  const std::string page = read_file(result.html);
+  EXPECT_THAT(page, AllOf(HasSubstr("pictures are left out"), HasSubstr("no gnuplot"),
+                          Not(HasSubstr("data:image/png"))));
+}
+
+TEST_F(Report, WritesNothingWithAProgramThatIsNotGnuplot) {
+  options_.gnuplot = "true";
+  EXPECT_THAT(test::message_of<Error>([&] { write_report(options_); }), HasSubstr("gnuplot-nox"));
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out"));
 }
 
@@ -198,6 +209,74 @@ TEST_F(Report, HasTablesOfAnswersAndOfScoresOfTheSameText) {
   const Json json = read_json(options_.results_json);
   EXPECT_EQ(json["models"][1]["answer"][0]["exact"], 0.9);
   EXPECT_EQ(json["models"][2]["score"][0]["sum"], -3.0);
+}
+
+// A result of `eval` with two windows, whose losses are given.
+ResultFile<results::Perplexity> paired_file(const std::string& label, std::vector<double> losses) {
+  results::PerplexityPoint point{1024, (losses[0] + losses[1]) / 2, 0, NAN, 2, 512};
+  point.perplexity = std::exp(point.loss);
+  point.window_losses = std::move(losses);
+  auto file = perplexity_file(label, {point}, label);
+  file.result.window = "same-targets";
+  return file;
+}
+
+TEST(PairedDifferences, AreThoseOfTheSameWindowsAgainstTheBest) {
+  Inputs inputs;
+  inputs.labels = {"worse", "best", "alone"};
+  auto& files = inputs.files<results::Perplexity>();
+  files = {paired_file("worse", {3.5, 2.25}), paired_file("best", {3.0, 2.0}),
+           paired_file("alone", {3.0, 2.5})};
+  files[2].result.points[0].num_tokens = 256;  // other tokens: nothing to compare
+  const std::vector<NamedTable> tables = PerplexityPart::tables(inputs);
+  ASSERT_EQ(tables.size(), 2u);
+  EXPECT_EQ(
+      tables[1].name,
+      "Loss above that of “best” in the same windows, in nats, ± its standard error (window same-targets)");
+  ASSERT_EQ(tables[1].table.rows.size(), 2u);
+  EXPECT_EQ(tables[1].table.rows[0][0].text, "worse");
+  EXPECT_EQ(tables[1].table.rows[0][1].text, "+0.3750 ± 0.1250");  // of 0.5 and 0.25
+  EXPECT_EQ(tables[1].table.rows[1][1].text, "—");
+  for (auto& file : files) file.result.window = "all";
+  EXPECT_EQ(PerplexityPart::tables(inputs).size(), 1u) << "windows that overlap";
+}
+
+TEST_F(Report, ShowsWhatAnInspectionFound) {
+  options_.inputs = {{write_sample(folder_, "data.json", kInspection), ""}};
+  const ReportResult result = write_report(options_);
+  std::vector<std::string> names;
+  for (const NamedTable& table : result.tables) names.push_back(table.name);
+  EXPECT_THAT(
+      names,
+      ElementsAre("data.json", "Lengths", "What sft makes of the samples, by the length of its rows",
+                  "Duplicates", "Exact duplicates, the first ones", "Near duplicates, the most similar ones",
+                  "Overlap with test.json", "Held-out samples of which most was found", "Expected form"));
+  EXPECT_EQ(result.tables[1].table.rows.at(0).at(3).text, "70");
+  EXPECT_EQ(result.tables[2].table.rows.at(0).at(3).text, "90");
+  EXPECT_EQ(result.tables[8].table.rows.at(0).at(1).text, "NO");
+  EXPECT_THAT(result.summary, ElementsAre(HasSubstr("1 of 10 samples of data.json cannot be read"),
+                                          "1 of 9 samples repeat an earlier one exactly, and 1 nearly.",
+                                          HasSubstr("2 of 4 samples of test.json have leaked"),
+                                          "Expected 12,000 samples, found 10 samples."));
+  ASSERT_EQ(result.pictures.size(), 1u);
+  EXPECT_THAT(result.pictures[0].string(), HasSubstr("-lengths.png"));
+  EXPECT_THAT(read_file(result.html),
+              AllOf(HasSubstr("<h2>Data"), HasSubstr("expected &lt;b&gt;"), Not(HasSubstr("expected <b>"))));
+  EXPECT_EQ(read_json(options_.results_json)["models"][0]["inspect"][0]["compared"], 9);
+}
+
+TEST(Histogram, IsDrawnByTheShareOfTheHighestBar) {
+  results::InspectedFile file;
+  file.unit = "tokens";
+  file.histogram = {{0, 0, 0, 3}, {1, 1, 10, 0}, {2, 3, 0, 0}, {4, 7, 5, 0}, {8, 15, 0, 2}};
+  const Table table = histogram_text(file);
+  ASSERT_EQ(table.rows.size(), 3u);  // what only answers have is left out at both ends
+  EXPECT_EQ(table.rows[0][0].text, "1");
+  EXPECT_EQ(table.rows[2][0].text, "4 – 7");
+  EXPECT_EQ(display_width(table.rows[0][3].text), 40);
+  EXPECT_EQ(display_width(table.rows[1][3].text), 0);
+  EXPECT_EQ(display_width(table.rows[2][3].text), 20);
+  EXPECT_TRUE(histogram_text({}).rows.empty());
 }
 
 TEST_F(Report, SaysWhichModelFindsATextLikeliest) {

@@ -6,6 +6,7 @@
 
 #include "longlora/core/json.h"
 #include "longlora/results/answers.h"
+#include "longlora/results/inspection.h"
 #include "longlora/results/passkey.h"
 #include "longlora/results/perplexity.h"
 #include "longlora/results/score.h"
@@ -102,7 +103,7 @@ TEST(ResultFiles, AreWrittenAsTheyWereRead) {
   const std::string model =
       R"("label":"tuned","model":"base","peft_model":"runs/a","context_size":4096,"rope_scaling":"linear rotary scaling by 8","dtype":"float32","quantize":"none",)";
   const std::string point =
-      R"("seq_len":512,"val_loss":1.5,"val_perplexity":4.5,"val_acc":0.25,"windows":8,"tokens":4088)";
+      R"("seq_len":512,"val_loss":1.5,"val_perplexity":4.5,"val_acc":0.25,"windows":2,"tokens":4088,"window_losses":[1.25,1.75])";
   const std::string eval = R"({"verb":"eval",)" + model +
                            R"("data":"a.bin, b.bin","window":"same-targets","target_tokens":256,)" + point +
                            R"(,"results":[{)" + point + "}]}";
@@ -118,6 +119,17 @@ TEST(ResultFiles, AreWrittenAsTheyWereRead) {
   const std::string score =
       R"({"verb":"score","model":"base","context_size":256,"rope_scaling":"no rotary scaling","dtype":"bfloat16","quantize":"nf4","ids":[1,403,407],"logprobs":[-2.0,null],"sum":null,"mean":null})";
   EXPECT_EQ(round_trip<Score>(score).dump(), score);
+  EXPECT_EQ(round_trip<Inspection>(kInspection).dump(), kInspection);
+}
+
+TEST(Inspection, SaysWhatIsWrongWithAFile) {
+  const auto error_of = [](const std::string& text) {
+    return input_error_of([&] { Inspection::from_json(Json::parse(text), "dir/i.json"); });
+  };
+  EXPECT_THAT(error_of(R"({"verb":"inspect"})"),
+              HasSubstr("[dir/i.json] expected a list of objects under \"files\""));
+  EXPECT_THAT(error_of(R"({"files":[{"samples":1,"problems":[1]}]})"),
+              HasSubstr("[dir/i.json, files[0]] expected a list of texts under \"problems\", got [1]"));
 }
 
 TEST(Passkey, CountsItsTrials) {

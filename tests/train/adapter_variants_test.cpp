@@ -29,12 +29,12 @@ struct VariantRun {
 };
 
 // Loss and gradients of the golden's batch; `seed` as in the script that made it.
-VariantRun run_variant(const std::string& name, Keep keep, int64_t tile_rows, double dropout,
+VariantRun run_variant(const std::string& name, Keep keep, int64_t tile_tokens, double dropout,
                        uint64_t seed = 77) {
   TrainedModel decoder = variant(name);
   const auto golden = checkpoint::TensorStore::open_file(golden_path(name) / "golden.safetensors");
   EngineOptions options;
-  options.tile_rows = tile_rows;
+  options.tile_tokens = tile_tokens;
   Engine engine(decoder, std::vector<Keep>(decoder.blocks.size(), keep), 64, options);
   Batch batch = make_batch(golden_rows(golden), kFullAttention);
   batch.dropout = {dropout, seed};
@@ -66,14 +66,14 @@ TEST(AdapterVariants, DoNotDependOnWhatIsComputedAgain) {
   for (const char* name : {"dora", "dropout", "dora_dropout"}) {
     const VariantRun expected = run_variant(name, Keep::kInput, 0, dropout_of(name));
     for (const Keep keep : {Keep::kAttention, Keep::kEverything})
-      for (const int64_t tile_rows : {0, 16}) {
-        SCOPED_TRACE(::testing::Message() << name << ", tiles of " << tile_rows);
-        const VariantRun found = run_variant(name, keep, tile_rows, dropout_of(name));
+      for (const int64_t tile_tokens : {0, 16}) {
+        SCOPED_TRACE(::testing::Message() << name << ", tiles of " << tile_tokens);
+        const VariantRun found = run_variant(name, keep, tile_tokens, dropout_of(name));
         EXPECT_NEAR(found.sums.mean(), expected.sums.mean(), 1e-6);
         for (size_t i = 0; i < found.grads.size(); ++i) {
           SCOPED_TRACE(found.grads[i].first);
           EXPECT_CLOSE(found.grads[i].second, expected.grads[i].second, 1e-5);
-          if (tile_rows > 0) continue;
+          if (tile_tokens > 0) continue;
           EXPECT_TRUE(at::equal(found.grads[i].second, expected.grads[i].second));
         }
       }
@@ -212,7 +212,8 @@ TEST(AdapterVariants, GoOnToTheSameBits) {
         }
       } stopper;
       stopper.at = stop_after;
-      Trainer(options, decoder, std::make_unique<MemoryRows>(uneven_rows()), nullptr, stopper).run();
+      BuiltRun run = run_in_memory(options, std::move(decoder));
+      Trainer(run, std::make_unique<MemoryRows>(uneven_rows()), nullptr, stopper).run();
     };
     TrainOptions whole = options_for(name + "_whole"), parts = options_for(name + "_parts");
     run_to_end(whole, 0);

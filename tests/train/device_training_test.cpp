@@ -15,21 +15,21 @@ constexpr double kFloatTolerance = 2e-4, kBfloat16Tolerance = 6e-2;
 class DeviceTraining : public test::DeviceTest {
  protected:
   static LossSums run(TrainedModel& decoder, const Batch& batch, Keep keep, double grad_scale,
-                      int64_t tile_rows) {
+                      int64_t tile_tokens) {
     zero_gradients(decoder);
     const std::vector<Keep> keeps(decoder.blocks.size(), keep);
     EngineOptions options;
-    options.tile_rows = tile_rows;
+    options.tile_tokens = tile_tokens;
     return Engine(decoder, keeps, batch.ids.numel(), options).forward_backward(batch, grad_scale);
   }
 
   // Loss and every gradient of two copies of a model, one of them on the device.
   void expect_same(TrainedModel& here, TrainedModel& there, const Batch& batch, double tolerance) const {
     for (const Keep keep : {Keep::kInput, Keep::kAttention, Keep::kEverything})
-      for (const int64_t tile_rows : {0, 7}) {
-        SCOPED_TRACE(::testing::Message() << "keep " << static_cast<int>(keep) << ", tiles " << tile_rows);
-        const LossSums expected = run(here, batch, keep, 0.02, tile_rows);
-        const LossSums actual = compute([&] { return run(there, batch, keep, 0.02, tile_rows); });
+      for (const int64_t tile_tokens : {0, 7}) {
+        SCOPED_TRACE(::testing::Message() << "keep " << static_cast<int>(keep) << ", tiles " << tile_tokens);
+        const LossSums expected = run(here, batch, keep, 0.02, tile_tokens);
+        const LossSums actual = compute([&] { return run(there, batch, keep, 0.02, tile_tokens); });
         EXPECT_EQ(actual.num_labels, expected.num_labels);
         EXPECT_NEAR(actual.mean(), expected.mean(), tolerance * expected.mean());
         const auto wanted = gradients_of(here), found = gradients_of(there);
@@ -133,7 +133,8 @@ TEST_F(DeviceTraining, ARunHasTheLossesOfTheKernelsAndResumes) {
     model::Decoder decoder = model::load_decoder(tiny_model("gqa_untied"), at::kFloat, {.device = where});
     add_lora_plus(decoder);
     Losses observer(last_step);
-    Trainer trainer = trainer_on_tokens(options, decoder, data, &data, observer);
+    BuiltRun run = run_in_memory(options, std::move(decoder));
+    Trainer trainer = trainer_on_tokens(run, data, &data, observer);
     trainer.run();
     return observer.losses;
   };

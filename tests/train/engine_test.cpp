@@ -201,8 +201,8 @@ TEST(Engine, ComputesTheSameInTilesOfRows) {
         model::train_everything(decoder);
       }
       const Outcome whole = outcome_of(decoder, batch, all_layers(decoder, Keep::kInput), {});
-      for (const int64_t tile_rows : {8, 33, 100}) {
-        const EngineOptions options = {tile_rows, /*loss_chunk_rows=*/5, {}};
+      for (const int64_t tile_tokens : {8, 33, 100}) {
+        const EngineOptions options = {tile_tokens, /*loss_chunk_rows=*/5, {}};
         const Outcome tiled = outcome_of(decoder, batch, all_layers(decoder, Keep::kInput), options);
         EXPECT_NEAR(tiled.sums.loss, whole.sums.loss, 1e-6 * whole.sums.loss);
         for (size_t i = 0; i < tiled.grads.size(); ++i) {

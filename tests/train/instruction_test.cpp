@@ -128,9 +128,9 @@ struct Recorder : TrainObserver {
 };
 
 std::vector<StepReport> train(const TrainOptions& options, std::vector<data::TrainingRow> rows) {
-  model::Decoder decoder = lora_plus_model("gqa_untied");
+  BuiltRun run = run_in_memory(options, lora_plus_model("gqa_untied"));
   Recorder recorder;
-  Trainer(options, decoder, std::make_unique<MemoryRows>(std::move(rows)), nullptr, recorder).run();
+  Trainer(run, std::make_unique<MemoryRows>(std::move(rows)), nullptr, recorder).run();
   return recorder.steps;
 }
 
@@ -209,7 +209,7 @@ TEST(InstructionTraining, GoesOnToTheSameBitsAndRefusesOtherSamples) {
       return options;
     };
     const auto run_to_end = [&](const TrainOptions& options, int64_t stop_after) {
-      model::Decoder decoder = lora_plus_model("gqa_untied");
+      BuiltRun run = run_in_memory(options, lora_plus_model("gqa_untied"));
       struct Stopper : TrainObserver {
         int64_t at = 0;
         void on_step(const StepReport& report) override {
@@ -217,7 +217,7 @@ TEST(InstructionTraining, GoesOnToTheSameBitsAndRefusesOtherSamples) {
         }
       } stopper;
       stopper.at = stop_after;
-      Trainer(options, decoder, std::make_unique<MemoryRows>(uneven_rows()), nullptr, stopper).run();
+      Trainer(run, std::make_unique<MemoryRows>(uneven_rows()), nullptr, stopper).run();
     };
     TrainOptions whole = options_for("whole"), parts = options_for("parts");
     run_to_end(whole, 0);
@@ -227,11 +227,10 @@ TEST(InstructionTraining, GoesOnToTheSameBitsAndRefusesOtherSamples) {
     for (const char* file : {"checkpoint-7/optimizer.safetensors", "adapter_model.safetensors"})
       EXPECT_EQ(read_file(whole.output_dir / file), read_file(parts.output_dir / file)) << file;
 
-    model::Decoder decoder = lora_plus_model("gqa_untied");
+    BuiltRun run = run_in_memory(parts, lora_plus_model("gqa_untied"));
     Recorder recorder;
     EXPECT_THAT(message_of<InputError>([&] {
-                  Trainer(parts, decoder, std::make_unique<MemoryRows>(uneven_rows(), "others"), nullptr,
-                          recorder);
+                  Trainer(run, std::make_unique<MemoryRows>(uneven_rows(), "others"), nullptr, recorder);
                 }),
                 HasSubstr("expected the samples that this run was started with"));
   }

@@ -41,7 +41,7 @@ model::Decoder model_of(const model::FormOfBlock& form, Kind kind, at::ScalarTyp
 }
 
 struct Step {
-  int64_t tokens, tile_rows;
+  int64_t tokens, tile_tokens;
   Keep keep;
 };
 
@@ -53,12 +53,12 @@ double held_share(TrainedModel& decoder, bool dropout, const Step& step) {
   request.longest_segment_tokens = 512;
   request.dropout = dropout;
   const std::vector<Keep> keep(decoder.blocks.size(), step.keep);
-  const MemoryPlan plan = predict_memory(decoder, request, keep, step.tile_rows);
+  const MemoryPlan plan = predict_memory(decoder, request, keep, step.tile_tokens);
   decoder.trained();  // masters and gradients are none of a step's
   allocator.reset();
   Batch batch = make_next_token_batch(test::random_ids({1, step.tokens}, decoder.config.vocab_size, 8), 512);
   if (dropout) batch.dropout = {.probability = 0.1, .seed = 1};
-  Engine engine(decoder, keep, step.tokens, {plan.tile_rows, plan.loss_chunk_rows, {}});
+  Engine engine(decoder, keep, step.tokens, {plan.tile_tokens, plan.loss_chunk_rows, {}});
   engine.forward_backward(batch, 1.0 / static_cast<double>(step.tokens));
   const int64_t predicted = plan.inputs_bytes + plan.kept_bytes + plan.workspace_bytes;
   return static_cast<double>(allocator.peak_bytes()) / static_cast<double>(predicted);
@@ -69,11 +69,12 @@ void expect_predicted(const model::FormOfBlock& form, Kind kind, at::ScalarType 
   TrainedModel decoder = model_of(form, kind, dtype);
   bool in_tiles = static_cast<int>(kind) % 2 == 0;
   for (const Keep keep : kKeeps) {
-    const int64_t tile_rows = in_tiles ? 512 : 0;
+    const int64_t tile_tokens = in_tiles ? 512 : 0;
     in_tiles = !in_tiles;
-    EXPECT_NEAR(held_share(decoder, has_dropout(kind), {2048, tile_rows, keep}), 1.0, 0.03)
+    EXPECT_NEAR(held_share(decoder, has_dropout(kind), {2048, tile_tokens, keep}), 1.0, 0.03)
         << form.architecture << ", " << form.activation << ", " << kKindNames[static_cast<size_t>(kind)]
-        << ", " << c10::toString(dtype) << ", keep " << static_cast<int>(keep) << ", tiles of " << tile_rows;
+        << ", " << c10::toString(dtype) << ", keep " << static_cast<int>(keep) << ", tiles of "
+        << tile_tokens;
   }
 }
 

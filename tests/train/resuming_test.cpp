@@ -55,7 +55,7 @@ TEST(Trainer, ResumesToTheSameBits) {
     test::TemporaryDirectory folder;
     Recorder whole_recorder;
     model::Decoder whole = kind.decoder();
-    ASSERT_EQ(trainer_on_tokens(kind.options(folder / "whole"), whole, data, nullptr, whole_recorder).run(),
+    ASSERT_EQ(train_on_tokens(kind.options(folder / "whole"), whole, data, nullptr, whole_recorder),
               TrainOutcome::kFinished);
 
     TrainOptions options = kind.options(folder / "parts");
@@ -67,7 +67,7 @@ TEST(Trainer, ResumesToTheSameBits) {
       recorder.after_step = [&](int64_t step) {
         if (step == stop) Trainer::request_stop();
       };
-      const TrainOutcome outcome = trainer_on_tokens(options, decoder, data, nullptr, recorder).run();
+      const TrainOutcome outcome = train_on_tokens(options, decoder, data, nullptr, recorder);
       EXPECT_EQ(outcome, stop == 100 ? TrainOutcome::kFinished : TrainOutcome::kStopped);
       for (const StepReport& report : recorder.steps) losses.push_back(report.loss);
       options.resume = true;
@@ -86,21 +86,20 @@ TEST(Trainer, ResumesWithTheTilesAndChunksOfTheRunThatStopped) {
   const RunKind& kind = kRunKinds[1];
   const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
   test::TemporaryDirectory folder;
-  const auto train = [&](const fs::path& output_dir, int64_t tile_rows, int64_t stop, bool resume,
+  const auto train = [&](const fs::path& output_dir, int64_t tile_tokens, int64_t stop, bool resume,
                          int64_t loss_chunk_rows = 64) {
     TrainOptions options = kind.options(output_dir);
     options.resume = resume;
-    model::Decoder decoder = kind.decoder();
-    MemoryPlan plan = plan_run(options, decoder);
-    plan.tile_rows = tile_rows;
-    plan.loss_chunk_rows = loss_chunk_rows;
+    BuiltRun run = run_in_memory(options, kind.decoder());
+    run.plan.tile_tokens = tile_tokens;
+    run.plan.loss_chunk_rows = loss_chunk_rows;
     Recorder recorder;
     recorder.after_step = [&](int64_t step) {
       if (step == stop) Trainer::request_stop();
     };
-    Trainer trainer = trainer_on_tokens(options, decoder, data, nullptr, recorder, plan);
+    Trainer trainer = trainer_on_tokens(run, data, nullptr, recorder);
     trainer.run();
-    return std::pair(trainer.plan().tile_rows, trainer.plan().loss_chunk_rows);
+    return std::pair(trainer.plan().tile_tokens, trainer.plan().loss_chunk_rows);
   };
   train(folder / "tiled", 8, 100, false);
   train(folder / "whole", 0, 100, false);
@@ -127,7 +126,7 @@ TEST(Trainer, SaysHowToGoOnWhereTheNewestCheckpointIsDamaged) {
   const auto train = [&] {
     model::Decoder decoder = kind.decoder();
     Recorder recorder;
-    trainer_on_tokens(options, decoder, data, nullptr, recorder).run();
+    train_on_tokens(options, decoder, data, nullptr, recorder);
   };
   train();
   options.resume = true;
@@ -159,7 +158,7 @@ TEST(Trainer, GoesOnFromTheLastCheckpointOfAKilledRun) {
   const RunKind kind = kRunKinds[0];
   Recorder recorder;
   model::Decoder whole = kind.decoder();
-  trainer_on_tokens(kind.options(folder / "whole"), whole, data, nullptr, recorder).run();
+  train_on_tokens(kind.options(folder / "whole"), whole, data, nullptr, recorder);
 
   TrainOptions options = kind.options(folder / "killed");
   options.save_steps = 2;
@@ -168,11 +167,11 @@ TEST(Trainer, GoesOnFromTheLastCheckpointOfAKilledRun) {
   killer.after_step = [](int64_t step) {
     if (step == 5) throw std::runtime_error("killed");  // after checkpoint-4
   };
-  EXPECT_THROW(trainer_on_tokens(options, killed, data, nullptr, killer).run(), std::runtime_error);
+  EXPECT_THROW(train_on_tokens(options, killed, data, nullptr, killer), std::runtime_error);
   options.resume = true;
   model::Decoder resumed = kind.decoder();
   Recorder rest;
-  trainer_on_tokens(options, resumed, data, nullptr, rest).run();
+  train_on_tokens(options, resumed, data, nullptr, rest);
   EXPECT_EQ(rest.steps.front().step, 5);
   for (const char* file : {"adapter_model.safetensors", "trainable_params.safetensors"})
     EXPECT_EQ(read_file(folder / "whole" / file), read_file(folder / "killed" / file)) << file;
@@ -194,7 +193,7 @@ TEST(Trainer, GoesOnInTheMiddleOfAnEpochThatEndsInASmallerUpdate) {
     };
     Recorder whole_recorder, killer;
     model::Decoder whole = kRunKinds[1].decoder();
-    trainer_on_tokens(options_of("whole"), whole, data, nullptr, whole_recorder).run();
+    train_on_tokens(options_of("whole"), whole, data, nullptr, whole_recorder);
     ASSERT_EQ(whole_recorder.steps.size(), 8u);
     TrainOptions options = options_of("parts");
     for (const int64_t stop : {2, 3, 4, 7, 100}) {  // inside an epoch, at its end, behind it
@@ -203,7 +202,7 @@ TEST(Trainer, GoesOnInTheMiddleOfAnEpochThatEndsInASmallerUpdate) {
       recorder.after_step = [&](int64_t step) {
         if (step == stop) Trainer::request_stop();
       };
-      trainer_on_tokens(options, decoder, data, nullptr, recorder).run();
+      train_on_tokens(options, decoder, data, nullptr, recorder);
       options.resume = true;
     }
     for (const char* file : {"checkpoint-8/optimizer.safetensors", "adapter_model.safetensors"})
@@ -220,14 +219,14 @@ TEST(Trainer, RefusesACheckpointThatWentThroughTheRowsInAnotherWay) {
   options.max_steps = 4;
   model::Decoder decoder = lora_plus_model("gqa_untied");
   Recorder recorder;
-  trainer_on_tokens(options, decoder, data, nullptr, recorder).run();
+  train_on_tokens(options, decoder, data, nullptr, recorder);
   const fs::path state = folder / "out/checkpoint-4/trainer_state.json";
   Json json = read_json(state);
   EXPECT_EQ(json["rows_consumed"], 9 + 4);
   json["rows_consumed"] = 16;  // as where updates went on over the end of an epoch
   write_json(state, json);
   options.resume = true;
-  EXPECT_THAT(message_of<InputError>([&] { trainer_on_tokens(options, decoder, data, nullptr, recorder); }),
+  EXPECT_THAT(message_of<InputError>([&] { train_on_tokens(options, decoder, data, nullptr, recorder); }),
               AllOf(HasSubstr("expected 13 rows behind step 4, got 16"), HasSubstr("another --output_dir")));
 }
 
@@ -237,12 +236,12 @@ TEST(Trainer, IsDoneAtOnceWhenAFinishedRunIsResumed) {
   TrainOptions options = small_run(folder / "out");
   model::Decoder decoder = lora_plus_model("gqa_untied");
   Recorder recorder;
-  trainer_on_tokens(options, decoder, data, nullptr, recorder).run();
+  train_on_tokens(options, decoder, data, nullptr, recorder);
   const std::string weights = read_file(folder / "out/adapter_model.safetensors");
   options.resume = true;
   model::Decoder again = lora_plus_model("gqa_untied");
   Recorder none;
-  EXPECT_EQ(trainer_on_tokens(options, again, data, nullptr, none).run(), TrainOutcome::kFinished);
+  EXPECT_EQ(train_on_tokens(options, again, data, nullptr, none), TrainOutcome::kFinished);
   EXPECT_TRUE(none.steps.empty());
   EXPECT_EQ(read_file(folder / "out/adapter_model.safetensors"), weights);
 }
@@ -254,13 +253,13 @@ TEST(Trainer, RefusesToResumeWithOtherData) {
   options.max_steps = 1;
   model::Decoder decoder = lora_plus_model("gqa_untied");
   Recorder recorder;
-  trainer_on_tokens(options, decoder, data, nullptr, recorder).run();
+  train_on_tokens(options, decoder, data, nullptr, recorder);
   options.resume = true;
-  EXPECT_THAT(message_of<InputError>([&] { trainer_on_tokens(options, decoder, more, nullptr, recorder); }),
+  EXPECT_THAT(message_of<InputError>([&] { train_on_tokens(options, decoder, more, nullptr, recorder); }),
               AllOf(HasSubstr("[--data_path] expected the 144 tokens"), HasSubstr("got 160")));
   std::vector<int64_t> ids(144, 5);
   const MemoryTokens others(ids);
-  EXPECT_THAT(message_of<InputError>([&] { trainer_on_tokens(options, decoder, others, nullptr, recorder); }),
+  EXPECT_THAT(message_of<InputError>([&] { train_on_tokens(options, decoder, others, nullptr, recorder); }),
               HasSubstr("got others of the same size"));
 }
 

@@ -71,17 +71,16 @@ void train(const Kind& kind, const fs::path& output_dir, StateOnDisk on_disk, in
   const MemoryTokens data(ids);
   TrainOptions options = kind.options(output_dir);
   for (const int64_t until : {stop, int64_t{0}}) {
-    model::Decoder decoder = kind.decoder();
-    MemoryPlan plan = plan_run(options, decoder);
-    plan.state_on_disk = on_disk;
+    BuiltRun run = run_in_memory(options, kind.decoder());
+    run.plan.state_on_disk = on_disk;
     Observer observer(until);
-    Trainer trainer = trainer_on_tokens(options, decoder, data, nullptr, observer, plan);
+    Trainer trainer = trainer_on_tokens(run, data, nullptr, observer);
     trainer.run();
     // In float32 runs masters are values, of which the embedding's alone is on disk.
-    const TrainedParameter* head = trainer.trained().find(decoder.head());
+    const TrainedParameter* head = trainer.trained().find(run.decoder.head());
     EXPECT_EQ(head != nullptr && tensors::is_on_disk(head->master),
               on_disk == StateOnDisk::kAll && kind.dtype == at::kBFloat16);
-    EXPECT_EQ(tensors::is_on_disk(decoder.embed_tokens.value.dense()),
+    EXPECT_EQ(tensors::is_on_disk(run.decoder.embed_tokens.value.dense()),
               on_disk != StateOnDisk::kNone && !kind.tied);
     options.resume = true;
     if (stop == 0) return;

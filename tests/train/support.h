@@ -8,10 +8,12 @@
 
 #include "longlora/data/token_data.h"
 #include "longlora/data/training_rows.h"
+#include "longlora/forward/memory_budget.h"
 #include "longlora/model/adapter.h"
 #include "longlora/model/load.h"
 #include "longlora/train/batch.h"
 #include "longlora/train/engine.h"
+#include "longlora/train/memory_prediction.h"
 #include "longlora/train/options.h"
 #include "longlora/train/trained_parameters.h"
 #include "longlora/train/trainer.h"
@@ -117,12 +119,36 @@ inline TrainOptions small_run(const std::filesystem::path& output_dir) {
   return options;
 }
 
-/// A trainer on rows of consecutive ids. `data` and `eval_data`, which may be null, must outlive it.
-inline Trainer trainer_on_tokens(const TrainOptions& options, const RunModel& model,
-                                 const data::TokenData& data, const data::TokenData* eval_data,
-                                 TrainObserver& observer, std::optional<MemoryPlan> plan = {}) {
-  return Trainer(options, model, data::consecutive_rows(&data, options.model_max_length),
-                 data::consecutive_rows(eval_data, options.model_max_length), observer, std::move(plan));
+/// The predicted memory where everything is in memory, layers keep what `keep` says and tiles have
+/// `tile_tokens` tokens (0: all).
+inline MemoryPlan predict_memory(const model::Decoder& decoder, const PlanRequest& request,
+                                 std::vector<Keep> keep, int64_t tile_tokens) {
+  const Prediction prediction(decoder, request);
+  return prediction.plan({tile_tokens, prediction.loss_chunk_rows()}, std::move(keep));
+}
+
+/// A run of a decoder that is in memory already, whose tensors the run's decoder shares. The memory plan is
+/// that of the options.
+inline BuiltRun run_in_memory(const TrainOptions& options, model::Decoder decoder) {
+  PlanRequest request = options.plan_request();
+  request.budget_bytes = forward::memory_budget(options.memory_budget_bytes, options.device);
+  const MemoryPlan plan = make_memory_plan(decoder, request);
+  return {options, plan, std::move(decoder), forward::resident(), {}, {}};
+}
+
+/// A trainer on rows of consecutive ids. `run`, `data` and `eval_data`, which may be null, must outlive it.
+inline Trainer trainer_on_tokens(BuiltRun& run, const data::TokenData& data, const data::TokenData* eval_data,
+                                 TrainObserver& observer) {
+  return Trainer(run, data::consecutive_rows(&data, run.options.model_max_length),
+                 data::consecutive_rows(eval_data, run.options.model_max_length), observer);
+}
+
+/// Trains a decoder that is in memory on rows of consecutive ids.
+inline TrainOutcome train_on_tokens(const TrainOptions& options, const model::Decoder& decoder,
+                                    const data::TokenData& data, const data::TokenData* eval_data,
+                                    TrainObserver& observer) {
+  BuiltRun run = run_in_memory(options, decoder);
+  return trainer_on_tokens(run, data, eval_data, observer).run();
 }
 
 /// The gradient of a whole parameter.

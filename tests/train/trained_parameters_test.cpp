@@ -43,7 +43,7 @@ TEST(TrainedParameters, SaveFromTheirMasters) {
   decoder.norm.weight.make_trainable();
   TrainedParameter& norm = decoder.of(decoder.norm.weight);
   norm.master.fill_(1.0009765625f);  // more bits than bfloat16 has
-  norm.refresh_value();
+  norm.refresh_elements(0, norm.master.numel());
   EXPECT_EQ(decoder.norm.weight.value.dense().detach()[0].item<float>(), 1.0f);
   model::save_decoder(decoder, folder.path(), at::kFloat, masters_of(decoder));
   EXPECT_EQ(model::load_decoder(folder.path(), at::kFloat).norm.weight.value.dense()[0].item<float>(),
@@ -57,7 +57,7 @@ TEST(TrainedParameters, ShareTheirMasterInFloat32Alone) {
   TrainedParameter& norm = narrow.of(narrow.norm.weight);
   EXPECT_EQ(norm.master.scalar_type(), at::kFloat);
   norm.master.add_(1.0);
-  norm.refresh_value();
+  norm.refresh_elements(0, norm.master.numel());
   EXPECT_TRUE(at::equal(narrow.norm.weight.value.dense().detach(), norm.master.to(at::kBFloat16)));
 }
 
@@ -84,23 +84,6 @@ TEST(TrainedParameters, TakeWhatTheFilesHoldAndNotWhatBfloat16MadeOfIt) {
   EXPECT_TRUE(at::equal(decoder.of(decoder.lm_head).master, store.load("lm_head.weight")));
   // What the model computes with is the same as before.
   EXPECT_TRUE(at::equal(decoder.embed_tokens.value.dense(), embedding.to(at::kBFloat16)));
-}
-
-TEST(TrainedParameters, MergeFromTheirMasters) {
-  TrainedModel decoder = model::load_decoder(tiny_model("gqa_untied"), at::kBFloat16);
-  checkpoint::LoraConfig config;
-  config.rank = 4;
-  model::add_lora(decoder, config, 1);
-  model::train_adapter(decoder, {});
-  model::LoraPair& pair = *decoder.blocks[0].q_proj.lora;
-  decoder.of(pair.a).master.fill_(1.5f);
-  decoder.of(pair.b).master.fill_(1.0039f);  // rounds to 1 in bfloat16, which would give 24
-  decoder.of(pair.a).refresh_value();
-  decoder.of(pair.b).refresh_value();
-  decoder.blocks[0].q_proj.weight.value.dense().zero_();
-  model::merge_lora(decoder, masters_of(decoder));
-  // 4 · 1.5 · 1.0039 · scale 4 = 24.09, rounded once.
-  EXPECT_EQ(decoder.blocks[0].q_proj.weight.value.dense()[0][0].item<float>(), 24.125f);
 }
 
 TEST(TrainedParameters, ReadBackAsTheSameAdapter) {

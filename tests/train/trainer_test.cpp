@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 std::vector<StepReport> run_steps(const TrainOptions& options, const MemoryTokens& data) {
   model::Decoder decoder = lora_plus_model("gqa_untied");
   Recorder recorder;
-  trainer_on_tokens(options, decoder, data, nullptr, recorder).run();
+  train_on_tokens(options, decoder, data, nullptr, recorder);
   return recorder.steps;
 }
 
@@ -31,7 +31,7 @@ TEST(Trainer, LearnsWhatTheDataHolds) {
   options.low_rank_training = false;
   const MemoryTokens data = MemoryTokens::walk(16 * 20, 96);
   Recorder recorder;
-  trainer_on_tokens(options, decoder, data, &data, recorder).run();
+  train_on_tokens(options, decoder, data, &data, recorder);
   ASSERT_EQ(recorder.steps.size(), 1u);    // the last step is always reported
   EXPECT_LT(recorder.steps[0].loss, 1.5);  // ln 96 is 4.6
 }
@@ -80,9 +80,9 @@ TEST(Trainer, TakesAsManyStepsAsTheEpochsHold) {
   TrainOptions options = small_run(folder / "out");
   options.max_steps = 0;
   options.num_train_epochs = 2.0;
-  model::Decoder decoder = lora_plus_model("gqa_untied");
+  BuiltRun run = run_in_memory(options, lora_plus_model("gqa_untied"));
   Recorder recorder;
-  Trainer trainer = trainer_on_tokens(options, decoder, data, nullptr, recorder);
+  Trainer trainer = trainer_on_tokens(run, data, nullptr, recorder);
   EXPECT_EQ(trainer.num_rows(), 13);
   EXPECT_EQ(trainer.max_steps(), 8);  // four rows a step, and one in an epoch's last
   trainer.run();
@@ -100,17 +100,17 @@ TEST(Trainer, EvaluatesAllHeldOutRowsUnderFullAttention) {
   options.eval_steps = 3;
   options.per_device_eval_batch_size = 2;
   options.learning_rate = 0.0;
-  model::Decoder decoder = lora_plus_model("gqa_untied");
+  BuiltRun run = run_in_memory(options, lora_plus_model("gqa_untied"));
   Recorder recorder;
-  trainer_on_tokens(options, decoder, data, &held_out, recorder).run();
+  trainer_on_tokens(run, data, &held_out, recorder).run();
   ASSERT_EQ(recorder.evals.size(), 3u);
   EXPECT_EQ(recorder.evals[0].step, 3);
   EXPECT_EQ(recorder.evals[1].step, 6);
   EXPECT_EQ(recorder.evals[2].step, 7);  // the last
   at::Tensor ids = at::empty({5, 16}, at::kLong);
   held_out.read(0, {ids.mutable_data_ptr<int64_t>(), 80});
-  TrainedParameters trained(decoder);
-  Engine engine(trained, std::vector<Keep>(decoder.blocks.size(), Keep::kInput), 16);
+  TrainedParameters trained(run.decoder);
+  Engine engine(trained, std::vector<Keep>(run.decoder.blocks.size(), Keep::kInput), 16);
   const LossSums expected = engine.evaluate(make_next_token_batch(ids, 0));
   EXPECT_EQ(expected.num_labels, 75);
   EXPECT_NEAR(recorder.evals[0].loss, expected.mean(), 1e-6 * expected.mean());
@@ -123,12 +123,12 @@ TEST(Trainer, EndsWithAnErrorThatNamesTheStepWhenTheLossIsNotFinite) {
   const MemoryTokens data = MemoryTokens::walk(16 * 9, 96);
   test::TemporaryDirectory folder;
   TrainOptions options = small_run(folder / "out");
-  model::Decoder decoder = lora_plus_model("gqa_untied");
+  BuiltRun run = run_in_memory(options, lora_plus_model("gqa_untied"));
   Recorder recorder;
   recorder.after_step = [&](int64_t step) {
-    if (step == 2) decoder.norm.weight.value.dense().detach().fill_(std::nanf(""));
+    if (step == 2) run.decoder.norm.weight.value.dense().detach().fill_(std::nanf(""));
   };
-  Trainer trainer = trainer_on_tokens(options, decoder, data, nullptr, recorder);
+  Trainer trainer = trainer_on_tokens(run, data, nullptr, recorder);
   EXPECT_THAT(
       message_of<Error>([&] { trainer.run(); }),
       AllOf(HasSubstr("[step 3]"), HasSubstr("finite"), HasSubstr("nan"), HasSubstr("--learning_rate")));
@@ -141,8 +141,9 @@ TEST(Trainer, NamesTheWeightThatIsNotFiniteWhereNothingWasLearnedYet) {
   test::TemporaryDirectory folder;
   model::Decoder decoder = lora_plus_model("gqa_untied");
   decoder.blocks[1].down_proj.weight.value.dense().detach()[3][5] = std::nanf("");
+  BuiltRun run = run_in_memory(small_run(folder / "out"), std::move(decoder));
   Recorder recorder;
-  Trainer trainer = trainer_on_tokens(small_run(folder / "out"), decoder, data, nullptr, recorder);
+  Trainer trainer = trainer_on_tokens(run, data, nullptr, recorder);
   EXPECT_THAT(message_of<InputError>([&] { trainer.run(); }),
               AllOf(HasSubstr("[step 1]"), HasSubstr("model.layers.1.mlp.down_proj.weight holds numbers")));
 }
@@ -157,7 +158,8 @@ TEST(Trainer, EndsWhereTheLossOnHeldOutDataIsNotFinite) {
   decoder.embed_tokens.value.dense().detach()[95].fill_(std::nanf(""));
   Recorder recorder;
   const MemoryTokens threes(std::vector<int64_t>(64, 3));
-  Trainer trainer = trainer_on_tokens(options, decoder, threes, &held_out, recorder);
+  BuiltRun run = run_in_memory(options, std::move(decoder));
+  Trainer trainer = trainer_on_tokens(run, threes, &held_out, recorder);
   EXPECT_THAT(message_of<InputError>([&] { trainer.run(); }),
               HasSubstr("expected a finite loss on held-out data"));
 }
@@ -166,11 +168,11 @@ TEST(Trainer, RefusesDataWithoutAWholeRow) {
   const MemoryTokens little = MemoryTokens::walk(15, 96), enough = MemoryTokens::walk(64, 96);
   test::TemporaryDirectory folder;
   const TrainOptions options = small_run(folder / "out");
-  model::Decoder decoder = lora_plus_model("gqa_untied");
+  BuiltRun run = run_in_memory(options, lora_plus_model("gqa_untied"));
   Recorder recorder;
-  EXPECT_THAT(message_of<InputError>([&] { trainer_on_tokens(options, decoder, little, nullptr, recorder); }),
+  EXPECT_THAT(message_of<InputError>([&] { trainer_on_tokens(run, little, nullptr, recorder); }),
               AllOf(HasSubstr("at least one row of 16 tokens, got 15"), HasSubstr("--model_max_length")));
-  EXPECT_THROW(trainer_on_tokens(options, decoder, enough, &little, recorder), InputError);
+  EXPECT_THROW(trainer_on_tokens(run, enough, &little, recorder), InputError);
 }
 
 TEST(Trainer, RefusesABudgetThatIsTooSmallBeforeItWritesAnything) {
@@ -180,7 +182,7 @@ TEST(Trainer, RefusesABudgetThatIsTooSmallBeforeItWritesAnything) {
   options.memory_budget_bytes = 1 << 20;
   model::Decoder decoder = lora_plus_model("gqa_untied");
   Recorder recorder;
-  EXPECT_THROW(trainer_on_tokens(options, decoder, data, nullptr, recorder), ResourceError);
+  EXPECT_THROW(train_on_tokens(options, decoder, data, nullptr, recorder), ResourceError);
   EXPECT_FALSE(fs::exists(folder / "out"));
 }
 

@@ -49,7 +49,7 @@ void expect_follows(const Curve& curve, model::Decoder decoder, const fs::path& 
   const TrainOptions options = curve.options(folder / "out");
   const MemoryTokens data = MemoryTokens::from_file(curve.folder / "train.bin");
   Recorder recorder;
-  ASSERT_EQ(trainer_on_tokens(options, decoder, data, nullptr, recorder).run(), TrainOutcome::kFinished);
+  ASSERT_EQ(train_on_tokens(options, decoder, data, nullptr, recorder), TrainOutcome::kFinished);
   ASSERT_EQ(recorder.steps.size(), curve.steps.size());
   for (size_t i = 0; i < recorder.steps.size(); ++i) {
     SCOPED_TRACE(i);
@@ -123,7 +123,7 @@ TEST(TrainingCurve, OfEpochsThatEndInSmallerUpdatesFollowsTransformersTrainer) {
   options.output_dir = folder / "out";
   model::Decoder decoder = full_model("gqa_untied");
   Recorder recorder;
-  trainer_on_tokens(options, decoder, data, nullptr, recorder).run();
+  train_on_tokens(options, decoder, data, nullptr, recorder);
   ASSERT_EQ(recorder.steps.size(), curve["updates"].size());
   for (size_t i = 0; i < recorder.steps.size(); ++i) {
     SCOPED_TRACE(i);

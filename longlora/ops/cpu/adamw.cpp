@@ -28,7 +28,7 @@ double sum_of_run(const float* data, int64_t count) {
 void adamw(const at::Tensor& parameter, const at::Tensor& grad, const at::Tensor& exp_avg,
            const at::Tensor& exp_avg_sq, const AdamWStep& step) {
   const AdamWKernel kernel = adamw_kernel();
-  // The parameter may be a leaf of autograd, which typed access would refuse to write.
+  // The parameter may be a leaf of autograd's graph, which mutable_data_ptr() refuses to write.
   auto* const p = static_cast<float*>(parameter.data_ptr());
   const auto* const g = grad.const_data_ptr<float>();
   auto *const m = exp_avg.mutable_data_ptr<float>(), *const v = exp_avg_sq.mutable_data_ptr<float>();

@@ -1,5 +1,5 @@
-// Blocked causal attention on the CPU, after Dao et al. 2022 (arXiv 2205.14135):
-// scores exist one 64 × 64 block at a time, keys down and queries across.
+// Blocked causal attention on the CPU, after Dao et al. 2022 (arXiv 2205.14135). Scores exist only for one
+// block of 64 keys and 64 queries at a time.
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "longlora/ops/attention_paths.h"
+#include "longlora/ops/attention_saved.h"
 #include "longlora/ops/cpu/attention_backward.h"
 #include "longlora/ops/cpu/attention_forward.h"
 #include "longlora/ops/cpu/chunks.h"
@@ -27,9 +28,9 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-// Runs `count` pieces of work of unequal size: threads take the next one as they
-// get free, and each makes one worker and reuses its buffers. Pieces write to
-// different places, so their order decides nothing.
+// Runs `count` pieces of work of unequal size. Each thread makes one worker, whose buffers it reuses, and
+// takes the next piece when it is free. Pieces write to different places, so that their order does not
+// matter.
 template <typename MakeWorker, typename Run>
 void run_parallel(int64_t count, const MakeWorker& make_worker, const Run& run) {
   std::atomic<int64_t> next = 0;
@@ -47,7 +48,7 @@ void run_tasks(const std::vector<Task>& tasks, const MakeWorker& make_worker) {
                [&](auto& worker, int64_t i) { worker.run(tasks[i]); });
 }
 
-// Tasks of shared key/value heads add to the same sums: one thread takes all of a head.
+// Runs every task, all tasks of a key/value head in one thread, because they may add to the same sums.
 template <typename MakeWorker>
 void run_heads(const std::vector<Task>& tasks, int64_t kv_heads, const MakeWorker& make_worker) {
   run_parallel(kv_heads, make_worker, [&](auto& worker, int64_t head) {
@@ -61,29 +62,10 @@ class AttentionCpu : public Function<AttentionCpu> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q_in, const at::Tensor& k_in,
                             const at::Tensor& v_in, const AttentionPlan& plan, KeptAttention* kept) {
     const at::Tensor q = with_dense_heads(q_in), k = with_dense_heads(k_in), v = with_dense_heads(v_in);
-    const int64_t queries = q.size(0), heads = q.size(1), width = q.size(2);
-    at::Tensor out, log_sum_exp;
-    if (kept != nullptr && kept->out.defined()) {
-      out = kept->out.detach();  // a tensor of its own: autograd will mark it
-      log_sum_exp = kept->log_sum_exp;
-    } else {
-      const Tasks list = cpu::list_tasks(plan, heads, k.size(1));
-      out = at::empty({queries, heads, width}, q.options());
-      log_sum_exp = at::empty({heads, queries}, q.options().dtype(at::kFloat));
-      cpu::dispatch_element(q, [&]<typename T>(T) {
-        run_tasks(list.tasks, [&] {
-          return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
-                                log_sum_exp.mutable_data_ptr<float>(), queries, width,
-                                Window{plan.window_tokens});
-        });
-      });
-      if (kept != nullptr) *kept = {out.detach(), log_sum_exp};
-    }
-    context->save_for_backward({q, k, v, out, log_sum_exp});
-    context->saved_data["bounds_0"] = plan.bounds[0];
-    context->saved_data["bounds_1"] = plan.bounds[1];
-    context->saved_data["window"] = plan.window_tokens;
-    return out;
+    const KeptAttention results = kept_or_computed(kept, [&] { return attend(q, k, v, plan); });
+    context->save_for_backward({q, k, v, results.out, results.log_sum_exp});
+    save_plan(plan, context);
+    return results.out;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
@@ -91,11 +73,7 @@ class AttentionCpu : public Function<AttentionCpu> {
     const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3], &log_sum_exp = saved[4];
     const at::Tensor grad_out = with_dense_heads(grads[0]);
     const int64_t tokens = q.size(0), kv_heads = k.size(1), width = q.size(2);
-    AttentionPlan plan;
-    plan.num_tokens = tokens;
-    plan.bounds = {context->saved_data["bounds_0"].toIntVector(),
-                   context->saved_data["bounds_1"].toIntVector()};
-    plan.window_tokens = context->saved_data["window"].toInt();
+    const AttentionPlan plan = saved_plan(context);
     const Tasks list = cpu::list_tasks(plan, q.size(1), kv_heads);
 
     at::Tensor grad_q = at::empty(q.sizes(), q.options());
@@ -126,12 +104,30 @@ class AttentionCpu : public Function<AttentionCpu> {
     }
     return {grad_q, grad_k, grad_v, at::Tensor(), at::Tensor()};
   }
+
+ private:
+  static KeptAttention attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                              const AttentionPlan& plan) {
+    const int64_t queries = q.size(0), heads = q.size(1), width = q.size(2);
+    const Tasks list = cpu::list_tasks(plan, heads, k.size(1));
+    const at::Tensor out = at::empty({queries, heads, width}, q.options());
+    const at::Tensor log_sum_exp = at::empty({heads, queries}, q.options().dtype(at::kFloat));
+    cpu::dispatch_element(q, [&]<typename T>(T) {
+      run_tasks(list.tasks, [&] {
+        return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
+                              log_sum_exp.mutable_data_ptr<float>(), queries, width,
+                              Window{plan.window_tokens});
+      });
+    });
+    return {out, log_sum_exp};
+  }
 };
 
 }  // namespace
 
 bool attention_cpu_takes(const at::Tensor& q) {
-  // Of tensors without values only the memory is asked, and libtorch's operators do not run on all of them.
+  // Only the memory of tensors without values is counted. They take this way because libtorch's attention
+  // does not run on all of them.
   if (q.is_meta()) return true;
   const bool is_ours = q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16;
   if (!is_ours || q.size(2) % 2 != 0) return false;

@@ -1,4 +1,4 @@
-// Blocked causal attention, backward: one task of it.
+// One task of the backward pass of blocked causal attention.
 #pragma once
 
 #include <algorithm>
@@ -17,10 +17,11 @@ class BackwardTask {
     HeadView<T> q, k, v, out, grad_out;
     const float* log_sum_exp;  // [H, N]
   };
-  /// Gradients; with shared key/value heads those of k and v are float32 sums to add to.
+  /// Where gradients go. With key/value heads that both halves share, those of k and v are added to float32
+  /// sums.
   struct Outputs {
     HeadView<T> grad_q, grad_k, grad_v;
-    float* grad_k_sum;  // [N, K, D] or null
+    float* grad_k_sum;  // [N, K, D]; null: there are no shared heads
     float* grad_v_sum;
   };
 
@@ -49,7 +50,7 @@ class BackwardTask {
   }
 
  private:
-  /// Packs the head's queries and output gradients, then goes through the key blocks.
+  /// Packs the queries and the output gradients of a head, then goes through the key blocks.
   void run_head(const Task& task, int64_t head, int64_t blocks) {
     for (auto* packed : {&query_transposed_, &query_rows_, &grad_transposed_, &grad_rows_})
       packed->resize(blocks * block_size_);
@@ -86,7 +87,7 @@ class BackwardTask {
     std::copy_n(in_.log_sum_exp + head * num_tokens_ + token, valid, &log_sum_exp_[i * kBlock]);
   }
 
-  /// The five products of one pair of blocks; scores are [key, query].
+  /// Computes the five products of a pair of blocks. Scores are [key, query].
   void run_block(int64_t i, int64_t j) {
     const int64_t queries = i * block_size_, keys = j * block_size_;
     block_product(kBlock, kBlock, width_, false, key_.data(), &query_transposed_[queries], scores_.data());
@@ -103,7 +104,7 @@ class BackwardTask {
                   &grad_queries_[queries]);
   }
 
-  /// The scores' gradient as a B operand; float32 has one form for both.
+  /// The gradient of the scores as a B operand. In float32 A and B operands have the same form.
   const T* grad_scores_operand() const {
     return std::is_same_v<T, float> ? grad_scores_.data() : grad_scores_packed_.data();
   }

@@ -10,7 +10,7 @@ void block_product(int64_t m, int64_t n, int64_t k, bool add, const float* a, co
   at::native::cpublas::brgemm(m, n, k, k, n, n, add, a, b, c, /*is_vnni=*/false);
 }
 void block_product(int64_t m, int64_t n, int64_t k, bool add, const Bf16* a, const Bf16* b, float* c) {
-  // Whole vectors of columns in panels that the registers hold.
+  // These kernels need columns in whole vectors.
   if (const ProductKernels* kernels = product_kernels(); kernels != nullptr && n % 16 == 0) {
     for (int64_t column = 0; column < n; column += kPanel)
       kernels->multiply(m, std::min(kPanel, n - column), k, add, {a, k, 2}, {b + 2 * column, n}, c + column,
@@ -31,7 +31,7 @@ bool block_products_run(at::ScalarType dtype) {
                     reinterpret_cast<const Bf16*>(b.data()), c.data());
     at::native::cpublas::brgemm_release();
   } catch (const c10::Error&) {
-    return false;  // this processor has no such instructions
+    return false;  // the processor has no instructions for it
   }
   return true;
 }
@@ -56,7 +56,7 @@ Tasks list_tasks(const AttentionPlan& plan, int64_t heads, int64_t kv_heads) {
       }
     }
   }
-  // The longest first: what is left at the end is short.
+  // Long tasks come first, so that threads finish at about the same time.
   std::stable_sort(list.tasks.begin(), list.tasks.end(),
                    [](const Task& a, const Task& b) { return a.pairs() > b.pairs(); });
   return list;

@@ -1,5 +1,5 @@
-// Blocked causal attention: the blocks, their products, and the pieces of work. A task is one key/value head
-// in one segment; it packs keys and values once for all query heads that share them.
+// The blocks of blocked causal attention, their products, and the tasks that threads work on. A task is one
+// key/value head in one segment. It packs keys and values once for all query heads that share them.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -19,28 +19,30 @@ inline int64_t num_blocks(int64_t length) {
   return (length + kBlock - 1) / kBlock;
 }
 
-/// c [m, n] (+)= a [m, k] · b [k, n], b packed as AttentionKernels says.
+/// Computes c [m, n] = a [m, k] · b [k, n], or with `add` adds that to c. b is packed as AttentionKernels
+/// says.
 void block_product(int64_t m, int64_t n, int64_t k, bool add, const float* a, const float* b, float* c);
 void block_product(int64_t m, int64_t n, int64_t k, bool add, const Bf16* a, const Bf16* b, float* c);
-/// Whether block products of this dtype run here, found out by one.
+/// Whether block products of this dtype run on this machine, which is tried with one.
 bool block_products_run(at::ScalarType dtype);
 
-/// Where a sliding window cuts through the blocks of a segment; blocks and tokens count from its start.
+/// Where a sliding window cuts through the blocks of a segment. Blocks and tokens are counted from the start
+/// of the segment.
 struct Window {
-  int64_t tokens = 0;  // 0: none
+  int64_t tokens = 0;  // 0: no window
 
-  /// The first key block that query block i sees anything of.
+  /// Returns the first key block of which query block i sees a key.
   int64_t first_key_block(int64_t i) const {
     return tokens == 0 ? 0 : std::max<int64_t>(0, i * kBlock - tokens + 1) / kBlock;
   }
-  /// One past the last query block that sees anything of key block j.
+  /// Returns one past the last query block that sees a key of key block j.
   int64_t last_query_block(int64_t j, int64_t blocks) const {
     if (tokens == 0) return blocks;
-    // Not by an addition, which a huge window would overflow.
+    // The window is limited before the addition, which a huge one would overflow.
     const int64_t ahead = (std::min(tokens, blocks * kBlock) + kBlock - 2) / kBlock;
     return std::min(blocks, j + ahead + 1);
   }
-  /// first_key of AttentionKernels for query block i and key block j.
+  /// Returns what AttentionKernels takes as first_key for query block i and key block j.
   int64_t first_key(int64_t i, int64_t j) const {
     return tokens == 0 ? kNoWindow : std::max(kNoWindow, (i - j) * kBlock - tokens + 1);
   }
@@ -50,17 +52,17 @@ struct Window {
 struct Task {
   int64_t kv_head;
   int64_t first_head, last_head;
-  int64_t start, end;  // tokens
-  /// The queries are those of the tokens [first_query, end), token t in row t − query_shift. Backward takes
-  /// all tokens.
+  int64_t start, end;  // the tokens of the segment
+  /// The tokens [first_query, end) have queries. The query of token t is in row t − query_shift. In the
+  /// backward pass all tokens have queries.
   int64_t first_query, query_shift;
 
-  /// The work, in pairs of a query and a key.
+  /// Returns the amount of work in pairs of a query and a key.
   int64_t pairs() const { return (last_head - first_head) * (end - start) * (end - first_query); }
 };
 
-/// All tasks of one call. Those of a key/value head whose query heads lie in
-/// both halves come in two groups, which write the same gradients.
+/// All tasks of a call. A key/value head whose query heads lie in both halves has tasks for each half, which
+/// add to the same gradients.
 struct Tasks {
   std::vector<Task> tasks;
   bool any_shared = false;
@@ -68,7 +70,7 @@ struct Tasks {
 
 Tasks list_tasks(const AttentionPlan& plan, int64_t heads, int64_t kv_heads);
 
-/// A [N, heads, D] tensor as rows of one head.
+/// A tensor [N, heads, D] as the kernels read it, head by head.
 template <typename T>
 struct HeadView {
   T* data;

@@ -1,4 +1,4 @@
-// Blocked causal attention, forward: one task of it.
+// One task of the forward pass of blocked causal attention.
 #pragma once
 
 #include <algorithm>
@@ -51,7 +51,7 @@ class ForwardTask {
   }
 
  private:
-  /// Where the rows of one query block lie.
+  /// Where the rows of a query block lie.
   struct QueryBlock {
     const T* queries;
     int64_t query_stride;
@@ -71,7 +71,8 @@ class ForwardTask {
              {q_.at(row, head), q_.token_stride, out_.at(row, head), out_.token_stride, log_sum_exp, valid});
       return;
     }
-    // Blocks are those of the keys: this one begins before the first query.
+    // Blocks of queries have the bounds of blocks of keys, so that this one begins before the first query.
+    // The missing queries are zeros here.
     std::fill(late_query_.begin(), late_query_.end(), T{});
     for (int64_t r = missing; r < valid; ++r)
       std::copy_n(q_.at(row + r - missing, head), width_, &late_query_[r * width_]);
@@ -82,7 +83,7 @@ class ForwardTask {
     }
   }
 
-  /// Query block i against all key blocks that it sees.
+  /// Computes query block i with all key blocks that it sees.
   void attend(int64_t i, const QueryBlock& block) {
     const int64_t block_size = kBlock * width_;
     kernels_.pack_transposed(block.queries, block.query_stride, block.valid, width_, query_.data());

@@ -1,4 +1,4 @@
-// Compiled once per instruction set with LONGLORA_ISA naming the namespace.
+// This file is compiled once for each instruction set. LONGLORA_ISA is the namespace.
 #include "longlora/ops/cpu/attention_kernels.h"
 
 #include <cmath>
@@ -13,16 +13,16 @@ namespace {
 constexpr int64_t kBlock = kAttentionBlock;
 constexpr float kLog2E = 1.44269504088896341f;
 
-// A masked score: far below any real one, and finite so that no NaN can arise.
+// The score of a masked key. It is far below any real score, and finite, so that no NaN can arise.
 constexpr float kMasked = -1e30f;
 
-// Rows that a B operand interleaves.
+// How many rows a B operand interleaves.
 template <typename T>
 constexpr int64_t kInterleave = std::is_same_v<T, Bf16> ? 2 : 1;
 
 #if defined(__AVX512F__)
-// Calls emit(column, row, vector) with sixteen rows of one column at a time, for `columns` columns of
-// 32 bits of `valid` rows in a block.
+// Calls emit(column, row, vector) for each of `columns` columns of 32 bits in a block, with sixteen of its
+// rows at a time. Rows from `valid` on are zero.
 template <typename T, typename Emit>
 LONGLORA_INLINE void for_each_column(const T* src, int64_t row_stride, int64_t valid, int64_t columns,
                                      const Emit& emit) {
@@ -70,7 +70,7 @@ template <typename T>
 void pack_transposed(const T* src, int64_t row_stride, int64_t valid, int64_t width, T* out) {
   constexpr int64_t F = kInterleave<T>;
 #if defined(__AVX512F__)
-  // A pair of bfloat16 moves as one element of 32 bits.
+  // A pair of bfloat16 is moved as one element of 32 bits.
   for_each_column(src, row_stride, valid, width / F, [&](int64_t column, int64_t row, U32x16 v) {
     std::memcpy(static_cast<void*>(out + (column * kBlock + row) * F), &v, sizeof v);
   });
@@ -100,12 +100,12 @@ void pack_rows(const Bf16* src, int64_t row_stride, int64_t valid, int64_t width
     }
 }
 
-// Puts kMasked where a query does not see a key.
+// Writes kMasked where a query does not see a key.
 void mask_scores(float* scores, bool causal, int64_t first_key) {
   for (int64_t k = 0; k < kBlock; ++k) {
     float* row = scores + k * kBlock;
-    // Seen by the queries [first, last): on the diagonal not by earlier ones, and
-    // not by those whose window has left it behind.
+    // The queries [first, last) see key k. Earlier ones do not where the block lies on the diagonal, and
+    // later ones do not where the key is outside their window.
     const int64_t reach = k - first_key + 1, first = causal ? k : 0;
     const int64_t last = reach < 0 ? 0 : (reach < kBlock ? reach : kBlock);
     for (int64_t q = 0; q < first; ++q) row[q] = kMasked;
@@ -117,7 +117,7 @@ bool is_masked(bool causal, int64_t first_key) {
   return causal || first_key > 1 - kBlock;
 }
 
-// Rows k and k + 1 of a B operand at queries q to q + 15.
+// Stores rows k and k + 1 of a B operand for queries q to q + 15.
 LONGLORA_INLINE void store_pair(float* packed, int64_t k, int64_t q, F32x16 a, F32x16 b) {
   store_16(packed + k * kBlock + q, a);
   store_16(packed + (k + 1) * kBlock + q, b);
@@ -138,8 +138,8 @@ LONGLORA_INLINE void store_pair(Bf16* packed, int64_t k, int64_t q, F32x16 a, F3
 template <typename T>
 void softmax_block(float* scores, float scale, bool causal, int64_t first_key, float* maximum, float* sum,
                    float* output, int64_t width, T* probabilities) {
-  // A query that sees nothing of this block keeps its maximum: kNoMaximum is above
-  // every masked score, whose exponentials are therefore zero.
+  // A query that sees no key of this block keeps its maximum, because even kNoMaximum is above a masked
+  // score. The exponentials of masked scores are therefore zero.
   if (is_masked(causal, first_key)) mask_scores(scores, causal, first_key);
   const F32x16 factor = broadcast(scale * kLog2E);
   for (int64_t q = 0; q < kBlock; q += kLanes) {
@@ -161,7 +161,7 @@ void softmax_block(float* scores, float scale, bool causal, int64_t first_key, f
     const F32x16 rescale = exp2_of(before - best);
     store_16(maximum + q, best);
     store_16(sum + q, load_16(sum + q) * rescale + (even + odd));
-    // Mostly the maximum stays what it was.
+    // In most blocks no maximum changes, and nothing has to be rescaled.
     if (largest_lane(best - before) > 0.0f)
       for (int64_t d = 0; d < width; ++d)
         store_16(output + d * kBlock + q, load_16(output + d * kBlock + q) * rescale);
@@ -222,7 +222,7 @@ void softmax_backward_block(float* scores, const float* grad_probabilities, cons
         store_16(probabilities + place, p);
         store_16(grad_scores + place, grad[f]);
       }
-      // float32 has one form for both operands.
+      // In float32 A and B operands have the same form.
       if constexpr (std::is_same_v<T, Bf16>) store_pair(grad_scores_packed, k, q, grad[0], grad[1]);
     }
   }

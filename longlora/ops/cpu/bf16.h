@@ -1,11 +1,11 @@
-// bfloat16 as the kernels see it.
+// The type of bfloat16 numbers in kernels.
 #pragma once
 
 #include <cstdint>
 
 namespace longlora::ops::cpu {
 
-/// Bits of a bfloat16; the layout of at::BFloat16.
+/// The bits of a bfloat16. It has the layout of at::BFloat16.
 struct Bf16 {
   uint16_t bits;
 };

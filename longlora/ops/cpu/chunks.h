@@ -18,14 +18,15 @@ inline int64_t num_tasks(int64_t n, int64_t per_task) {
   return (n + per_task - 1) / per_task;
 }
 
-/// Calls body(first, last) for parts of [0, n), in parallel. All kernels that a pass over layers needs run
-/// inside of it; where tensors without values are counted there is nothing for them to do.
+/// Calls body(first, last) for parts of [0, n), in parallel. All kernels of a pass over layers run inside
+/// this function. It calls nothing while a tensors::MetaMemory counts tensors without values, on which
+/// kernels cannot run.
 template <typename Body>
 void parallel_tasks(int64_t n, const Body& body) {
   if (!tensors::MetaMemory::is_counting()) at::parallel_for(0, n, 1, body);
 }
 
-/// Calls body(task, begin, end) over [0, n) in chunks of `per_task`, in parallel.
+/// Divides [0, n) into chunks of `per_task` and calls body(task, begin, end) for each, in parallel.
 template <typename Body>
 void parallel_chunks(int64_t n, int64_t per_task, const Body& body) {
   parallel_tasks(num_tasks(n, per_task), [&](int64_t first, int64_t last) {

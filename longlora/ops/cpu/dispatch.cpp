@@ -1,5 +1,4 @@
-// The table of kernels of each instruction set. The kernels' translation units are compiled once for each, in
-// a namespace of its name.
+// Returns the kernels of each instruction set, which are compiled in a namespace of its name.
 #include "longlora/ops/cpu/attention_kernels.h"
 #include "longlora/ops/cpu/isa.h"
 #include "longlora/ops/cpu/nf4_kernels.h"

@@ -9,7 +9,7 @@
 namespace longlora::ops::cpu {
 namespace {
 
-// Bits that decide about one element; a draw has four of them.
+// How many random bits decide about an element. A draw of 64 bits serves four elements.
 constexpr int kBits = 16;
 constexpr int64_t kElementsPerDraw = 4;
 constexpr int64_t kOne = int64_t{1} << kBits;
@@ -32,7 +32,7 @@ at::Tensor dropout(const at::Tensor& x, const Dropout& dropout) {
   const at::Tensor source = x.detach().contiguous();
   const int64_t rows = x.size(0), width = x.size(1);
   const auto threshold = static_cast<uint64_t>(std::min(std::lround(dropout.probability * kOne), kOne - 1));
-  // By the share that really stays, so that the mean of the result is x.
+  // The factor follows from the probability as it was rounded, so that the mean of the result is x.
   const float scale = static_cast<float>(kOne) / static_cast<float>(kOne - static_cast<int64_t>(threshold));
   at::Tensor y = at::empty_like(source);
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, source.scalar_type(), "dropout", [&] {

@@ -11,7 +11,7 @@ void add_embedding_gradient(const at::Tensor& grad_hidden, const at::Tensor& ids
   const at::Tensor source = grad_hidden.contiguous();
   const int64_t* id = ids.const_data_ptr<int64_t>();
   float* to = grad_weight.mutable_data_ptr<float>();
-  // Each thread owns a range of columns, so no two write one element.
+  // Each thread has a range of columns of its own, so that no two threads write the same element.
   dispatch_element(source, [&]<typename T>(T) {
     const T* from = element_data<T>(source);
     at::parallel_for(0, width, 64, [&](int64_t begin, int64_t end) {

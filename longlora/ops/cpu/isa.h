@@ -3,20 +3,20 @@
 
 namespace longlora::ops::cpu {
 
-/// An instruction set architecture of the processor, narrowest first.
+/// Instruction sets, from the narrowest to the widest.
 enum class Isa { kBaseline, kAvx2, kAvx512, kAvx512Bf16 };
 constexpr Isa kIsas[] = {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
 
-/// Whether this machine can run it.
+/// Whether this machine can run an instruction set.
 bool is_supported(Isa isa);
-/// "avx512_bf16", "avx512", "avx2" or "baseline".
+/// Returns "avx512_bf16", "avx512", "avx2" or "baseline".
 const char* isa_name(Isa isa);
 
-/// The widest that this machine can run, and its name.
+/// Returns the widest instruction set that this machine can run, and below, its name.
 Isa widest_isa();
 const char* isa_name();
 
-/// The one of four variants that belongs to `isa`.
+/// Returns which of the four variants is that of `isa`.
 template <typename Variant>
 constexpr Variant pick(Isa isa, Variant baseline, Variant avx2, Variant avx512, Variant avx512_bf16) {
   switch (isa) {

@@ -9,15 +9,15 @@
 namespace longlora::ops::cpu {
 namespace {
 
-// Panels are whole vectors wide.
+// The width of a panel is a multiple of a vector's.
 constexpr int64_t kVector = 16;
 
-// A block of the left operand and a panel of the right stay in a second-level cache of a MiB together.
+// A block of the left operand and a panel of the right one fit together into a second-level cache of a MiB.
 constexpr int64_t kBlockRows = 192;
 constexpr int64_t kBlockDepth = 1024;
-// Packed at a time; larger right operands come in groups of panels.
+// How much of the right operand is packed at a time. A larger one is packed in several groups of panels.
 constexpr int64_t kPackedBytes = int64_t{8} << 20;
-// With fewer rows packing costs more than it brings.
+// With fewer rows packing takes more time than it saves.
 constexpr int64_t kLeastRows = 48;
 constexpr int64_t kLeastColumns = 64;
 
@@ -25,15 +25,15 @@ int64_t rounded_up(int64_t n, int64_t to) {
   return (n + to - 1) / to * to;
 }
 
-// Rows of the product's inner dimension that are gone through together.
+// A part of the inner dimension that is multiplied before the next one.
 struct Piece {
-  LeftBlock left;  // at the first row and column of a
-  int64_t offset;  // from there to the piece, in elements
+  LeftBlock left;  // the whole left operand
+  int64_t offset;  // of the piece in a row of the left operand, in elements
   int64_t depth;
-  int64_t begin;  // in the packed panels
+  int64_t begin;  // its first row in the packed panels
 };
 
-// Pieces of `k` pairs-aligned elements, as equal as can be.
+// Divides `k` elements into pieces that are as equal as possible and begin at even places.
 void append_pieces(LeftBlock left, int64_t k, int64_t begin, std::vector<Piece>& pieces) {
   const int64_t count = (k + kBlockDepth - 1) / kBlockDepth;
   const int64_t depth = rounded_up((k + count - 1) / count, 2);
@@ -46,7 +46,7 @@ bool is_bfloat16_matrix(const at::Tensor& x) {
   return x.scalar_type() == at::kBFloat16 && x.dim() == 2 && x.stride(1) == 1;
 }
 
-// As pack_panel, of a matrix in four bits: dequantised in pieces of the depth.
+// As pack_panel, for a matrix in four bits, which is dequantised in pieces of the depth.
 void pack_quantized_panel(const ProductKernels& kernels, const RightOperand& right, int64_t column,
                           int64_t columns, Bf16* out) {
   const int64_t depth = right.depth(), width = rounded_up(columns, kVector);
@@ -80,7 +80,7 @@ LeftBlock rows_of(const at::Tensor& a) {
   return {element_data<Bf16>(a), a.stride(0), 2};
 }
 
-// One product of packed panels: rows × panels in blocks.
+// A product with packed panels. It is computed in blocks of some rows and one panel.
 class Blocks {
  public:
   Blocks(const ProductKernels& kernels, std::vector<Piece> pieces, int64_t rows)
@@ -91,7 +91,7 @@ class Blocks {
   int64_t depth() const { return depth_; }
   int64_t num_row_blocks() const { return num_tasks(rows_, kBlockRows); }
 
-  // Rows of `block` and the panel at `packed`, whose columns the result has `columns` of.
+  // Computes the rows of a block for the panel at `packed`, of which the result has `columns` columns.
   void finish(int64_t block, const Bf16* packed, int64_t columns, const float* bias, Bf16* out,
               int64_t out_stride, float* sums) const {
     const int64_t first = block * kBlockRows, count = std::min(kBlockRows, rows_ - first);
@@ -164,7 +164,7 @@ at::Tensor product_of_blocks(const ProductKernels& kernels, const at::Tensor& a,
   return y;
 }
 
-// Elements go in pairs.
+// Elements are multiplied in pairs, so that the depth has to be even.
 bool takes_depth(int64_t k) {
   return k > 0 && k % 2 == 0;
 }
@@ -180,7 +180,7 @@ bool takes_blocks(const at::Tensor& a, const RightOperand& right, const ProductT
          takes_depth(terms.low_rank.size(1));
 }
 
-// As in decoding: all that matters is that the weights are read once.
+// Multiplies a few rows, as in decoding, where the time is that of reading the weights once.
 at::Tensor product_of_few_rows(const ProductKernels& kernels, const at::Tensor& a, const at::Tensor& b) {
   const int64_t rows = a.size(0), k = a.size(1), columns = b.size(0);
   at::Tensor y = at::empty({rows, columns}, a.options());
@@ -193,7 +193,7 @@ at::Tensor product_of_few_rows(const ProductKernels& kernels, const at::Tensor& 
   return y;
 }
 
-// Parts of the result, each a product with a part of the matrix that is dequantised for it.
+// Computes the result in parts. For each a part of the matrix is dequantised.
 at::Tensor product_with_quantized(const at::Tensor& a, const RightOperand& right) {
   const Nf4Matrix& matrix = right.matrix.nf4();
   at::Tensor y = at::empty({a.size(0), right.width()}, a.options());
@@ -213,7 +213,7 @@ at::Tensor product_with_quantized(const at::Tensor& a, const RightOperand& right
   return y;
 }
 
-// A few rows: sums and terms in float32, rounded once.
+// Multiplies a few rows. Sums and terms are in float32 and are rounded once.
 at::Tensor product_with_codes(const at::Tensor& a, const Nf4Matrix& matrix, const ProductTerms& terms) {
   at::Tensor y = multiply_nf4_rows(a, matrix);
   if (terms.bias.defined()) y.add_(terms.bias);
@@ -224,11 +224,11 @@ at::Tensor product_with_codes(const at::Tensor& a, const Nf4Matrix& matrix, cons
   return y.to(a.scalar_type());
 }
 
-// The ways to a product, as the kernels see them.
+// The ways to compute a product.
 enum class Way {
   kCodes,         // a few rows, straight from the codes of four bits
   kBlocks,        // packed blocks of bfloat16
-  kUnpackedRows,  // a few rows of bfloat16 by a weight that is read once, as it lies
+  kUnpackedRows,  // a few rows of bfloat16 by a weight that is not packed
   kDequantised,   // libtorch's product with parts of a matrix in four bits
   kLibtorch,      // libtorch's product
 };
@@ -244,7 +244,7 @@ Way choose_way(const ProductKernels* kernels, const at::Tensor& a, const RightOp
   return few_rows ? Way::kUnpackedRows : Way::kLibtorch;
 }
 
-// Adds the terms to a product that is rounded already.
+// Adds the terms to a product that has been rounded.
 void add_terms(const ProductTerms& terms, at::Tensor& y) {
   if (terms.bias.defined()) y.add_(terms.bias);
   if (!terms.low_rank.defined()) return;
@@ -252,7 +252,7 @@ void add_terms(const ProductTerms& terms, at::Tensor& y) {
   y.addmm_(terms.low_rank, terms.low_rank_right.transposed ? low_right.t() : low_right);
 }
 
-// libtorch adds a bias to the product of many rows before it rounds.
+// Computes the product by libtorch, which for many rows adds a bias before it rounds.
 at::Tensor libtorch_product(const at::Tensor& a, const RightOperand& right, ProductTerms terms,
                             bool few_rows) {
   const at::Tensor& b = right.matrix.dense();
@@ -298,7 +298,7 @@ void add_transposed_product(const at::Tensor& a, const at::Tensor& b, at::Tensor
     sum.add_(at::mm(a.t(), b));
     return;
   }
-  // Both operands are packed the same way: pairs along the inner dimension.
+  // Both operands are packed in pairs along the inner dimension.
   const int64_t padded = rounded_up(depth, 2);
   const int64_t row_panels = num_tasks(rows, kPanel), panels = num_tasks(columns, kPanel);
   const int64_t inner = std::min(padded, kBlockDepth);

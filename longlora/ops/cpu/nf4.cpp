@@ -10,10 +10,10 @@ namespace longlora::ops {
 namespace cpu {
 namespace {
 
-// Elements that a thread dequantises at a time.
+// How many elements a thread dequantises at a time.
 constexpr int64_t kElementsAtOnce = int64_t{1} << 18;
 
-// The scales of blocks [begin, begin + count): where they are, or decoded into `room`.
+// Returns the scales of blocks [begin, begin + count). With double quantisation they are decoded into `room`.
 const float* scales_of(const Nf4Matrix& matrix, int64_t begin, int64_t count, std::vector<float>& room) {
   if (!matrix.is_nested()) return matrix.absmax.const_data_ptr<float>() + begin;
   room.resize(static_cast<size_t>(count));
@@ -29,7 +29,7 @@ const float* scales_of(const Nf4Matrix& matrix, int64_t begin, int64_t count, st
   return room.data();
 }
 
-// Elements [first, first + count).
+// Dequantises elements [first, first + count).
 template <typename T>
 void dequantize_run(const Nf4Matrix& matrix, int64_t first, int64_t count, std::vector<float>& room, T* out) {
   if (count == 0) return;
@@ -68,7 +68,7 @@ at::Tensor dequantize_nf4(const Nf4Matrix& matrix, at::ScalarType dtype) {
 void dequantize_nf4_part(const Nf4Matrix& matrix, int64_t row, int64_t column, const at::Tensor& out) {
   std::vector<float> room;
   const int64_t rows = out.size(0), columns = out.size(1);
-  // Whole rows that follow each other are one run.
+  // Complete rows that follow each other in `out` are dequantised as one run of elements.
   const bool is_run = columns == matrix.columns && out.stride(0) == columns;
   const int64_t num_runs = is_run ? 1 : rows, length = is_run ? rows * columns : columns;
   if (out.is_meta()) return;

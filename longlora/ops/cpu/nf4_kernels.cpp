@@ -1,5 +1,5 @@
-// Compiled once per instruction set with LONGLORA_ISA naming the namespace, and with exact arithmetic
-// (CMakeLists.txt): sums and products are what is written here.
+// This file is compiled once for each instruction set. LONGLORA_ISA is the namespace. The compiler may not
+// change the arithmetic (CMakeLists.txt), so that sums and products are computed as they are written here.
 #include "longlora/ops/cpu/nf4_kernels.h"
 
 #include "longlora/ops/cpu/nf4_lookup.h"
@@ -8,10 +8,10 @@
 namespace longlora::ops::cpu {
 namespace {
 
-// As bitsandbytes: a block of zeros is divided by this.
+// What a block of zeros is divided by, as in bitsandbytes.
 constexpr float kLeastScale = 1e-38f;
 
-// Sixteen bytes, each in a word.
+// Loads sixteen bytes, each into a word.
 LONGLORA_INLINE U32x16 widen_bytes(const uint8_t* p) {
   typedef uint8_t Bytes __attribute__((vector_size(16)));
   Bytes bytes;
@@ -19,7 +19,8 @@ LONGLORA_INLINE U32x16 widen_bytes(const uint8_t* p) {
   return __builtin_convertvector(bytes, U32x16);
 }
 
-// Between which neighbours of the 16 values lanes lie, as many as are below them.
+// Returns the code of the nearest of the 16 values for each lane. It is the number of middles between
+// neighbouring values that are below the lane.
 LONGLORA_INLINE U32x16 nearest_codes(F32x16 x) {
   I32x16 codes = {};
   for (int i = 0; i < 15; ++i) {
@@ -32,7 +33,7 @@ LONGLORA_INLINE U32x16 nearest_codes(F32x16 x) {
 bool quantize(const float* x, int64_t num_blocks, int64_t block_size, float* absmax, uint8_t* codes) {
   constexpr uint32_t kMagnitude = 0x7fffffffu, kInfinity = 0x7f800000u;
   for (int64_t b = 0; b < num_blocks; ++b, x += block_size, codes += block_size / 2) {
-    U32x16 largest = {};  // bits of magnitudes: they order as the numbers do
+    U32x16 largest = {};  // bits of magnitudes, which have the order of the numbers
     for (int64_t i = 0; i < block_size; i += kLanes) {
       const U32x16 magnitude = load_words(x + i) & kMagnitude;
       largest = magnitude > largest ? magnitude : largest;
@@ -61,7 +62,7 @@ LONGLORA_INLINE float value_at(const uint8_t* codes, int64_t element) {
   return kNf4Values[(codes[element / 2] >> (element % 2 == 0 ? 4 : 0)) & 15];
 }
 
-// Thirty-two neighbours, of which `even` has those at even places.
+// Stores thirty-two neighbours, of which `even` has those at even places.
 LONGLORA_INLINE void store_pairs(Bf16* out, F32x16 even, F32x16 odd) {
   const U32x16 low = __builtin_convertvector(narrow(even), U32x16),
                high = __builtin_convertvector(narrow(odd), U32x16);

@@ -1,6 +1,6 @@
-// Kernels for weights in 4-bit NormalFloat (ops/nf4.h), compiled once per instruction set without any
-// freedom to reorder or fuse: their values are those of bitsandbytes bit by bit. Raw pointers only, as
-// row_kernels.h.
+// Kernels for weights in 4-bit NormalFloat (ops/nf4.h). They are compiled once for each instruction set, and
+// the compiler may neither reorder nor fuse operations, so that values equal those of bitsandbytes to the
+// bit. They take raw pointers only, like row_kernels.h.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace longlora::ops::cpu {
 
-/// The 16 values that a code stands for.
+/// The 16 values that codes stand for.
 constexpr float kNf4Values[16] = {
     -1.0f,
     -0.6961928009986877f,
@@ -31,18 +31,19 @@ constexpr float kNf4Values[16] = {
 };
 
 struct Nf4Kernels {
-  /// Whole blocks: their largest magnitudes and the codes of x / absmax. False where an element is not
-  /// finite.
+  /// Quantises complete blocks: writes their largest magnitudes and the codes of x / absmax. Returns false
+  /// where an element is not finite.
   bool (*quantize)(const float* x, int64_t num_blocks, int64_t block_size, float* absmax, uint8_t* codes);
-  /// Scales from their 8-bit codes: map[code] · scale + offset.
+  /// Computes scales from their 8-bit codes: map[code] · scale + offset.
   void (*scales)(const uint8_t* codes, int64_t count, const float* map, float scale, float offset,
                  float* out);
-  /// Elements [first, first + count) of one block, whose scale is given; codes is the start of the matrix.
+  /// Dequantises elements [first, first + count) of a block with the given scale. `codes` and `first` are
+  /// those of the whole matrix.
   void (*dequantize_float)(const uint8_t* codes, int64_t first, int64_t count, float scale, float* out);
   void (*dequantize_bf16)(const uint8_t* codes, int64_t first, int64_t count, float scale, Bf16* out);
 };
 
-/// The kernels of one instruction set, by default the widest that this machine can run.
+/// Returns the kernels of an instruction set, by default of the widest that this machine can run.
 const Nf4Kernels& nf4_kernels_of(Isa isa);
 const Nf4Kernels& nf4_kernels();
 

@@ -1,5 +1,5 @@
-// Values of 4-bit codes by looking them up in registers, for kernel translation units only (everything has
-// internal linkage).
+// Looks up the values of 4-bit codes in registers. It is for translation units of kernels only (everything
+// has internal linkage).
 #pragma once
 
 #if defined(__AVX2__)
@@ -18,7 +18,7 @@ LONGLORA_INLINE U32x16 load_words(const void* p) {
   return words;
 }
 
-/// The values of the lower four bits of each lane.
+/// Looks up the values of the codes in the lower four bits of each lane.
 class FloatValues {
  public:
 #if defined(__AVX512F__)

@@ -1,5 +1,5 @@
-// Compiled once per instruction set with LONGLORA_ISA naming the namespace, and with exact arithmetic
-// (CMakeLists.txt): the order of a sum is the same for any number of rows.
+// This file is compiled once for each instruction set. LONGLORA_ISA is the namespace. The compiler may not
+// change the arithmetic (CMakeLists.txt), so that the order of a sum is the same for any number of rows.
 #include "longlora/ops/cpu/nf4_products.h"
 
 #include "longlora/ops/cpu/nf4_lookup.h"
@@ -8,7 +8,7 @@
 namespace longlora::ops::cpu {
 namespace {
 
-// Groups of one row of x that stay in a first-level cache beside codes and scales.
+// How many groups of one row of x fit into a first-level cache with codes and scales.
 constexpr int64_t kChunkGroups = 64;
 
 static_assert(kNf4Group == kLanes * kNf4Neighbours, "a lane has neighbours that share a scale");
@@ -29,7 +29,7 @@ LONGLORA_INLINE F32x16 fused_add(F32x16 a, F32x16 b, F32x16 sum) {  // a b + sum
 #endif
 }
 
-// Loaded once: the compiler would read it anew for every shift.
+// Keeps the words in a register. The compiler would load them again for every shift.
 LONGLORA_INLINE U32x16 in_register(U32x16 words) {
 #if defined(__AVX512F__)
   asm("" : "+v"(words));
@@ -37,7 +37,7 @@ LONGLORA_INLINE U32x16 in_register(U32x16 words) {
   return words;
 }
 
-// How elements of x and the values meet.
+// The types and functions by which elements of x are multiplied with the values.
 struct FloatFactors {
   using Element = float;
   using Values = FloatValues;
@@ -50,15 +50,15 @@ LONGLORA_INLINE F32x16 fused_add(__m512bh a, __m512bh b, F32x16 sum) {
   return _mm512_dpbf16_ps(sum, a, b);
 }
 
-// The values of the lower four bits of each half lane, times a factor with which they lie close to bfloat16
-// numbers: the one with the least squared error over the codes of normally distributed weights in blocks of
-// 64, among steps of 5e-6 between 1 and 2.
+// Looks up the values of the lower four bits of each half lane, times a factor and rounded to bfloat16. The
+// factor is the one, in steps of 5e-6 between 1 and 2, that gives the least squared error for the codes of
+// normally distributed weights in blocks of 64.
 class Bf16Values {
  public:
   static constexpr float kFactor = 1.4367f;
   Bf16Values() {
     const auto values = reinterpret_cast<__m256i>(narrow(load_16(kNf4Values) * broadcast(kFactor)));
-    // Twice, because the fifth bit of an index is another code's.
+    // The table has the values twice, because the fifth bit of an index belongs to another code.
     table_ = _mm512_inserti64x4(_mm512_castsi256_si512(values), values, 1);
   }
   LONGLORA_INLINE __m512bh operator[](U32x16 codes) const {
@@ -85,7 +85,7 @@ LONGLORA_INLINE F32x8 eight(float value) {
   return value - F32x8{};
 }
 
-// `lanes` lanes of the scale of each of `count` blocks, and up to seven more.
+// Writes the scale of each of `count` blocks `lanes` times. May write up to seven floats beyond.
 template <typename ScaleOf>
 LONGLORA_INLINE void fill_lanes(int64_t block, int64_t count, int64_t lanes, float* out,
                                 const ScaleOf& scale_of) {
@@ -103,13 +103,13 @@ LONGLORA_INLINE void fill_lanes(int64_t block, int64_t count, int64_t lanes, flo
   }
 }
 
-// The scales of lanes [first, first + count), which have kNf4Neighbours elements each: writes up to seven
-// more.
+// Writes the scales of lanes [first, first + count), each of which has kNf4Neighbours elements. May write up
+// to seven floats beyond.
 void spread_scales(Nf4Scales scales, int64_t first, int64_t count, float* out) {
   const int64_t block_lanes = scales.block_size / kNf4Neighbours;
   const int shift = __builtin_ctzll(static_cast<uint64_t>(block_lanes));
   for (int64_t at = first; at < first + count;) {
-    // Whole blocks with one nested scale, or a part of a block.
+    // A step writes complete blocks with the same nested scale, or a part of a block.
     const int64_t block = at >> shift, place = at - (block << shift), left = first + count - at;
     const bool is_whole = place == 0 && left >= block_lanes;
     int64_t lanes = is_whole ? block_lanes : block_lanes - place, blocks = is_whole ? left >> shift : 1;
@@ -129,7 +129,7 @@ void spread_scales(Nf4Scales scales, int64_t first, int64_t count, float* out) {
   }
 }
 
-// The codes of a group, or those of its first `count` elements and zeros.
+// Loads the codes of a group, or those of its first `count` elements and zeros.
 LONGLORA_INLINE U32x16 load_codes(const uint8_t* p) {
   return load_words(p);
 }
@@ -144,18 +144,19 @@ LONGLORA_INLINE U32x16 load_codes(const uint8_t* p, int64_t count) {
 #endif
 }
 
-// NumLeft rows of x and NumRight rows of w.
+// The products of NumLeft rows of x and NumRight rows of w.
 template <typename Factors, int NumLeft, int NumRight>
 struct Tile {
   using Element = typename Factors::Element;
   static constexpr int64_t kCodes = kNf4CodesPerWord<Element>, kWords = kNf4Group / kCodes;
   static constexpr int64_t kGroups = kChunkGroups / NumLeft;
-  // Of scales of a chunk's lanes, and what spread() writes beyond.
+  // The distance between the scales of two rows: the lanes of a chunk, and room for what spread_scales()
+  // writes beyond.
   static constexpr int64_t kScalesApart = (kGroups + 1) * kLanes;
 
   F32x16 totals[NumRight][NumLeft];
 
-  // One group, whose codes load(row of w) gives.
+  // Adds the products of a group. load(r) returns its codes in row r of w.
   template <typename Load>
   LONGLORA_INLINE void add_group(const Element* x, const float* scales,
                                  const typename Factors::Values& values, const Load& load) {
@@ -175,7 +176,8 @@ struct Tile {
     }
   }
 
-  // Elements [begin, begin + count) of w's rows from `row` on; x from `begin` on.
+  // Adds the products of elements [begin, begin + count) of w's rows from `row` on. x begins at the same
+  // element.
   static void add_chunk(const Element* x, const Nf4RightRows& w, int64_t row, int64_t begin, int64_t count,
                         F32x16* sums) {
     const int64_t whole = count / kNf4Group, rest = count % kNf4Group, row_bytes = w.columns / 2;
@@ -192,7 +194,7 @@ struct Tile {
     const uint8_t* codes = w.codes + (row * w.columns + begin) / 2;
     const float* scale = scales;
     for (int64_t g = 0; g < whole; ++g) {
-      // The next rows' codes lie too far apart for the processor to see them coming.
+      // The codes of the next rows are too far away for the processor to load them ahead by itself.
       for (int r = 0; r < NumRight; ++r) __builtin_prefetch(codes + (NumRight + r) * row_bytes);
       tile.add_group(x, scale, values, [=](int r) { return load_codes(codes + r * row_bytes); });
       x += kNf4Group * NumLeft;
@@ -206,7 +208,7 @@ struct Tile {
   }
 };
 
-// NumLeft rows of x and a band of n rows of w, from w's `row` on.
+// Multiplies NumLeft rows of x with a band of n rows of w from `row` on.
 template <typename Factors, int NumLeft, int NumRight>
 void multiply_band(int64_t n, const typename Factors::Element* x, const Nf4RightRows& w, int64_t row,
                    float* out, int64_t out_stride) {

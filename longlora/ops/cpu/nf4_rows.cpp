@@ -9,13 +9,13 @@ namespace longlora::ops {
 namespace cpu {
 namespace {
 
-// Of a weight, in a task of the product of few rows.
+// How many elements of a weight a task of the product has.
 constexpr int64_t kElementsPerProductTask = int64_t{1} << 17;
-// The most rows of x whose product is computed straight from the codes; with more rows it is faster to
+// The most rows of x whose product is computed straight from the codes. With more rows it is faster to
 // dequantise the weight first.
 constexpr int64_t kMostRowsFromCodes = 16, kMostRowsFromCodesBf16 = 64;
 
-// x in the order of the products (cpu/nf4_products.h).
+// Puts x into the order that the products need (cpu/nf4_products.h).
 template <typename T>
 at::Tensor in_order_of_codes(const at::Tensor& x) {
   constexpr int64_t kCodes = kNf4CodesPerWord<T>, kWords = kNf4Group / kCodes;

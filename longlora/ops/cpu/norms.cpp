@@ -56,7 +56,7 @@ class LayerNorm : public Function<LayerNorm> {
                             const at::Tensor& bias, double epsilon) {
     const int64_t rows = x.size(0), width = x.size(1);
     at::Tensor y = at::empty_like(x);
-    // Per row: the mean and one over the deviation.
+    // For each row its mean and the inverse of its deviation.
     at::Tensor statistics = at::empty({2, rows}, x.options().dtype(at::kFloat));
     dispatch_element(x, [&]<typename T>(T) {
       parallel_chunks(rows, kRowsPerTask, [&](int64_t, int64_t begin, int64_t end) {
@@ -76,7 +76,7 @@ class LayerNorm : public Function<LayerNorm> {
     const at::Tensor grad_y = grads[0].contiguous();
     const int64_t rows = x.size(0), width = x.size(1);
     at::Tensor grad_x = at::empty_like(x);
-    // Per task: the sums for the weight, then those for the bias.
+    // For each task the sums of the weight's gradient, then those of the bias's.
     at::Tensor partial = at::zeros({num_tasks(rows, kRowsPerTask), 2, width}, x.options().dtype(at::kFloat));
     dispatch_element(x, [&]<typename T>(T) {
       parallel_chunks(rows, kRowsPerTask, [&](int64_t task, int64_t begin, int64_t end) {

@@ -11,7 +11,7 @@ const ProductKernels& product_kernels();
 
 namespace {
 
-// AMX for bfloat16; not every compiler's __builtin_cpu_supports knows its name.
+// Whether the processor has AMX for bfloat16. Some compilers' __builtin_cpu_supports does not know that name.
 bool has_matrix_unit() {
   unsigned int eax = 0, ebx = 0, ecx = 0, edx = 0;
   constexpr unsigned int kAmxBf16 = 1u << 22;

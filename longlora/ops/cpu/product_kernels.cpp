@@ -1,4 +1,5 @@
-// Compiled for AVX-512 with bfloat16 alone; product_dispatch.cpp asks first.
+// This file is compiled for AVX-512 with bfloat16 alone. product_dispatch.cpp checks that the processor has
+// it.
 #include "longlora/ops/cpu/product_kernels.h"
 
 #include <immintrin.h>
@@ -11,7 +12,8 @@
 namespace longlora::ops::cpu {
 namespace {
 
-// Rows of a that stay in registers: with four vectors of b, 24 sums, enough to hide the latency of one.
+// How many rows of a are multiplied at a time. With four vectors of b they make 24 sums in registers, which
+// is enough to hide the latency of an operation.
 constexpr int kRows = 6;
 
 LONGLORA_INLINE __m512bh as_pairs(__m512i bits) {
@@ -24,7 +26,7 @@ LONGLORA_INLINE __m512bh broadcast_pair(const Bf16* p) {
   return as_pairs(_mm512_set1_epi32(pair));
 }
 
-// Sums of NumRows rows and NumVectors vectors of columns.
+// The sums of NumRows rows and NumVectors vectors of columns.
 template <int NumRows, int NumVectors>
 struct Tile {
   __m512 sums[NumRows][NumVectors];
@@ -75,7 +77,7 @@ void finish_tile(int64_t k, bool add, LeftBlock a, RightBlock b, const float* c,
   }
 }
 
-// Calls body<rows, vectors>(first row) until all rows are done.
+// Calls body<rows, vectors>(first row) for all rows, as many at a time as possible.
 template <int NumVectors, typename Body>
 LONGLORA_INLINE void for_each_tile(int64_t m, const Body& body) {
   int64_t i = 0;
@@ -147,7 +149,7 @@ void pack(const Bf16* src, int64_t row_stride, int64_t k, int64_t n, Bf16* out) 
     }
 }
 
-// Pairs p to p + 15 of a row of k elements, zero beyond.
+// Loads pairs p to p + 15 of a row of k elements. Lanes beyond its end are zero.
 LONGLORA_INLINE U32x16 load_pairs(const Bf16* row, int64_t p, int64_t k) {
   const int64_t elements = k - 2 * p;
   const auto mask = static_cast<__mmask32>(
@@ -169,7 +171,7 @@ void pack_transposed(const Bf16* src, int64_t row_stride, int64_t k, int64_t n, 
     }
 }
 
-// Count neighbouring elements of one row of the result.
+// Computes Count neighbouring elements of a row of the result.
 template <int Count>
 LONGLORA_INLINE void multiply_row(int64_t k, const Bf16* a, const Bf16* b, int64_t b_stride, Bf16* out) {
   __m512 sums[Count];

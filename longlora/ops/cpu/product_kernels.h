@@ -1,6 +1,6 @@
-// Block products of bfloat16 matrices with float32 sums, for processors whose vectors multiply bfloat16
-// pairs (AVX512-BF16) and that have no matrix unit: there libtorch's own products leave a quarter of the
-// rate unused. Raw pointers only, as row_kernels.h.
+// Block products of bfloat16 matrices with float32 sums. They are for processors whose vectors multiply pairs
+// of bfloat16 (AVX512-BF16) and that have no matrix unit, where libtorch's own products reach three quarters
+// of the possible rate. They take raw pointers only, like row_kernels.h.
 #pragma once
 
 #include <cstdint>
@@ -9,53 +9,53 @@
 
 namespace longlora::ops::cpu {
 
-/// Columns of a panel.
+/// How many columns a panel has.
 constexpr int64_t kPanel = 64;
-/// The most rows of a that multiply_rows() takes, which reads b without packing it.
+/// The most rows of a that multiply_rows() takes.
 constexpr int64_t kMostUnpackedRows = 16;
 
-/// a [m, k] as pairs of neighbours in k: pair p of row i lies at data + i · row_stride + p · pair_stride
-/// (elements). A row-major matrix has pair_stride 2; a packed panel (below) read as its transpose has
-/// row_stride 2 and pair_stride 2 · kPanel.
+/// The left operand a [m, k] in pairs of neighbours along k. Pair p of row i is at data + i · row_stride + p
+/// · pair_stride, in elements. A row-major matrix has pair_stride 2. A packed panel (see pack) that is read
+/// as its transpose has row_stride 2 and pair_stride 2 · kPanel.
 struct LeftBlock {
   const Bf16* data;
   int64_t row_stride, pair_stride;
 };
 
-/// b [k, n], n a multiple of 16: pairs of rows interleaved, element (r, c) at
-/// data + (r / 2) · 2 · columns + 2 c + r % 2.
+/// The right operand b [k, n], where n is a multiple of 16. Pairs of rows are interleaved: element (r, c) is
+/// at data + (r / 2) · 2 · columns + 2 c + r % 2.
 struct RightBlock {
   const Bf16* data;
   int64_t columns;
 };
 
-/// Where a finished block of bfloat16 goes.
+/// Where a finished block of the result goes, in bfloat16.
 struct FinishedBlock {
   Bf16* data;
   int64_t row_stride;
-  int64_t columns;    // to write; the block may have more
-  const float* bias;  // [n] or null
+  int64_t columns;    // how many are written; the block may have more
+  const float* bias;  // [n]; null: none
 };
 
 struct ProductKernels {
-  /// c [m, n] float32 = a b, or c + a b with `add`; n <= kPanel, k even.
+  /// Computes c [m, n] = a b in float32, or with `add` adds that to c. n is at most kPanel and k is even.
   void (*multiply)(int64_t m, int64_t n, int64_t k, bool add, LeftBlock a, RightBlock b, float* c,
                    int64_t c_stride);
-  /// out = a b (+ c with `add`) (+ bias), rounded once.
+  /// Computes out = a b, plus c with `add`, plus the bias, and rounds once.
   void (*finish)(int64_t m, int64_t n, int64_t k, bool add, LeftBlock a, RightBlock b, const float* c,
                  int64_t c_stride, FinishedBlock out);
-  /// out [m, n] = a bᵀ for a few rows: a [m, k] and b [n, k] row-major as they are, m <= kMostUnpackedRows.
-  /// Each element is one sum in a fixed order.
+  /// Computes out [m, n] = a bᵀ for row-major a [m, k] and b [n, k], neither of which is packed. m is at most
+  /// kMostUnpackedRows. Each element is one sum in a fixed order.
   void (*multiply_rows)(int64_t m, int64_t n, int64_t k, const Bf16* a, int64_t a_stride, const Bf16* b,
                         int64_t b_stride, Bf16* out, int64_t out_stride);
-  /// One panel of src [k, n <= kPanel] with rows row_stride apart, its columns filled up to a multiple
-  /// of 16, its rows to an even number, with zeros.
+  /// Packs a panel: src [k, n <= kPanel], whose rows are row_stride apart. It is filled up with zeros to a
+  /// multiple of 16 columns and an even number of rows.
   void (*pack)(const Bf16* src, int64_t row_stride, int64_t k, int64_t n, Bf16* out);
-  /// The same of src [n, k], transposed.
+  /// Packs a panel of the transpose of src [n, k].
   void (*pack_transposed)(const Bf16* src, int64_t row_stride, int64_t k, int64_t n, Bf16* out);
 };
 
-/// Null where libtorch's products are the faster ones, or these cannot run.
+/// Returns the kernels, or null where they cannot run or libtorch's products are faster.
 const ProductKernels* product_kernels();
 
 }  // namespace longlora::ops::cpu

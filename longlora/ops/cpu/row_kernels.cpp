@@ -1,4 +1,4 @@
-// Compiled once per instruction set with LONGLORA_ISA naming the namespace.
+// This file is compiled once for each instruction set. LONGLORA_ISA is the namespace.
 #include "longlora/ops/cpu/row_kernels.h"
 
 #include <cmath>
@@ -53,7 +53,8 @@ void layer_norm_forward(const T* x, const T* weight, const T* bias, T* y, float*
     float sum = 0.0f;
     for (int64_t c = 0; c < width; ++c) sum += load(xr + c);
     const float middle = sum / static_cast<float>(width);
-    // In a second pass: the difference of two large sums would lose the small variance of a far-off row.
+    // The variance is summed in a second pass. As a difference of two large sums it would be lost for a row
+    // with a small variance and a large mean.
     float squares = 0.0f;
     for (int64_t c = 0; c < width; ++c) squares += (load(xr + c) - middle) * (load(xr + c) - middle);
     const float inverse = 1.0f / std::sqrt(squares / static_cast<float>(width) + eps);
@@ -73,7 +74,8 @@ void layer_norm_backward(const T* grad_y, const T* x, const T* weight, const flo
     const T* xr = x + r * width;
     T* out = grad_x + r * width;
     const float middle = mean[r], inverse = inverse_deviation[r];
-    float sum = 0.0f, dot = 0.0f;  // of the normalized row's gradient, and with the normalized row
+    float sum = 0.0f,
+          dot = 0.0f;  // the sum of the normalised row's gradient, and its product with the normalised row
     for (int64_t c = 0; c < width; ++c) {
       const float g = load(gr + c) * load(weight + c);
       sum += g;
@@ -136,7 +138,7 @@ void cross_entropy(T* logits, const int64_t* labels, float* loss, uint8_t* corre
     const int64_t label = labels[r];
     const float label_logit = to_float(row[label]);
     const float maximum = largest_of(row, width);
-    // What a row lacks of whole vectors adds e^-1e30 = 0.
+    // Lanes beyond the end of a row add e^-1e30 = 0.
     const float sum = sum_over(width, [&](const auto& at) { return exp_of(at.load(row, -1e30f) - maximum); });
     loss[r] = std::log(sum) + maximum - label_logit;
     correct[r] = label_logit == maximum && largest_of(row, label) < maximum ? 1 : 0;

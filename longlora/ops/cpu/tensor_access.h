@@ -1,4 +1,4 @@
-// The bridge between at::Tensor and the raw-pointer kernels.
+// Gives kernels the elements of tensors.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -9,7 +9,7 @@
 
 namespace longlora::ops::cpu {
 
-/// Pointer to the elements as the kernels see them. T is float or Bf16.
+/// Returns a pointer to the elements of a tensor in the type of the kernels, which is float or Bf16.
 template <typename T>
 T* element_data(const at::Tensor& x) {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, Bf16>);

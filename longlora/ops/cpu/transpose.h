@@ -1,4 +1,4 @@
-// Transposition of tiles of 16 × 16 elements of 32 bits, for kernel translation units with AVX-512 only
+// Transposes tiles of 16 × 16 elements of 32 bits. It is for translation units of kernels with AVX-512 only
 // (everything has internal linkage).
 #pragma once
 
@@ -8,7 +8,7 @@ namespace longlora::ops::cpu {
 namespace {
 
 #if defined(__AVX512F__)
-// Lane l of r[i] becomes lane i of r[l]. Bit by bit: rows and lanes swap places.
+// Makes lane l of r[i] lane i of r[l]. Rows and lanes swap one bit of their numbers at a time.
 template <int Bit>
 LONGLORA_INLINE void swap_bit(U32x16 (&r)[16]) {
   alignas(64) uint32_t low[16], high[16];
@@ -31,7 +31,7 @@ LONGLORA_INLINE void transpose_16(U32x16 (&r)[16]) {
   swap_bit<1>(r);
 }
 
-// 32-bit elements of a row from `column` on, zero from `columns` on.
+// Loads 32-bit elements of a row from `column` on. Lanes from `columns` on are zero.
 LONGLORA_INLINE U32x16 load_columns(const void* row, int64_t column, int64_t columns) {
   const auto mask = static_cast<__mmask16>(columns - column >= 16 ? 0xffff : (1 << (columns - column)) - 1);
   return reinterpret_cast<U32x16>(_mm512_maskz_loadu_epi32(mask, static_cast<const uint32_t*>(row) + column));

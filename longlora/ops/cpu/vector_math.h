@@ -1,5 +1,5 @@
-// Scalar building blocks that the compiler vectorises; for kernel translation
-// units only (everything has internal linkage).
+// Scalar functions that the compiler vectorises. They are for translation units of kernels only (everything
+// has internal linkage).
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ inline float load(const Bf16* p) {
 inline void store(float* p, float value) {
   *p = value;
 }
-// Round to nearest even; a NaN keeps its sign and stays a NaN.
+// Rounds to nearest even. A NaN stays a NaN with its sign.
 inline void store(Bf16* p, float value) {
   const uint32_t bits = float_to_bits(value);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;

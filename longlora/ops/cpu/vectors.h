@@ -1,6 +1,6 @@
-// Sixteen floats at a time, for kernel translation units only (everything has
-// internal linkage). Written with the compiler's vector types, which every
-// instruction set can run; the parts that pay for it have AVX-512 forms.
+// Vectors of sixteen floats, for translation units of kernels only (everything has internal linkage). They
+// are the compiler's vector types, which every instruction set can run. Where it is faster, a function has
+// another form for AVX-512.
 #pragma once
 
 #if defined(__AVX512F__)
@@ -14,7 +14,7 @@
 
 namespace longlora::ops::cpu {
 
-/// Floats of one vector.
+/// How many floats a vector has.
 constexpr int64_t kLanes = 16;
 
 namespace {
@@ -45,7 +45,8 @@ LONGLORA_INLINE F32x16 widen(U16x16 bits) {
   return from_bits(__builtin_convertvector(bits, U32x16) << 16);
 }
 
-// Round to nearest even, the 16 bits at the lower end; a NaN keeps its sign and stays a NaN.
+// Rounds to bfloat16, to nearest even, and returns the 16 bits in the lower half of each lane. A NaN stays a
+// NaN with its sign.
 LONGLORA_INLINE U32x16 rounded_bits(F32x16 value) {
   const U32x16 bits = as_bits(value);
   const U32x16 rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
@@ -79,7 +80,7 @@ LONGLORA_INLINE void store_16(Bf16* p, F32x16 value) {
   std::memcpy(p, &bits, sizeof bits);
 }
 
-// The first `count` < 16 elements; the other lanes are `fill`.
+// Loads the first `count` < 16 elements. The other lanes are `fill`.
 template <typename T>
 LONGLORA_INLINE F32x16 load_part(const T* p, int64_t count, float fill = 0.0f) {
   T part[kLanes] = {};
@@ -96,7 +97,8 @@ LONGLORA_INLINE void store_part(T* p, F32x16 value, int64_t count) {
   std::memcpy(p, part, static_cast<size_t>(count) * sizeof(T));
 }
 
-// Sixteen elements, or the rest of a row, from `begin` on: what the loops below hand to their bodies.
+// A place that the loops below give to their bodies: sixteen elements of a row from `begin` on (Whole), or
+// the fewer that are left (Rest).
 struct Whole {
   int64_t begin;
   template <typename T>
@@ -127,7 +129,7 @@ LONGLORA_INLINE void for_each_vector(int64_t n, const Body& body) {
   if (i < n) body(Rest{i, n - i});
 }
 
-// The larger and the smaller; b where either is not a number.
+// Return the larger and the smaller number, or b where either is not a number.
 LONGLORA_INLINE F32x16 larger(F32x16 a, F32x16 b) {
 #if defined(__AVX512F__)
   return _mm512_max_ps(a, b);
@@ -162,7 +164,7 @@ LONGLORA_INLINE float largest_lane(F32x16 v) {
 #endif
 }
 
-// Sum of term(place) over n elements in four chains, always in the same order.
+// Returns the sum of term(place) over n elements, in four chains and always in the same order.
 template <typename Term>
 LONGLORA_INLINE float sum_over(int64_t n, const Term& term) {
   F32x16 a = {}, b = {}, c = {}, d = {};
@@ -178,7 +180,7 @@ LONGLORA_INLINE float sum_over(int64_t n, const Term& term) {
   return sum_of_lanes((a + b) + (c + d));
 }
 
-// The largest of n values, of equal numbers any; `least` for n = 0.
+// Returns the largest of n values, or `least` where n is 0.
 template <typename T>
 LONGLORA_INLINE float largest_of(const T* p, int64_t n, float least = -3.0e38f) {
   F32x16 best = broadcast(least);
@@ -186,7 +188,7 @@ LONGLORA_INLINE float largest_of(const T* p, int64_t n, float least = -3.0e38f) 
   return largest_lane(best);
 }
 
-// The value computed as written, also under -fassociative-math.
+// Keeps the compiler from reordering operations across the value, which -fassociative-math would allow.
 LONGLORA_INLINE F32x16 in_this_order(F32x16 value) {
   asm("" : "+m"(value));
   return value;
@@ -196,7 +198,7 @@ LONGLORA_INLINE F32x16 in_this_order(F32x16 value) {
 LONGLORA_INLINE F32x16 nearest_integer(F32x16 x) {
   return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-// v · 2^n for integers n; 0 and infinity beyond the range.
+// Returns v · 2^n for integers n. It is 0 or infinity beyond the range of floats.
 LONGLORA_INLINE F32x16 times_power_of_two(F32x16 v, F32x16 n) {
   return _mm512_scalef_ps(v, n);
 }
@@ -209,19 +211,19 @@ LONGLORA_INLINE F32x16 nearest_integer(F32x16 x) {
   return __builtin_convertvector(__builtin_convertvector(x + half, I32x16), F32x16);
 }
 LONGLORA_INLINE F32x16 times_power_of_two(F32x16 v, F32x16 n) {
-  // Two factors, since one power does not reach the ends of the range.
+  // There are two factors, because a single power of two does not reach the ends of the range.
   const I32x16 whole = __builtin_convertvector(n, I32x16), first = whole >> 1, second = whole - first;
   const F32x16 a = reinterpret_cast<F32x16>((first + 127) << 23);
   const F32x16 b = reinterpret_cast<F32x16>((second + 127) << 23);
   return in_this_order(v * a) * b;
 }
 LONGLORA_INLINE F32x16 fused_subtract(F32x16 x, F32x16 a, F32x16 b) {
-  // The first part of ln 2 has few bits: the product is exact without fusing.
+  // `a` has few bits where this is called, so that the product is exact without fusing.
   return in_this_order(x - a * b);
 }
 #endif
 
-// 2^x, within 2e-7 of it; 0 where it is below the range.
+// Returns 2^x with a relative error below 2e-7, or 0 where it is below the range.
 LONGLORA_INLINE F32x16 exp2_of(F32x16 x) {
 #if !defined(__AVX512F__)
   x = smaller(broadcast(129.0f), larger(broadcast(-151.0f), x));
@@ -237,12 +239,12 @@ LONGLORA_INLINE F32x16 exp2_of(F32x16 x) {
   return times_power_of_two(p, n);
 }
 
-// e^x: x = n ln 2 + r, with a degree-6 polynomial for e^r on |r| <= ln 2 / 2.
+// Returns e^x as 2^n e^r, where x = n ln 2 + r and a polynomial of degree 6 gives e^r for |r| <= ln 2 / 2.
 LONGLORA_INLINE F32x16 exp_of(F32x16 x) {
   x = smaller(broadcast(89.0f), larger(broadcast(-105.0f), x));
   const F32x16 n = nearest_integer(x * 1.44269504088896341f);
-  // ln 2 in two parts: reassociation would make one inexact product of them, 4e-6
-  // off at the ends of the range.
+  // ln 2 is subtracted in two parts. If the compiler joined them, the product would be inexact, and the
+  // result wrong by 4e-6 at the ends of the range.
   F32x16 r = fused_subtract(x, n, broadcast(0.693359375f));
   r = r + n * 2.12194440e-4f;
   F32x16 p = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -254,7 +256,7 @@ LONGLORA_INLINE F32x16 exp_of(F32x16 x) {
   return times_power_of_two(p, n);
 }
 
-// Scalars, for the odd single value.
+// The scalars below are for single values.
 LONGLORA_INLINE float to_float(float value) {
   return value;
 }

@@ -1,5 +1,9 @@
-"""Project Gutenberg files to plain novels: one paragraph per line, no licence text."""
+"""Project Gutenberg files to plain novels: one paragraph per line, no licence text.
 
+    novels.py --novels DIR --held_out A.txt,B.txt --output DIR    DIR/training/*.txt and DIR/heldout/*.txt
+"""
+
+import argparse
 import re
 from pathlib import Path
 
@@ -66,17 +70,35 @@ def clean(raw, name):
     return "\n".join(paragraphs) + "\n"
 
 
-def load(folder):
+def load(folder, held_out_names=tuple(HELD_OUT)):
     """(training, held_out): dicts file name -> (title, text), in the order of the names."""
     files = sorted(p for p in Path(folder).glob("*.txt") if p.name != "SOURCE.txt")
     if not files:
         raise SystemExit(f"--novels {folder}: expected Project Gutenberg *.txt files, got none")
-    missing = [name for name in HELD_OUT if not (Path(folder) / name).is_file()]
+    missing = [name for name in held_out_names if not (Path(folder) / name).is_file()]
     if missing:
         raise SystemExit(f"--novels {folder}: the held-out novels {missing} are not there")
     training, held_out = {}, {}
     for path in files:
         raw = read(path)
         entry = (title_of(raw), clean(raw, path.name))
-        (held_out if path.name in HELD_OUT else training)[path.name] = entry
+        (held_out if path.name in held_out_names else training)[path.name] = entry
     return training, held_out
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--novels", type=Path, required=True, help="folder of Project Gutenberg's files")
+    parser.add_argument("--held_out", required=True, help="names of files, joined by commas")
+    parser.add_argument("--output", type=Path, required=True, help="gets the folders training and heldout")
+    options = parser.parse_args()
+    for part, texts in zip(("training", "heldout"), load(options.novels, options.held_out.split(","))):
+        folder = options.output / part
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, (title, text) in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+            print(f"{part}/{name}: {title}, {len(text)} characters")
+
+
+if __name__ == "__main__":
+    main()
