@@ -41,7 +41,7 @@ umask 022
 export LC_ALL=C
 readonly BUILD="$REPO/build/release" LIBRARIES=lib/longlora LICENCES=share/doc/longlora/licenses
 # Libraries whose code is compiled into the program: Debian packages that hold their licences.
-readonly HEADER_PACKAGES=(libcli11-dev libfmt-dev nlohmann-json3-dev)
+readonly HEADER_PACKAGES=(libcli11-dev libfmt-dev libjs-katex nlohmann-json3-dev)
 mkdir -p "$output"
 output=$(cd "$output" && pwd)
 scratch=$(mktemp -d "$output/making-XXXXXX")

@@ -13,6 +13,7 @@
 #include "longlora/core/log.h"
 #include "longlora/eval/answers.h"
 #include "longlora/generate/generation_settings.h"
+#include "longlora/generate/run_jobs.h"
 #include "longlora/generate/text_ends.h"
 #include "longlora/tokenizer/chat_template.h"
 
@@ -63,7 +64,7 @@ void run_answer(AnswerArguments& arguments) {
   arguments.options.ends = generate::find_text_ends(
       {settings, *tokenizer, chat_template, tokenizer_path, prompt.form(), model.vocab_size});
   eval::AnsweredQuestions answered =
-      eval::answer_questions(model.ready, *tokenizer, questions, arguments.options);
+      eval::answer_questions(*generate::open_generator(model), *tokenizer, questions, arguments.options);
   if (answered.answers.empty())
     throw UsageError(
         fmt::format("[--context_size] expected room for the shortest question, got {} tokens; raise it",

@@ -13,6 +13,7 @@
 #include "longlora/core/log.h"
 #include "longlora/eval/passkey.h"
 #include "longlora/generate/generation_settings.h"
+#include "longlora/generate/run_jobs.h"
 #include "longlora/generate/text_ends.h"
 #include "longlora/tokenizer/chat_template.h"
 
@@ -59,7 +60,7 @@ void run_passkey(const PasskeyArguments& arguments) {
     options.target_tokens = eval::passkey_lengths_up_to(
         arguments.max_tokens > 0 ? arguments.max_tokens : model.context_size, arguments.interval);
   results::Passkey result;
-  result.lengths = eval::run_passkey(model.ready, *tokenizer, options);
+  result.lengths = eval::run_passkey(*generate::open_generator(model), *tokenizer, options);
   // A length without a single trial is left out of the result. A warning has said so.
   std::erase_if(result.lengths, [](const auto& length) { return length.trials.empty(); });
   if (result.lengths.empty())

@@ -21,6 +21,7 @@ void add_verbs(CLI::App& app) {
   add_inference_verb(app);
   add_answer_verb(app);
   add_score_verb(app);
+  add_bench_verb(app);
   add_plan_verb(app);
   add_inspect_verb(app);
   add_report_verb(app);

@@ -33,6 +33,7 @@ void add_passkey_verb(CLI::App& app);
 void add_inference_verb(CLI::App& app);
 void add_answer_verb(CLI::App& app);
 void add_score_verb(CLI::App& app);
+void add_bench_verb(CLI::App& app);
 void add_quantize_verb(CLI::App& app);
 void add_plan_verb(CLI::App& app);
 void add_inspect_verb(CLI::App& app);

@@ -27,10 +27,11 @@ void remove_stale_temporaries(const fs::path& path) {
   }
 }
 
-internal::Descriptor create_temporary(const fs::path& path, fs::path* temporary) {
+internal::Descriptor create_temporary(const fs::path& path, FileReaders readers, fs::path* temporary) {
+  const mode_t mode = readers == FileReaders::kOwnerAlone ? 0600 : 0666;
   while (true) {
     *temporary = sibling_name(path, kKind);
-    internal::Descriptor file(::open(temporary->c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    internal::Descriptor file(::open(temporary->c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
     if (!file.is_open()) {
       if (errno == EEXIST) continue;  // an earlier process of the same id left it
       throw write_error(path, "create the file", errno);
@@ -57,7 +58,7 @@ int open_stream(const fs::path& path, int stream) {
 
 }  // namespace
 
-AtomicFileWriter::AtomicFileWriter(const fs::path& path) {
+AtomicFileWriter::AtomicFileWriter(const fs::path& path, FileReaders readers) {
   if (const auto stream = internal::descriptor_behind(path)) {
     path_ = path;
     descriptor_ = open_stream(path, *stream);
@@ -73,7 +74,7 @@ AtomicFileWriter::AtomicFileWriter(const fs::path& path) {
     return;
   }
   remove_stale_temporaries(path_);
-  descriptor_ = create_temporary(path_, &temporary_).release();
+  descriptor_ = create_temporary(path_, readers, &temporary_).release();
 }
 
 AtomicFileWriter::~AtomicFileWriter() {

@@ -46,6 +46,9 @@ std::string read_file(const std::filesystem::path& path);
 /// temporary is removed and ResourceError names path and cause.
 void write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
 
+/// Who may read a file that is written.
+enum class FileReaders { kAsUmaskSays, kOwnerAlone };
+
 /// Writes a file piece by piece with the same promise: nothing appears at `path` until commit(), and an
 /// object that is destroyed without it removes its temporary. A temporary that a killed process left is
 /// removed by the next writer of the same path. Where `path` is a link, the file that it leads to is
@@ -53,7 +56,8 @@ void write_file_atomic(const std::filesystem::path& path, std::string_view bytes
 /// replaced. There is no buffer: write in pieces of some kilobytes.
 class AtomicFileWriter {
  public:
-  explicit AtomicFileWriter(const std::filesystem::path& path);
+  explicit AtomicFileWriter(const std::filesystem::path& path,
+                            FileReaders readers = FileReaders::kAsUmaskSays);
   ~AtomicFileWriter();
   AtomicFileWriter(const AtomicFileWriter&) = delete;
   AtomicFileWriter& operator=(const AtomicFileWriter&) = delete;

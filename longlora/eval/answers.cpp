@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
+#include <utility>
 
 #include "longlora/core/error.h"
 #include "longlora/core/format.h"
@@ -19,6 +21,8 @@ namespace {
 
 // How many tokens an answer may be longer than the known one before it is cut off.
 constexpr int64_t kSpareTokens = 16;
+// How many questions are answered together. Those about the same material read it once.
+constexpr size_t kQuestionsAtOnce = 8;
 
 std::string task_of(const Json& sample) {
   const auto task = sample.find("task");
@@ -54,9 +58,8 @@ std::vector<Question> read_questions(const std::vector<std::filesystem::path>& p
   return questions;
 }
 
-AnsweredQuestions answer_questions(const forward::ReadyDecoder& ready, const tokenizer::Tokenizer& tokenizer,
+AnsweredQuestions answer_questions(generate::Generator& generator, const tokenizer::Tokenizer& tokenizer,
                                    const std::vector<Question>& questions, const AnswerOptions& options) {
-  generate::DecodeSession session(ready, options.context_size);
   int64_t end_tokens = 0;  // the length of the longest end that is spelled in several tokens
   for (const std::string& text : options.ends.texts)
     end_tokens = std::max(end_tokens, static_cast<int64_t>(tokenizer.encode(text, false).size()));
@@ -64,29 +67,36 @@ AnsweredQuestions answer_questions(const forward::ReadyDecoder& ready, const tok
   result.answers.reserve(questions.size());
   int64_t num_exact = 0;
   Progress progress("answering", static_cast<int64_t>(questions.size()), "questions");
-  for (const Question& question : questions) {
-    const auto expected = static_cast<int64_t>(tokenizer.encode(question.answer, false).size());
-    const auto asked = static_cast<int64_t>(question.ids.size());
-    if (asked + expected > options.context_size) {
-      ++result.num_skipped;
-      continue;
+  for (size_t begin = 0; begin < questions.size(); begin += kQuestionsAtOnce) {
+    std::vector<const Question*> asked;
+    std::vector<generate::Job> jobs;
+    for (const Question& question :
+         std::span(questions).subspan(begin, std::min(kQuestionsAtOnce, questions.size() - begin))) {
+      const auto expected = static_cast<int64_t>(tokenizer.encode(question.answer, false).size());
+      if (std::ssize(question.ids) + expected > options.context_size) {
+        ++result.num_skipped;
+        continue;
+      }
+      asked.push_back(&question);
+      jobs.push_back({.prompt = question.ids,
+                      .max_new_tokens = options.max_new_tokens > 0 ? options.max_new_tokens
+                                                                   : expected + end_tokens + kSpareTokens,
+                      .sampling = {.temperature = 0.0}});
     }
-    const int64_t most =
-        options.max_new_tokens > 0 ? options.max_new_tokens : expected + end_tokens + kSpareTokens;
-    session.reset();
-    const generate::TextGeneration written =
-        generate::generate_text(session, question.ids, options.ends, most, tokenizer);
-    results::Answer answer = {.place = question.place,
-                              .task = question.task,
-                              .tokens = asked,
-                              .expected = question.answer,
-                              .answer = trimmed(written.text)};
-    // A text that goes on behind the known answer is another answer.
-    answer.exact = generate::was_ended(written.generation.reason) && answer.answer == question.answer;
-    num_exact += answer.exact ? 1 : 0;
-    result.answers.push_back(std::move(answer));
-    const auto done = static_cast<int64_t>(result.answers.size());
-    progress.update(done + result.num_skipped,
+    const auto written = generate::generate_texts(generator, std::move(jobs), options.ends, tokenizer);
+    for (size_t i = 0; i < asked.size(); ++i) {
+      results::Answer answer = {.place = asked[i]->place,
+                                .task = asked[i]->task,
+                                .tokens = std::ssize(asked[i]->ids),
+                                .expected = asked[i]->answer,
+                                .answer = trimmed(written[i].text)};
+      // A text that goes on behind the known answer is another answer.
+      answer.exact = generate::was_ended(written[i].generation.reason) && answer.answer == asked[i]->answer;
+      num_exact += answer.exact ? 1 : 0;
+      result.answers.push_back(std::move(answer));
+    }
+    const auto done = std::max<int64_t>(1, std::ssize(result.answers));
+    progress.update(std::ssize(result.answers) + result.num_skipped,
                     fmt::format("exact {:.3f}", static_cast<double>(num_exact) / static_cast<double>(done)));
   }
   progress.finish();

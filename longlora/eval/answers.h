@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "longlora/forward/ready_decoder.h"
+#include "longlora/generate/generator.h"
 #include "longlora/generate/text_generation.h"
 #include "longlora/results/answers.h"
 #include "longlora/tokenizer/prompt.h"
@@ -38,9 +38,9 @@ struct AnsweredQuestions {
   int64_t num_skipped = 0;  // how many questions were longer than the context
 };
 
-/// Answers questions greedily, each up to one of the ends. An answer is exact when it is the text of the
-/// known answer, apart from space at the ends.
-AnsweredQuestions answer_questions(const forward::ReadyDecoder& ready, const tokenizer::Tokenizer& tokenizer,
+/// Answers questions greedily, several at once, each up to one of the ends. An answer is exact when it is the
+/// text of the known answer, apart from space at the ends.
+AnsweredQuestions answer_questions(generate::Generator& generator, const tokenizer::Tokenizer& tokenizer,
                                    const std::vector<Question>& questions, const AnswerOptions& options);
 
 }  // namespace longlora::eval

@@ -6,7 +6,7 @@
 #include "longlora/core/format.h"
 #include "longlora/core/log.h"
 #include "longlora/core/progress.h"
-#include "longlora/generate/generate.h"
+#include "longlora/generate/run_jobs.h"
 #include "longlora/tokenizer/chat.h"
 
 namespace longlora::eval {
@@ -22,11 +22,13 @@ std::vector<int64_t> prompt_ids(const tokenizer::Tokenizer& tokenizer, const std
 
 class Examiner {
  public:
-  Examiner(const forward::ReadyDecoder& ready, const tokenizer::Tokenizer& tokenizer,
+  Examiner(generate::Generator& generator, const tokenizer::Tokenizer& tokenizer,
            const PasskeyOptions& options)
-      : tokenizer_(tokenizer), context_size_(options.context_size), session_(ready, options.context_size) {
-    rules_.stop_ids = options.stop_ids;
-    if (const auto eos = tokenizer.eos_id()) rules_.stop_ids.push_back(*eos);
+      : generator_(generator),
+        tokenizer_(tokenizer),
+        context_size_(options.context_size),
+        stop_ids_(options.stop_ids) {
+    if (const auto eos = tokenizer.eos_id()) stop_ids_.push_back(*eos);
   }
 
   // Does one trial and adds it to `result`, or counts it as skipped.
@@ -39,9 +41,13 @@ class Examiner {
       ++result.num_skipped;
       return;
     }
-    rules_.max_new_tokens = static_cast<int64_t>(expected.size());
-    session_.reset();
-    const std::vector<int64_t> answer = generate::generate(session_, ids, rules_).ids;
+    const std::vector<int64_t> answer =
+        generate::run_job(generator_, {.prompt = ids,
+                                       .stop_ids = stop_ids_,
+                                       .max_new_tokens = static_cast<int64_t>(expected.size()),
+                                       .sampling = {.temperature = 0.0},
+                                       .is_shared = false})
+            .ids;
     result.add({.seed = seed,
                 .depth = prompt.depth(),
                 .correct = answer == expected,
@@ -51,10 +57,10 @@ class Examiner {
   }
 
  private:
+  generate::Generator& generator_;
   const tokenizer::Tokenizer& tokenizer_;
   int64_t context_size_;
-  generate::DecodeSession session_;
-  generate::StopRules rules_;
+  std::vector<int64_t> stop_ids_;
 };
 
 void check(const PasskeyOptions& options) {
@@ -73,11 +79,11 @@ void check(const PasskeyOptions& options) {
 
 }  // namespace
 
-std::vector<results::PasskeyLength> run_passkey(const forward::ReadyDecoder& ready,
+std::vector<results::PasskeyLength> run_passkey(generate::Generator& generator,
                                                 const tokenizer::Tokenizer& tokenizer,
                                                 const PasskeyOptions& options) {
   check(options);
-  Examiner examiner(ready, tokenizer, options);
+  Examiner examiner(generator, tokenizer, options);
   std::vector<results::PasskeyLength> lengths;
   for (const int64_t target : options.target_tokens) {
     results::PasskeyLength result;

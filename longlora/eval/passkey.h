@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "longlora/forward/ready_decoder.h"
+#include "longlora/generate/generator.h"
 #include "longlora/results/passkey.h"
 #include "longlora/tokenizer/tokenizer.h"
 
@@ -45,10 +45,10 @@ struct PasskeyOptions {
 /// Throws UsageError unless 0 < interval <= max_tokens.
 std::vector<int64_t> passkey_lengths_up_to(int64_t max_tokens, int64_t interval);
 
-/// Asks every question with greedy decoding through a key/value cache. An answer is correct when its ids are
+/// Asks every question with greedy decoding. An answer is correct when its ids are
 /// those of the key and nothing more is generated. A length whose prompts all exceed the context comes back
 /// without trials. Throws UsageError for options out of range.
-std::vector<results::PasskeyLength> run_passkey(const forward::ReadyDecoder& ready,
+std::vector<results::PasskeyLength> run_passkey(generate::Generator& generator,
                                                 const tokenizer::Tokenizer& tokenizer,
                                                 const PasskeyOptions& options);
 

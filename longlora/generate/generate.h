@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "longlora/generate/decode_session.h"
+#include "longlora/generate/generator.h"
 
 namespace longlora::generate {
 
@@ -17,14 +18,6 @@ struct StopRules {
   /// Ids that end the text, the model's end-of-sequence id above all. Not part of the result.
   std::vector<int64_t> stop_ids = {};
   int64_t max_new_tokens = 512;
-};
-
-enum class StopReason {
-  kStopId,       // one of the stop ids came
-  kStopText,     // a text that ends came (generate_text)
-  kMaxTokens,    // max_new_tokens were generated
-  kContextFull,  // the cache takes no more
-  kCaller,       // on_token said so
 };
 
 /// Whether the model itself ended its text.

@@ -27,6 +27,9 @@ struct RotaryFrequencies {
 /// that fits the original window. Only dynamic and longrope depend on the length.
 RotaryFrequencies rotary_frequencies(const ModelConfig& config, int64_t sequence_tokens = 0);
 
+/// Writes the cosines and sines of one position, as many as there are frequencies.
+void rotary_row(const RotaryFrequencies& frequencies, int64_t position, float* cos, float* sin);
+
 /// The positions of a table, and the length of the sequence that they belong to.
 struct RotaryRange {
   int64_t first_position = 0;

@@ -6,6 +6,7 @@
 
 #include "longlora/ops/attention.h"
 #include "longlora/ops/attention_plan.h"
+#include "longlora/ops/paged_attention.h"
 
 namespace longlora::ops {
 
@@ -42,5 +43,9 @@ at::Tensor attention_in_place(const at::Tensor& q, const at::Tensor& k, const at
 /// Whether attention_in_place() is the fastest way, as it is for a few queries after many keys in a cache.
 /// The other kernels copy keys and values into blocks, which is too much work for so few queries.
 bool is_best_in_place(const at::Tensor& k, const AttentionPlan& plan);
+
+/// Attention over keys in pages, for what attention_cpu_takes() (paged_attention.h). `plan` has one segment.
+KeptAttention paged_attention_cpu(const at::Tensor& q, const PagedKeys& keys, int64_t layer,
+                                  const AttentionPlan& plan);
 
 }  // namespace longlora::ops

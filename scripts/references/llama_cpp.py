@@ -35,7 +35,9 @@ from scripts.references.passkey_prompts import make_prompt
 
 NEW_TOKENS = 64
 VOCABULARY = DATA / "tokenizers" / "gpt2"
-MODEL_TOLERANCE = 0.02  # of log-probabilities: llama.cpp rounds activations to the type of the weights
+# Of log-probabilities. llama.cpp rounds activations to the type of the weights, which for bfloat16 moves its own results by 0.04
+# from what it computes of the same weights in float32; our numbers are those of float32 throughout.
+MODEL_TOLERANCE = {"f32": 0.02, "f16": 0.02, "bf16": 0.05}
 RANDOM_TOLERANCE = 0.02  # the same in float32 throughout, but for tables of half precision in llama.cpp
 TEXTS = ["The old man looked at the sea and said:", "It's 12345 o'clock, café, naïve – 你好!\n\n  Two  spaces.",
          "def add(a, b):\n    return a + b\n\nprint(add(1, 20))", "Once upon a time, in a house by the sea, there lived"]
@@ -88,9 +90,9 @@ class Longlora:
             raise RuntimeError(f"longlora {words[0]}: {done.stderr[-600:]}")
         return done.stdout
 
-    def logprobs(self, model, ids, dtype):
+    def logprobs(self, model, ids):
         path = self.folder / "score.json"
-        self.run("score", "--base_model", model, "--ids", ",".join(map(str, ids)), "--dtype", dtype, "--json", path)
+        self.run("score", "--base_model", model, "--ids", ",".join(map(str, ids)), "--dtype", "float32", "--json", path)
         return json.loads(path.read_text())["logprobs"]
 
     def tokenize(self, model, text):
@@ -104,20 +106,20 @@ def furthest(ours, theirs):
     return max(abs(a - b) for a, b in zip(ours, theirs, strict=True) if b is not None)
 
 
-def compare(name, program, model, gguf, prompt, context, tolerance, dtype="float32"):
+def compare(name, program, model, gguf, prompt, context, tolerance):
     """Whether llama.cpp writes what transformers writes, with the log-probabilities of `score`."""
-    reference = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype), attn_implementation="eager").eval()
+    reference = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         wanted = reference.generate(torch.tensor([prompt]), max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
     wanted = wanted[0, len(prompt):].tolist()
     _, ids, theirs = LlamaCpp(gguf, context).write(prompt, NEW_TOKENS)
-    ours = program.logprobs(model, prompt + ids, dtype)[len(prompt) - 1:]
-    own = program.logprobs(gguf, prompt + ids, dtype)[len(prompt) - 1:]
+    ours = program.logprobs(model, prompt + ids)[len(prompt) - 1:]
+    own = program.logprobs(gguf, prompt + ids)[len(prompt) - 1:]
     distance, distance_of_file = furthest(ours, theirs), furthest(own, theirs)
     same = sum(a == b for a, b in zip(ids, wanted))
     # The first id that differs may be one of two that are equally likely; then the rest of the texts differs, too.
     fork = next((i for i, (a, b) in enumerate(zip(ids, wanted)) if a != b), None)
-    is_tie = fork is not None and abs(program.logprobs(model, prompt + wanted[:fork + 1], dtype)[-1] - ours[fork]) <= 2 * tolerance
+    is_tie = fork is not None and abs(program.logprobs(model, prompt + wanted[:fork + 1])[-1] - ours[fork]) <= 2 * tolerance
     good = (fork is None or is_tie) and max(distance, distance_of_file) <= tolerance
     print(f"{'ok  ' if good else 'FAIL'} {name:34} prompt {len(prompt):5}: {same} of {len(wanted)} ids equal{' up to a tie' if is_tie else ''}, log-probabilities "
           f"within {max(distance, distance_of_file):.1e}", flush=True)
@@ -213,8 +215,7 @@ def try_model(program, folder, model, kind):
     del server
     for text in TEXTS:
         good &= compare(f"{Path(model).name}, {kind}", program, model, gguf, program.tokenize(model, text), 512,
-                        MODEL_TOLERANCE if kind in ("f32", "f16", "bf16") else math.inf,
-                        "bfloat16" if kind == "bf16" else "float32")
+                        MODEL_TOLERANCE.get(kind, math.inf))
     return good
 
 

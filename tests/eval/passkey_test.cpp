@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "longlora/core/error.h"
+#include "longlora/generate/engine.h"
 #include "longlora/generate/runtime.h"
 #include "longlora/model/load.h"
 #include "tests/support/data_path.h"
@@ -58,12 +59,16 @@ model::Decoder successor_decoder(const std::string& cycle) {
   return decoder;
 }
 
+std::unique_ptr<generate::Generator> engine_of(const model::Decoder& decoder) {
+  return std::make_unique<generate::Engine>(decoder, 4096);
+}
+
 TEST(Passkey, CountsExactlyTheAnswersThatEqualTheKey) {
   // Seed 0 asks for 43568 and seed 1 for 33004; the text ends in "is".
   const model::Decoder decoder = successor_decoder("s43568");
   const CharacterTokenizer tokenizer;
-  const auto results =
-      run_passkey(decoder, tokenizer, {.target_tokens = {300}, .num_tests = 2, .context_size = 4096});
+  const auto results = run_passkey(*engine_of(decoder), tokenizer,
+                                   {.target_tokens = {300}, .num_tests = 2, .context_size = 4096});
   ASSERT_EQ(results.size(), 1u);
   const results::PasskeyLength& result = results[0];
   ASSERT_EQ(result.trials.size(), 2u);
@@ -81,7 +86,7 @@ TEST(Passkey, CountsExactlyTheAnswersThatEqualTheKey) {
 }
 
 TEST(Passkey, AnAnswerThatEndsTooEarlyIsWrong) {
-  const auto results = run_passkey(successor_decoder("s4356\x01"), CharacterTokenizer(),
+  const auto results = run_passkey(*engine_of(successor_decoder("s4356\x01")), CharacterTokenizer(),
                                    {.target_tokens = {300}, .num_tests = 1, .context_size = 4096});
   EXPECT_FALSE(results[0].trials[0].correct);
   EXPECT_EQ(results[0].trials[0].answer, "4356");
@@ -91,7 +96,7 @@ TEST(Passkey, LeavesOutPromptsThatDoNotFitWithTheirAnswer) {
   const model::Decoder decoder = successor_decoder("s43568");
   const CharacterTokenizer tokenizer;
   const auto run = [&](int64_t context_size) {
-    return run_passkey(decoder, tokenizer,
+    return run_passkey(*engine_of(decoder), tokenizer,
                        {.target_tokens = {300, 600}, .num_tests = 2, .context_size = context_size});
   };
   const auto fits = run(1277);  // 1272 and five digits
@@ -107,8 +112,8 @@ TEST(Passkey, RunsARealModelAndTokenizer) {
                                                           .context_size = 1024,
                                                           .rope_scaling = {}});
   const auto tokenizer = tokenizer::load_tokenizer(test::data_path("stories260K_hf"));
-  const auto results =
-      run_passkey(*model.decoder, *tokenizer, {.target_tokens = {300}, .num_tests = 2, .context_size = 1024});
+  const auto results = run_passkey(*engine_of(*model.decoder), *tokenizer,
+                                   {.target_tokens = {300}, .num_tests = 2, .context_size = 1024});
   ASSERT_EQ(results[0].trials.size(), 2u);
   for (const results::PasskeyTrial& trial : results[0].trials) {
     EXPECT_FALSE(trial.correct);  // it only knows stories
@@ -119,7 +124,7 @@ TEST(Passkey, RunsARealModelAndTokenizer) {
 TEST(Passkey, RefusesOptionsOutOfRange) {
   const model::Decoder decoder = successor_decoder("s1");
   const auto run = [&](const PasskeyOptions& options) {
-    run_passkey(decoder, CharacterTokenizer(), options);
+    run_passkey(*engine_of(decoder), CharacterTokenizer(), options);
   };
   EXPECT_THAT([&] { run({.target_tokens = {}, .context_size = 512}); },
               ThrowsMessage<UsageError>(HasSubstr("[--lengths] expected at least one length")));

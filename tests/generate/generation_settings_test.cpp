@@ -7,6 +7,7 @@
 #include <map>
 
 #include "longlora/core/error.h"
+#include "longlora/generate/engine.h"
 #include "longlora/generate/text_generation.h"
 #include "longlora/tokenizer/tokenizer.h"
 #include "tests/generate/test_models.h"
@@ -44,9 +45,10 @@ TEST(GenerationSettings, WriteWhatTransformersWritesUnderThem) {
     if (ended) expected.pop_back();
     SamplingOptions options = choose_sampling(settings, {});
     if (!settings.do_sample) options.temperature = 0.0;  // what transformers does without a word about it
-    DecodeSession session(decoder);
-    const TextGeneration written = generate_text(session, prompt, {.ids = settings.eos_ids}, most, *tokenizer,
-                                                 make_sampler(options, prompt));
+    Engine engine(decoder, 0);
+    const TextGeneration written =
+        generate_text(engine, {.prompt = prompt, .max_new_tokens = most, .sampling = options},
+                      {.ids = settings.eos_ids}, *tokenizer);
     EXPECT_EQ(written.generation.ids, expected) << entry["generation_config"];
     EXPECT_EQ(was_ended(written.generation.reason), ended) << entry["generation_config"];
   }

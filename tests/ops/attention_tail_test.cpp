@@ -112,13 +112,13 @@ TEST(AttentionAfterACache, ReadsFewQueriesKeysInPlace) {
   EXPECT_FALSE(is_best_in_place(at::zeros({40, 1, 16}), last_tokens(plan, 1)));
 }
 
-struct Path {
+struct TailPath {
   const char* name;
   at::Tensor (*attend)(const at::Tensor&, const at::Tensor&, const at::Tensor&, const AttentionPlan&);
 };
 
-std::vector<Path> paths(const at::Tensor& q) {
-  std::vector<Path> all = {
+std::vector<TailPath> paths(const at::Tensor& q) {
+  std::vector<TailPath> all = {
       {"dispatched", dispatched}, {"composed", attention_composed}, {"in place", in_place}};
   all.push_back({"flash, on kernels of fake_flash_attention.cpp",
                  [](const auto& queries, const auto& k, const auto& v, const auto& plan) {
@@ -144,7 +144,7 @@ TEST(AttentionOfTheLastTokens, EqualsTheLastQueriesOfEveryRow) {
       for (const int64_t count : {1, 22, 64, 100, 150}) {
         const at::Tensor last = q.view({rows, tokens, 4, 16}).slice(1, tokens - count).reshape({-1, 4, 16});
         const at::Tensor expected = all.slice(1, tokens - count).reshape({-1, 4, 16});
-        for (const Path& path : paths(q)) {
+        for (const TailPath& path : paths(q)) {
           SCOPED_TRACE(::testing::Message() << path.name << ", " << kv_heads << " key/value heads, " << count
                                             << " queries, window " << window);
           EXPECT_CLOSE(path.attend(last, k, v, last_tokens(plan, count)), expected, 2e-6);
@@ -162,7 +162,7 @@ TEST(AttentionOfTheLastTokens, TakesSegmentsThatDifferBetweenTheHalves) {
   const at::Tensor all = attention(q, k, v, plan);
   // The last 10 tokens: in the second half those of its last segment, the first of which has no query.
   plan.tail_bounds = {std::vector<int64_t>{0, 10}, std::vector<int64_t>{0, 0, 10}};
-  for (const Path& path : paths(q)) {
+  for (const TailPath& path : paths(q)) {
     SCOPED_TRACE(path.name);
     EXPECT_CLOSE(path.attend(q.slice(0, 80), k, v, plan), all.slice(0, 80), 2e-6);
   }

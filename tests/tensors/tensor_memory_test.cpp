@@ -1,5 +1,7 @@
 #include "longlora/tensors/tensor_memory.h"
 
+#include <vector>
+
 #include "tests/support/tensors.h"
 
 namespace longlora::tensors {
@@ -41,6 +43,26 @@ TEST_F(TensorMemoryPool, NeverKeepsMoreThanWasOnceHeld) {
   EXPECT_LE(counts.held_bytes + counts.kept_bytes, std::max(before, counts.most_bytes) + 32 * kMebibyte);
   trim_tensor_memory();
   EXPECT_EQ(tensor_memory().kept_bytes, 0);
+}
+
+TEST_F(TensorMemoryPool, LaysSmallerTensorsSideBySideInLargePages) {
+  std::vector<at::Tensor> tensors;
+  for (int i = 0; i < 100; ++i) tensors.push_back(bytes(kMebibyte - 4096 * (i % 3)).fill_(i));
+  // All but the first of a slab begin where another ends.
+  int neighbours = 0;
+  for (int i = 1; i < 100; ++i) {
+    const auto before = reinterpret_cast<uintptr_t>(tensors[i - 1].data_ptr()) + tensors[i - 1].numel();
+    neighbours += reinterpret_cast<uintptr_t>(tensors[i].data_ptr()) == before ? 1 : 0;
+  }
+  EXPECT_GE(neighbours, 90);
+  // Every other one is let go, and memory is given back; the rest keeps its values.
+  for (int i = 0; i < 100; i += 2) tensors[i].reset();
+  trim_tensor_memory();
+  for (int i = 1; i < 100; i += 2) EXPECT_TRUE(tensors[i].eq(i).all().item<bool>());
+  const at::Tensor more = bytes(kMebibyte).fill_(3);
+  tensors.clear();
+  trim_tensor_memory();
+  EXPECT_TRUE(more.eq(3).all().item<bool>());
 }
 
 TEST_F(TensorMemoryPool, LeavesSmallTensorsToMalloc) {

@@ -13,6 +13,7 @@
 #include "longlora/ops/cpu/attention_backward.h"
 #include "longlora/ops/cpu/attention_forward.h"
 #include "longlora/ops/cpu/chunks.h"
+#include "longlora/ops/cpu/keys_in_pages.h"
 #include "longlora/ops/cpu/tensor_access.h"
 
 namespace longlora::ops {
@@ -55,6 +56,21 @@ void run_heads(const std::vector<Task>& tasks, int64_t kv_heads, const MakeWorke
     for (const Task& task : tasks)
       if (task.kv_head == head) worker.run(task);
   });
+}
+
+// Runs the forward pass over keys and values that `keys` brings (cpu/attention_forward.h).
+template <typename T, typename Keys>
+KeptAttention run_forward(const at::Tensor& q, int64_t kv_heads, const AttentionPlan& plan,
+                          const Keys& keys) {
+  const int64_t queries = q.size(0), heads = q.size(1), width = q.size(2);
+  const Tasks list = cpu::list_tasks(plan, heads, kv_heads);
+  const at::Tensor out = at::empty({queries, heads, width}, q.options());
+  const at::Tensor log_sum_exp = at::empty({heads, queries}, q.options().dtype(at::kFloat));
+  run_tasks(cpu::split_tasks(list.tasks, at::get_num_threads()), [&] {
+    return ForwardTask<T, Keys>(HeadView<T>(q), keys, HeadView<T>(out), log_sum_exp.mutable_data_ptr<float>(),
+                                queries, width, Window{plan.window_tokens});
+  });
+  return {out, log_sum_exp};
 }
 
 class AttentionCpu : public Function<AttentionCpu> {
@@ -108,18 +124,10 @@ class AttentionCpu : public Function<AttentionCpu> {
  private:
   static KeptAttention attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               const AttentionPlan& plan) {
-    const int64_t queries = q.size(0), heads = q.size(1), width = q.size(2);
-    const Tasks list = cpu::list_tasks(plan, heads, k.size(1));
-    const at::Tensor out = at::empty({queries, heads, width}, q.options());
-    const at::Tensor log_sum_exp = at::empty({heads, queries}, q.options().dtype(at::kFloat));
-    cpu::dispatch_element(q, [&]<typename T>(T) {
-      run_tasks(list.tasks, [&] {
-        return ForwardTask<T>(HeadView<T>(q), HeadView<T>(k), HeadView<T>(v), HeadView<T>(out),
-                              log_sum_exp.mutable_data_ptr<float>(), queries, width,
-                              Window{plan.window_tokens});
-      });
-    });
-    return {out, log_sum_exp};
+    KeptAttention results;
+    cpu::dispatch_element(
+        q, [&]<typename T>(T) { results = run_forward<T>(q, k.size(1), plan, cpu::StridedKeys<T>(k, v)); });
+    return results;
   }
 };
 
@@ -134,6 +142,16 @@ bool attention_cpu_takes(const at::Tensor& q) {
   static const bool runs_float = cpu::block_products_run(at::kFloat);
   static const bool runs_bfloat16 = cpu::block_products_run(at::kBFloat16);
   return q.scalar_type() == at::kFloat ? runs_float : runs_bfloat16;
+}
+
+KeptAttention paged_attention_cpu(const at::Tensor& q_in, const PagedKeys& keys, int64_t layer,
+                                  const AttentionPlan& plan) {
+  const at::Tensor q = with_dense_heads(q_in);
+  KeptAttention results;
+  cpu::dispatch_element(q, [&]<typename T>(T) {
+    results = run_forward<T>(q, keys.shape.kv_heads, plan, cpu::KeysInPages<T>(keys, layer));
+  });
+  return results;
 }
 
 at::Tensor attention_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

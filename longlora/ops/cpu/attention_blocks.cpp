@@ -2,6 +2,8 @@
 
 #include <ATen/native/CPUBlas.h>
 
+#include <cmath>
+
 #include "longlora/ops/cpu/product_kernels.h"
 
 namespace longlora::ops::cpu {
@@ -60,6 +62,38 @@ Tasks list_tasks(const AttentionPlan& plan, int64_t heads, int64_t kv_heads) {
   std::stable_sort(list.tasks.begin(), list.tasks.end(),
                    [](const Task& a, const Task& b) { return a.pairs() > b.pairs(); });
   return list;
+}
+
+std::vector<Task> split_tasks(const std::vector<Task>& tasks, int64_t threads) {
+  // With so many pieces for each thread the last ones to finish are short.
+  constexpr int64_t kPiecesPerThread = 4;
+  double all = 0.0;
+  for (const Task& task : tasks) all += static_cast<double>(task.pairs());
+  const double piece = all / static_cast<double>(threads * kPiecesPerThread);
+  std::vector<Task> split;
+  for (const Task& task : tasks) {
+    const auto wanted = threads > 1 ? std::llround(static_cast<double>(task.pairs()) / piece) : 1;
+    const int64_t count = std::clamp<int64_t>(wanted, 1, num_blocks(task.end - task.first_query));
+    // A query sees the keys before it, so that the work up to a query grows with the square of its place.
+    const auto first = static_cast<double>(task.first_query - task.start);
+    const auto last = static_cast<double>(task.end - task.start);
+    int64_t begin = task.first_query;
+    for (int64_t i = 1; i <= count && begin < task.end; ++i) {
+      const double share = static_cast<double>(i) / static_cast<double>(count);
+      const double place = std::sqrt(first * first + share * (last * last - first * first));
+      int64_t end = task.start + (std::llround(place) + kBlock - 1) / kBlock * kBlock;
+      end = i == count ? task.end : std::min(end, task.end);
+      if (end <= begin) continue;
+      Task part = task;
+      part.first_query = begin;
+      part.end = end;
+      split.push_back(part);
+      begin = end;
+    }
+  }
+  std::stable_sort(split.begin(), split.end(),
+                   [](const Task& a, const Task& b) { return a.pairs() > b.pairs(); });
+  return split;
 }
 
 }  // namespace longlora::ops::cpu

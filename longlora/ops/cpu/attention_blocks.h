@@ -70,6 +70,10 @@ struct Tasks {
 
 Tasks list_tasks(const AttentionPlan& plan, int64_t heads, int64_t kv_heads);
 
+/// Divides large tasks of the forward pass by ranges of queries, so that `threads` threads finish at about
+/// the same time; the results do not change. A task has no keys behind its last query.
+std::vector<Task> split_tasks(const std::vector<Task>& tasks, int64_t threads);
+
 /// A tensor [N, heads, D] as the kernels read it, head by head.
 template <typename T>
 struct HeadView {

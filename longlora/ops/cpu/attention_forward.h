@@ -3,20 +3,40 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "longlora/ops/cpu/attention_blocks.h"
 
 namespace longlora::ops::cpu {
 
+/// Keys and values in tensors [N, K, D].
 template <typename T>
+class StridedKeys {
+ public:
+  StridedKeys(const at::Tensor& k, const at::Tensor& v)
+      : k_(k), v_(v), width_(k.size(2)), kernels_(attention_kernels<T>()) {}
+
+  void load(int64_t kv_head, int64_t token, int64_t valid, T* keys, T* values) const {
+    kernels_.copy_block(k_.at(token, kv_head), k_.token_stride, valid, width_, keys);
+    kernels_.transpose_block(v_.at(token, kv_head), v_.token_stride, valid, width_, values);
+  }
+
+ private:
+  HeadView<T> k_, v_;
+  int64_t width_;
+  const AttentionKernels<T>& kernels_;
+};
+
+/// `Keys` brings keys and values: load(kv_head, token, valid, keys, values) packs those of the `valid` tokens
+/// from `token` on, as copy_block and transpose_block do.
+template <typename T, typename Keys>
 class ForwardTask {
  public:
-  ForwardTask(const HeadView<T>& q, const HeadView<T>& k, const HeadView<T>& v, const HeadView<T>& out,
-              float* log_sum_exp, int64_t num_tokens, int64_t width, Window window)
+  ForwardTask(const HeadView<T>& q, Keys keys, const HeadView<T>& out, float* log_sum_exp, int64_t num_tokens,
+              int64_t width, Window window)
       : q_(q),
-        k_(k),
-        v_(v),
+        source_(std::move(keys)),
         out_(out),
         log_sum_exp_(log_sum_exp),
         num_tokens_(num_tokens),
@@ -39,15 +59,14 @@ class ForwardTask {
     const int64_t length = task.end - task.start, blocks = num_blocks(length), block_size = kBlock * width_;
     keys_.resize(blocks * block_size);
     values_.resize(blocks * block_size);
-    for (int64_t j = 0; j < blocks; ++j) {
-      const int64_t token = task.start + j * kBlock, valid = std::min(kBlock, task.end - token);
-      kernels_.copy_block(k_.at(token, task.kv_head), k_.token_stride, valid, width_, &keys_[j * block_size]);
-      kernels_.transpose_block(v_.at(token, task.kv_head), v_.token_stride, valid, width_,
-                               &values_[j * block_size]);
+    const int64_t first_block = (task.first_query - task.start) / kBlock;
+    for (int64_t j = window_.first_key_block(first_block); j < blocks; ++j) {
+      const int64_t token = task.start + j * kBlock;
+      source_.load(task.kv_head, token, std::min(kBlock, task.end - token), &keys_[j * block_size],
+                   &values_[j * block_size]);
     }
     for (int64_t head = task.first_head; head < task.last_head; ++head)
-      for (int64_t i = (task.first_query - task.start) / kBlock; i < blocks; ++i)
-        run_query_block(task, head, i);
+      for (int64_t i = first_block; i < blocks; ++i) run_query_block(task, head, i);
   }
 
  private:
@@ -101,7 +120,9 @@ class ForwardTask {
                          block.out_stride, block.log_sum_exp);
   }
 
-  HeadView<T> q_, k_, v_, out_;
+  HeadView<T> q_;
+  Keys source_;
+  HeadView<T> out_;
   float* log_sum_exp_;  // [H, N]
   int64_t num_tokens_, width_;
   Window window_;

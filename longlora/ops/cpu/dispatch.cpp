@@ -4,6 +4,8 @@
 #include "longlora/ops/cpu/nf4_kernels.h"
 #include "longlora/ops/cpu/nf4_products.h"
 #include "longlora/ops/cpu/row_kernels.h"
+#include "longlora/ops/cpu/step_attention.h"
+#include "longlora/ops/cpu/step_kernels.h"
 
 namespace longlora::ops::cpu {
 
@@ -16,6 +18,8 @@ namespace longlora::ops::cpu {
   const AttentionKernels<Bf16>& bf16_attention_kernels();   \
   const Nf4Kernels& nf4_kernels();                          \
   const Nf4Products& nf4_products();                        \
+  const StepKernels& step_kernels();                        \
+  const StepAttention& step_attention();                    \
   }
 LONGLORA_DECLARE_ISA(baseline)
 LONGLORA_DECLARE_ISA(avx2)
@@ -61,6 +65,16 @@ const Nf4Products& nf4_products_of(Isa isa) {
               avx512_bf16::nf4_products)();
 }
 
+const StepKernels& step_kernels_of(Isa isa) {
+  return pick(isa, baseline::step_kernels, avx2::step_kernels, avx512::step_kernels,
+              avx512_bf16::step_kernels)();
+}
+
+const StepAttention& step_attention_of(Isa isa) {
+  return pick(isa, baseline::step_attention, avx2::step_attention, avx512::step_attention,
+              avx512_bf16::step_attention)();
+}
+
 template <typename T>
 const RowKernels<T>& row_kernels() {
   return row_kernels_of<T>(widest_isa());
@@ -85,6 +99,14 @@ const Nf4Kernels& nf4_kernels() {
 
 const Nf4Products& nf4_products() {
   return nf4_products_of(widest_isa());
+}
+
+const StepKernels& step_kernels() {
+  return step_kernels_of(widest_isa());
+}
+
+const StepAttention& step_attention() {
+  return step_attention_of(widest_isa());
 }
 
 }  // namespace longlora::ops::cpu

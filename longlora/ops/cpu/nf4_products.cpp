@@ -10,24 +10,10 @@ namespace {
 
 // How many groups of one row of x fit into a first-level cache with codes and scales.
 constexpr int64_t kChunkGroups = 64;
+// How many bytes ahead of a product codes are read.
+constexpr int64_t kBytesAhead = 8192;
 
 static_assert(kNf4Group == kLanes * kNf4Neighbours, "a lane has neighbours that share a scale");
-
-LONGLORA_INLINE F32x16 fused_add(F32x16 a, F32x16 b, F32x16 sum) {  // a b + sum
-#if defined(__AVX512F__)
-  return _mm512_fmadd_ps(a, b, sum);
-#elif defined(__FMA__)
-  __m256 left[2], right[2], sums[2];
-  std::memcpy(left, &a, sizeof left);
-  std::memcpy(right, &b, sizeof right);
-  std::memcpy(sums, &sum, sizeof sums);
-  for (int h = 0; h < 2; ++h) sums[h] = _mm256_fmadd_ps(left[h], right[h], sums[h]);
-  std::memcpy(&sum, sums, sizeof sums);
-  return sum;
-#else
-  return a * b + sum;
-#endif
-}
 
 // Keeps the words in a register. The compiler would load them again for every shift.
 LONGLORA_INLINE U32x16 in_register(U32x16 words) {
@@ -129,6 +115,69 @@ void spread_scales(Nf4Scales scales, int64_t first, int64_t count, float* out) {
   }
 }
 
+// Where the scales of some elements of some rows lie. They begin at element `begin` of the rows from `row`
+// on.
+struct ScalePart {
+  int64_t row, num_rows, begin, count;
+};
+
+// The scales of a band's groups, in two forms. LaneScales have one for each lane of each group.
+struct LaneScales {
+  static constexpr int64_t kPerGroup = kLanes;
+  // The distance between two rows: the lanes of a chunk, and room for what spread_scales() writes beyond.
+  static constexpr int64_t apart(int64_t most_groups, const ScalePart&) { return (most_groups + 1) * kLanes; }
+  static LONGLORA_INLINE F32x16 load(const float* p) { return load_16(p); }
+  static void fill(const Nf4RightRows& w, const ScalePart& part, int64_t apart, float* out) {
+    for (int64_t r = 0; r < part.num_rows; ++r, out += apart) {
+      if (part.count % kNf4Group != 0) store_16(out + part.count / kNf4Group * kLanes, F32x16{});
+      const int64_t first = (part.row + r) * w.columns + part.begin;
+      spread_scales(w.scales, first / kNf4Neighbours, part.count / kNf4Neighbours, out);
+    }
+  }
+};
+
+// BlockScales have one for each block. They are for the usual blocks of 64 elements, where these begin with a
+// row. The last group may have a block and a half-empty one, whose scale is any number.
+struct BlockScales {
+  static constexpr int64_t kBlock = 64, kPerGroup = kNf4Group / kBlock;
+  static bool takes(const Nf4RightRows& w) {
+    return w.scales.block_size == kBlock && w.columns % kBlock == 0;
+  }
+  static constexpr int64_t apart(int64_t, const ScalePart& part) { return part.count / kBlock; }
+  static LONGLORA_INLINE F32x16 load(const float* p) {
+#if defined(__AVX512F__)
+    return _mm512_mask_broadcastss_ps(_mm512_set1_ps(p[0]), 0xff00, _mm_load_ss(p + 1));
+#else
+    const F32x8 halves[2] = {eight(p[0]), eight(p[1])};
+    F32x16 scale;
+    std::memcpy(&scale, halves, sizeof scale);
+    return scale;
+#endif
+  }
+  static void fill(const Nf4RightRows& w, const ScalePart& part, int64_t apart, float* out) {
+    out[part.num_rows * apart] = 0.0f;
+    // The blocks of whole rows follow each other.
+    const bool is_whole = part.count == w.columns;
+    for (int64_t r = 0; r < (is_whole ? 1 : part.num_rows); ++r)
+      fill_blocks(w.scales, ((part.row + r) * w.columns + part.begin) / kBlock,
+                  is_whole ? part.num_rows * apart : apart, out + r * apart);
+  }
+
+ private:
+  static LONGLORA_INLINE void fill_blocks(const Nf4Scales& scales, int64_t block, int64_t count, float* out) {
+    if (scales.codes == nullptr) {
+      std::memcpy(out, scales.absmax + block, static_cast<size_t>(count) * sizeof(float));
+      return;
+    }
+    for (const int64_t end = block + count; block < end;) {  // blocks with the same nested scale
+      const int64_t nested = block / scales.nested_block_size;
+      const int64_t last = (nested + 1) * scales.nested_block_size, until = last < end ? last : end;
+      const float factor = scales.nested[nested];
+      for (; block < until; ++block) *out++ = scales.map[scales.codes[block]] * factor + scales.offset;
+    }
+  }
+};
+
 // Loads the codes of a group, or those of its first `count` elements and zeros.
 LONGLORA_INLINE U32x16 load_codes(const uint8_t* p) {
   return load_words(p);
@@ -145,20 +194,17 @@ LONGLORA_INLINE U32x16 load_codes(const uint8_t* p, int64_t count) {
 }
 
 // The products of NumLeft rows of x and NumRight rows of w.
-template <typename Factors, int NumLeft, int NumRight>
+template <typename Factors, typename Scales, int NumLeft, int NumRight>
 struct Tile {
   using Element = typename Factors::Element;
   static constexpr int64_t kCodes = kNf4CodesPerWord<Element>, kWords = kNf4Group / kCodes;
   static constexpr int64_t kGroups = kChunkGroups / NumLeft;
-  // The distance between the scales of two rows: the lanes of a chunk, and room for what spread_scales()
-  // writes beyond.
-  static constexpr int64_t kScalesApart = (kGroups + 1) * kLanes;
 
   F32x16 totals[NumRight][NumLeft];
 
   // Adds the products of a group. load(r) returns its codes in row r of w.
   template <typename Load>
-  LONGLORA_INLINE void add_group(const Element* x, const float* scales,
+  LONGLORA_INLINE void add_group(const Element* x, const float* scales, int64_t scales_apart,
                                  const typename Factors::Values& values, const Load& load) {
     U32x16 words[NumRight];
     for (int r = 0; r < NumRight; ++r) words[r] = in_register(load(r));
@@ -171,67 +217,71 @@ struct Tile {
           sums[r][m] = fused_add(Factors::load(x + (n * NumLeft + m) * kWords), right, sums[r][m]);
       }
     for (int r = 0; r < NumRight; ++r) {
-      const F32x16 scale = load_16(scales + r * kScalesApart);
+      const F32x16 scale = Scales::load(scales + r * scales_apart);
       for (int m = 0; m < NumLeft; ++m) totals[r][m] = fused_add(sums[r][m], scale, totals[r][m]);
     }
   }
 
-  // Adds the products of elements [begin, begin + count) of w's rows from `row` on. x begins at the same
-  // element.
+  // Adds the products of elements [begin, begin + count) of w's rows from `row` on. x and the scales begin at
+  // the same element.
   static void add_chunk(const Element* x, const Nf4RightRows& w, int64_t row, int64_t begin, int64_t count,
-                        F32x16* sums) {
+                        const float* scale, int64_t apart, F32x16* sums) {
     const int64_t whole = count / kNf4Group, rest = count % kNf4Group, row_bytes = w.columns / 2;
-    alignas(64) float scales[NumRight * kScalesApart];
-    for (int r = 0; r < NumRight; ++r) {
-      float* const to = scales + r * kScalesApart;
-      if (rest != 0) store_16(to + whole * kLanes, F32x16{});
-      spread_scales(w.scales, ((row + r) * w.columns + begin) / kNf4Neighbours, count / kNf4Neighbours, to);
-    }
     const typename Factors::Values values;
     Tile tile;
     for (int r = 0; r < NumRight; ++r)
       for (int m = 0; m < NumLeft; ++m) tile.totals[r][m] = sums[r * NumLeft + m];
-    const uint8_t* codes = w.codes + (row * w.columns + begin) / 2;
-    const float* scale = scales;
+    const uint8_t* const first_codes = w.codes + (row * w.columns + begin) / 2;
+    const uint8_t* codes = first_codes;
     for (int64_t g = 0; g < whole; ++g) {
-      // The codes of the next rows are too far away for the processor to load them ahead by itself.
-      for (int r = 0; r < NumRight; ++r) __builtin_prefetch(codes + (NumRight + r) * row_bytes);
-      tile.add_group(x, scale, values, [=](int r) { return load_codes(codes + r * row_bytes); });
+      // The rows follow each other, and are read ahead in the order of memory. The processor does not read
+      // past the ends of short rows by itself.
+      for (int r = 0; r < NumRight; ++r)
+        __builtin_prefetch(first_codes + kBytesAhead + (g * NumRight + r) * (kNf4Group / 2));
+      tile.add_group(x, scale, apart, values, [=](int r) { return load_codes(codes + r * row_bytes); });
       x += kNf4Group * NumLeft;
-      scale += kLanes;
+      scale += Scales::kPerGroup;
       codes += kNf4Group / 2;
     }
     if (rest != 0)
-      tile.add_group(x, scale, values, [=](int r) { return load_codes(codes + r * row_bytes, rest); });
+      tile.add_group(x, scale, apart, values, [=](int r) { return load_codes(codes + r * row_bytes, rest); });
     for (int r = 0; r < NumRight; ++r)
       for (int m = 0; m < NumLeft; ++m) sums[r * NumLeft + m] = tile.totals[r][m];
   }
 };
 
 // Multiplies NumLeft rows of x with a band of n rows of w from `row` on.
-template <typename Factors, int NumLeft, int NumRight>
+template <typename Factors, typename Scales, int NumLeft, int NumRight>
 void multiply_band(int64_t n, const typename Factors::Element* x, const Nf4RightRows& w, int64_t row,
                    float* out, int64_t out_stride) {
   F32x16 sums[kNf4Band * NumLeft] = {};
-  constexpr int64_t kChunk = Tile<Factors, NumLeft, NumRight>::kGroups * kNf4Group;
+  constexpr int64_t kGroups = Tile<Factors, Scales, NumLeft, NumRight>::kGroups, kChunk = kGroups * kNf4Group;
+  alignas(64) float scales[kNf4Band * (kGroups + 1) * Scales::kPerGroup];
   for (int64_t begin = 0; begin < w.columns; begin += kChunk) {
     const int64_t left = w.columns - begin, count = left < kChunk ? left : kChunk;
+    const ScalePart scale_part = {row, n, begin, count};
+    const int64_t apart = Scales::apart(kGroups, scale_part);
+    Scales::fill(w, scale_part, apart, scales);
     const auto* const part = x + begin * NumLeft;
     int64_t r = 0;
     for (; r + NumRight <= n; r += NumRight)
-      Tile<Factors, NumLeft, NumRight>::add_chunk(part, w, row + r, begin, count, sums + r * NumLeft);
+      Tile<Factors, Scales, NumLeft, NumRight>::add_chunk(part, w, row + r, begin, count, scales + r * apart,
+                                                          apart, sums + r * NumLeft);
     for (; r < n; ++r)
-      Tile<Factors, NumLeft, 1>::add_chunk(part, w, row + r, begin, count, sums + r * NumLeft);
+      Tile<Factors, Scales, NumLeft, 1>::add_chunk(part, w, row + r, begin, count, scales + r * apart, apart,
+                                                   sums + r * NumLeft);
   }
+  float made[kNf4Band * NumLeft];
+  for (int64_t i = 0; i < n * NumLeft; i += 4) store_sums_of_lanes(sums + i, made + i);
   for (int64_t r = 0; r < n; ++r)
     for (int m = 0; m < NumLeft; ++m)
-      out[m * out_stride + r] = sum_of_lanes(sums[r * NumLeft + m]) * (1.0f / Factors::kFactor);
+      out[m * out_stride + r] = made[r * NumLeft + m] * (1.0f / Factors::kFactor);
 }
 
-template <typename Factors>
-void multiply(int64_t m, int64_t n, const typename Factors::Element* x, const Nf4RightRows& w, float* out,
-              int64_t out_stride) {
-  const int64_t width = (w.columns + kNf4Group - 1) / kNf4Group * kNf4Group;
+template <typename Factors, typename Scales>
+void multiply_with(int64_t m, int64_t n, const typename Factors::Element* x, const Nf4RightRows& w,
+                   float* out, int64_t out_stride) {
+  const int64_t width = nf4_width(w.columns);
   for (int64_t r = 0; r < n; r += kNf4Band) {
     const int64_t band = n - r < kNf4Band ? n - r : kNf4Band, row = w.first_row + r;
     for (int64_t i = 0; i < m; i += kNf4LeftRows) {
@@ -239,18 +289,83 @@ void multiply(int64_t m, int64_t n, const typename Factors::Element* x, const Nf
       float* const to = out + i * out_stride + r;
       switch (m - i) {
         case 1:
-          multiply_band<Factors, 1, 4>(band, rows, w, row, to, out_stride);
+          multiply_band<Factors, Scales, 1, 4>(band, rows, w, row, to, out_stride);
           break;
         case 2:
-          multiply_band<Factors, 2, 4>(band, rows, w, row, to, out_stride);
+          multiply_band<Factors, Scales, 2, 4>(band, rows, w, row, to, out_stride);
           break;
         case 3:
-          multiply_band<Factors, 3, 2>(band, rows, w, row, to, out_stride);
+          multiply_band<Factors, Scales, 3, 2>(band, rows, w, row, to, out_stride);
           break;
         default:
-          multiply_band<Factors, kNf4LeftRows, 2>(band, rows, w, row, to, out_stride);
+          multiply_band<Factors, Scales, kNf4LeftRows, 2>(band, rows, w, row, to, out_stride);
       }
     }
+  }
+}
+
+template <typename Factors>
+void multiply(int64_t m, int64_t n, const typename Factors::Element* x, const Nf4RightRows& w, float* out,
+              int64_t out_stride) {
+  if (BlockScales::takes(w))
+    multiply_with<Factors, BlockScales>(m, n, x, w, out, out_stride);
+  else
+    multiply_with<Factors, LaneScales>(m, n, x, w, out, out_stride);
+}
+
+// Puts a group into the order of codes. The vectors of each code are `apart` elements apart.
+template <typename T>
+LONGLORA_INLINE void order_group(const float* x, T* out, int64_t apart) {
+  constexpr int64_t kCodes = kNf4CodesPerWord<T>, kWords = kNf4Group / kCodes;
+  for (int64_t n = 0; n < kCodes; ++n)
+    for (int64_t word = 0; word < kWords; ++word)
+      store_one(out + n * apart + word, x[kCodes * word + (n ^ 1)]);
+}
+
+#if defined(__AVX512BF16__)
+LONGLORA_INLINE void order_group(const float* x, Bf16* out, int64_t apart) {
+  // Each pair of vectors has 16 words of all four codes. For codes 0 and 1, then 2 and 3, these are taken out
+  // of both pairs, and the halves that belong together are joined.
+  static constexpr auto kIndices = [] {
+    struct Indices {
+      alignas(64) uint16_t of[2][32];
+    } indices = {};
+    for (int p = 0; p < 2; ++p)
+      for (int l = 0; l < 32; ++l)
+        indices.of[p][l] = static_cast<uint16_t>(4 * (l % 16) + ((2 * p + l / 16) ^ 1));
+    return indices;
+  }();
+  __m512i rounded[4];
+  for (int i = 0; i < 4; ++i)
+    rounded[i] =
+        reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(load_16(x + 32 * i + kLanes), load_16(x + 32 * i)));
+  for (int p = 0; p < 2; ++p) {
+    const __m512i index = _mm512_load_si512(kIndices.of[p]);
+    const __m512i first = _mm512_permutex2var_epi16(rounded[0], index, rounded[1]);
+    const __m512i second = _mm512_permutex2var_epi16(rounded[2], index, rounded[3]);
+    _mm512_storeu_si512(out + 2 * p * apart, _mm512_shuffle_i64x2(first, second, 0x44));
+    _mm512_storeu_si512(out + (2 * p + 1) * apart, _mm512_shuffle_i64x2(first, second, 0xee));
+  }
+}
+#endif
+
+template <typename T>
+void order(int64_t m, int64_t columns, const float* x, int64_t x_stride, T* out) {
+  constexpr int64_t kWords = kNf4Group / kNf4CodesPerWord<T>;
+  const int64_t width = nf4_width(columns);
+  for (int64_t first = 0; first < m; first += kNf4LeftRows) {
+    const int64_t together = m - first < kNf4LeftRows ? m - first : kNf4LeftRows;
+    for (int64_t r = 0; r < together; ++r)
+      for (int64_t i = 0; i < width; i += kNf4Group) {
+        const float* group = x + (first + r) * x_stride + i;
+        float part[kNf4Group];
+        if (i + kNf4Group > columns) {
+          std::memset(part, 0, sizeof part);
+          std::memcpy(part, group, static_cast<size_t>(columns - i) * sizeof(float));
+          group = part;
+        }
+        order_group(group, out + first * width + i * together + r * kWords, together * kWords);
+      }
   }
 }
 
@@ -261,6 +376,8 @@ constexpr Nf4Products kTable = {
 #else
     nullptr,
 #endif
+    order<float>,
+    order<Bf16>,
 };
 
 }  // namespace

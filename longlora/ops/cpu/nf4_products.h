@@ -23,6 +23,11 @@ constexpr int64_t kNf4Band = 16;
 /// How many rows of x are computed together. The last m % 4 rows are, too.
 constexpr int64_t kNf4LeftRows = 4;
 
+/// How many elements a row of x has with the zeros that fill it up.
+constexpr int64_t nf4_width(int64_t columns) {
+  return (columns + kNf4Group - 1) / kNf4Group * kNf4Group;
+}
+
 /// The scales of blocks. That of block b is absmax[b], or with double quantisation map[codes[b]] · nested[b /
 /// nested_block_size] + offset.
 struct Nf4Scales {
@@ -61,6 +66,10 @@ struct Nf4Products {
   /// rounding each weight to bfloat16 does. Null on machines whose vectors do not multiply pairs of bfloat16.
   void (*multiply_bf16)(int64_t m, int64_t n, const Bf16* x, const Nf4RightRows& w, float* out,
                         int64_t out_stride);
+  /// Puts m rows of x, which are x_stride apart, into the order above: out has m · nf4_width(columns)
+  /// elements, for multiply_bf16 rounded to bfloat16.
+  void (*order_float)(int64_t m, int64_t columns, const float* x, int64_t x_stride, float* out);
+  void (*order_bf16)(int64_t m, int64_t columns, const float* x, int64_t x_stride, Bf16* out);
 };
 
 /// Returns the products of an instruction set, by default of the widest that this machine can run.

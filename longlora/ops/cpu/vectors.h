@@ -3,7 +3,7 @@
 // another form for AVX-512.
 #pragma once
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -80,6 +80,23 @@ LONGLORA_INLINE void store_16(Bf16* p, F32x16 value) {
   std::memcpy(p, &bits, sizeof bits);
 }
 
+// Returns a b + sum, rounded once where the instruction set has such an instruction.
+LONGLORA_INLINE F32x16 fused_add(F32x16 a, F32x16 b, F32x16 sum) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, sum);
+#elif defined(__FMA__)
+  __m256 left[2], right[2], sums[2];
+  std::memcpy(left, &a, sizeof left);
+  std::memcpy(right, &b, sizeof right);
+  std::memcpy(sums, &sum, sizeof sums);
+  for (int h = 0; h < 2; ++h) sums[h] = _mm256_fmadd_ps(left[h], right[h], sums[h]);
+  std::memcpy(&sum, sums, sizeof sums);
+  return sum;
+#else
+  return a * b + sum;
+#endif
+}
+
 // Loads the first `count` < 16 elements. The other lanes are `fill`.
 template <typename T>
 LONGLORA_INLINE F32x16 load_part(const T* p, int64_t count, float fill = 0.0f) {
@@ -152,6 +169,22 @@ LONGLORA_INLINE float sum_of_lanes(F32x16 v) {
   float sum = 0.0f;
   for (int64_t l = 0; l < kLanes; ++l) sum += v[l];
   return sum;
+#endif
+}
+// Writes the sums of the lanes of four vectors, each the same as sum_of_lanes().
+LONGLORA_INLINE void store_sums_of_lanes(const F32x16* v, float* out) {
+#if defined(__AVX512F__)
+  // Halves are added, then quarters, for all four vectors at once; then what is left of each is in a quarter
+  // of its own.
+  const __m512 a = v[0], b = v[1], c = v[2], d = v[3];
+  const __m512 ab = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
+  const __m512 cd = _mm512_shuffle_f32x4(c, d, 0x44) + _mm512_shuffle_f32x4(c, d, 0xee);
+  __m512 all = _mm512_shuffle_f32x4(ab, cd, 0x88) + _mm512_shuffle_f32x4(ab, cd, 0xdd);
+  all += _mm512_permute_ps(all, 0x4e);
+  all += _mm512_permute_ps(all, 0xb1);
+  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, all)));
+#else
+  for (int i = 0; i < 4; ++i) out[i] = sum_of_lanes(v[i]);
 #endif
 }
 LONGLORA_INLINE float largest_lane(F32x16 v) {
