@@ -170,6 +170,8 @@ Written Answerer::answer(const std::vector<int64_t>& question) const {
         std::fflush(stdout);
       },
       hear);
+  // Where the answer ended before its first token, all of the time was that of the prompt.
+  if (reading) written.prompt_seconds = std::exchange(watch, {}).seconds();
   reading.reset();
   written.answer_seconds = watch.seconds();
   fmt::print("\n");
